@@ -1,0 +1,73 @@
+"""Ids: what kind a text is, and the one rule that turns ids into what a target can hold. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Sequence
+from uuid import UUID
+
+from vecferry.model import IdKind, IdRule
+
+_UUID = re.compile(rb"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+MAX_U64 = (1 << 64) - 1
+
+
+def is_canonical_uuid(text: bytes) -> bool:
+    """True where `text` (UTF-8) is a UUID in its own canonical form: lower case, with hyphens."""
+    return _UUID.fullmatch(text) is not None
+
+
+def is_u64(text: bytes) -> bool:
+    """True where `text` (UTF-8) is an unsigned 64-bit integer in its own canonical form: no sign, no leading zero."""
+    return (
+        len(text) <= 20
+        and text.isdigit()
+        and (text[:1] != b"0" or text == b"0")
+        and int(text) <= MAX_U64
+    )
+
+
+def kind_of(kind: IdKind, text: bytes) -> IdKind:
+    """The kind of one id in a collection of `kind`: a `TEXT` id that is a canonical UUID counts as `UUID`.
+
+    A text id made of digits stays `TEXT`: the source knows it as text, and 12 is not "12".
+    """
+    return IdKind.UUID if kind is IdKind.TEXT and is_canonical_uuid(text) else kind
+
+
+class IdMapper:
+    """`IdRule` made ready for many ids: maps canonical text to canonical text."""
+
+    def __init__(self, rule: IdRule, *, tenant: str = "") -> None:
+        self._namespace = UUID(rule.namespace).bytes
+        self._verbatim = frozenset(rule.verbatim)
+        self._affix = {kind: self._split(rule.template, kind, tenant) for kind in IdKind}
+
+    @staticmethod
+    def _split(template: str, kind: IdKind, tenant: str) -> tuple[bytes, bytes]:
+        """The bytes before and after the id, so that a name is one concatenation."""
+        mark = "\x00\x00id\x00\x00"
+        before, _, after = template.format(kind=kind.value, tenant=tenant, id=mark).partition(mark)
+        return before.encode(), after.encode()
+
+    def map(self, kind: IdKind, text: bytes) -> tuple[bytes, bool]:
+        """(target id, rewritten?) of one id of `kind`. A target id is u64 digits or a canonical UUID."""
+        actual = kind_of(kind, text)
+        if actual in self._verbatim and (actual is not IdKind.INT or is_u64(text)):
+            return text, False
+        before, after = self._affix[kind]
+        return uuid5(self._namespace, before + text + after), True
+
+    def map_all(self, kind: IdKind, texts: Sequence[bytes]) -> list[tuple[bytes, bool]]:
+        """`map` over many ids of one kind."""
+        return [self.map(kind, text) for text in texts]
+
+
+def uuid5(namespace: bytes, name: bytes) -> bytes:
+    """The canonical text of a version 5 UUID (RFC 9562, section 5.5), without building `UUID` objects."""
+    digest = bytearray(hashlib.sha1(namespace + name, usedforsecurity=False).digest()[:16])
+    digest[6] = digest[6] & 0x0F | 0x50
+    digest[8] = digest[8] & 0x3F | 0x80
+    h = digest.hex()
+    return f"{h[:8]}-{h[8:12]}-{h[12:16]}-{h[16:20]}-{h[20:]}".encode()

@@ -1,0 +1,81 @@
+"""Facts about a store, as data: what it holds as it is, what it holds with a tag of ours, and how much of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from vecferry.model import Element, IdKind, Metric, VectorKind
+
+
+class Shape(StrEnum):
+    """A feature of a record that some store cannot hold as it is. A profile counts them; a plan judges them."""
+
+    # ids
+    ID_TEXT = "id-text"
+    ID_INT = "id-int"
+    ID_TOO_LONG = "id-too-long"
+    # vectors
+    NO_VECTOR = "no-vector"
+    ZERO_VECTOR = "zero-vector"
+    COSINE_LENGTH = "cosine-length"
+    NON_FINITE_VECTOR = "non-finite-vector"
+    WRONG_DIMENSION = "wrong-dimension"
+    # metadata values
+    NULL_VALUE = "null-value"
+    NESTED_OBJECT = "nested-object"
+    EMPTY_LIST = "empty-list"
+    MIXED_LIST = "mixed-list"
+    LIST = "list"
+    UINT64 = "uint64"
+    BIG_INT = "big-int"
+    NEGATIVE_ZERO = "negative-zero"
+    TAGGED = "tagged"
+    """datetime, bytes, decimal, NaN: values that travel under a type tag"""
+    # metadata keys
+    RESERVED_KEY = "reserved-key"
+    EMPTY_KEY = "empty-key"
+    EMPTY_METADATA = "empty-metadata"
+    """`{}`, which is not "no metadata" """
+    # document
+    NO_DOCUMENT = "no-document"
+    URI = "uri"
+    NUL_IN_TEXT = "nul-in-text"
+    TOO_LARGE = "too-large"
+    # order
+    ORDER = "order"
+    """the source returns its records in an order of its own"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What one store can hold. Sizes in bytes unless the name says otherwise; None means no limit is known.
+
+    Attributes:
+        keeps: shapes that the store holds exactly as they are.
+        restores: shapes that it holds rewritten, with a tag of ours that undoes it on the way back.
+            A shape in neither set is lost (or, for ids and vectors, refused): the plan asks first.
+        normalises: metrics under which the store scales vectors to length 1.
+        reserved_keys / reserved_prefixes: metadata keys that must be renamed (and are, with a tag).
+        request_bytes: the largest request that the store accepts.
+    """
+
+    store: str
+    id_kinds: frozenset[IdKind]
+    vector_kinds: frozenset[VectorKind]
+    elements: frozenset[Element]
+    metrics: frozenset[Metric]
+    keeps: frozenset[Shape]
+    restores: frozenset[Shape]
+    max_dim: int | None = None
+    named_vectors: bool = False
+    normalises: frozenset[Metric] = frozenset()
+    id_bytes: int | None = None
+    document_bytes: int | None = None
+    record_bytes: int | None = None
+    request_bytes: int | None = None
+    request_records: int | None = None
+    reserved_keys: frozenset[str] = frozenset()
+    reserved_prefixes: tuple[str, ...] = ()
+    collection_name: str = r".+"
+    """regular expression that a whole collection name must match"""

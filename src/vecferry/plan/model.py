@@ -1,0 +1,199 @@
+"""What `inspect` finds and what `plan` decides, as frozen values that a person can read, edit and review. No I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+from vecferry.limits import Shape
+from vecferry.model import CollectionSpec, Json, Partition, Pin, StoreIdentity
+
+# --------------------------------------------------------------------------- what inspect finds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """How often a shape occurs, and where first: up to five record ids, or `id: key`."""
+
+    count: int
+    examples: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyProfile:
+    """One metadata key over a whole collection.
+
+    Attributes:
+        types: type name -> records; names: str int float bool null list[str] list[int] … list object tagged.
+        values: the most frequent scalar values with their counts, most frequent first, at most 20; a lower bound
+            where `distinct` is None.
+        distinct: number of different scalar values, None where there are too many to count in bounded memory.
+        low, high: bounds of the numbers.
+    """
+
+    types: Mapping[str, int]
+    values: tuple[tuple[Json, int], ...] = ()
+    distinct: int | None = None
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Range:
+    """Smallest, mean and largest of something measured on every record."""
+
+    low: float
+    mean: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Profile:
+    """One collection, every record of it looked at once.
+
+    Attributes:
+        spec: as its source describes it, `count` exact.
+        bytes: size of its canonical batches.
+        dimensions: vector name -> {dimension: records}.
+        norms: vector name -> lengths of its dense vectors (Euclidean).
+        rejected: records that the source itself could not read, by reason.
+        document_bytes: UTF-8 sizes, None where no record has a document.
+        layout: the framework whose traces the records bear, or `plain`; with the share of records that agree.
+        seconds: time of the scan.
+    """
+
+    spec: CollectionSpec
+    records: int
+    bytes: int
+    id_kinds: Mapping[str, int] = field(default_factory=dict)
+    dimensions: Mapping[str, Mapping[int, int]] = field(default_factory=dict)
+    norms: Mapping[str, Range] = field(default_factory=dict)
+    shapes: Mapping[Shape, Seen] = field(default_factory=dict)
+    keys: Mapping[str, KeyProfile] = field(default_factory=dict)
+    rejected: Mapping[str, Seen] = field(default_factory=dict)
+    document_bytes: Range | None = None
+    layout: str = "plain"
+    layout_share: float = 1.0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inspection:
+    """A whole store, looked at."""
+
+    store: StoreIdentity
+    url: str
+    pin: Pin | None
+    profiles: tuple[Profile, ...]
+    seconds: float
+
+    @property
+    def records(self) -> int:
+        return sum(profile.records for profile in self.profiles)
+
+
+# --------------------------------------------------------------------------- what plan decides
+
+
+class Verdict(StrEnum):
+    """What becomes of a shape in the target."""
+
+    EXACT = "exact"
+    RESTORABLE = "restorable"
+    LOSSY = "lossy"
+    IMPOSSIBLE = "impossible"
+
+
+class Policy(StrEnum):
+    """What to do about a lossy or impossible cell."""
+
+    CONVERT = "convert"
+    KEEP_ASIDE = "keep-aside"
+    QUARANTINE = "quarantine"
+    REFUSE = "refuse"
+
+
+class IfExists(StrEnum):
+    """What to do where the target collection is there already and is not this run's own."""
+
+    ASK = "ask"
+    APPEND = "append"
+    RECREATE = "recreate"
+    REFUSE = "refuse"
+
+
+class OnConflict(StrEnum):
+    """What `append` does with an id that the target has already."""
+
+    REFUSE = "refuse"
+    REPLACE = "replace"
+    SKIP = "skip"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cell:
+    """One shape of one collection, judged against the target.
+
+    Attributes:
+        meaning: one sentence for a person: what happens to these records.
+        policy: what will be done; None where nothing needs deciding. `refuse` stops the run before the first write.
+        choices: the policies that the plan file may name here.
+    """
+
+    shape: str
+    verdict: Verdict
+    count: int
+    examples: tuple[str, ...] = ()
+    meaning: str = ""
+    policy: Policy | None = None
+    choices: tuple[Policy, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """What the target will need, and how long. Bytes and seconds; rough, and said to be."""
+
+    seconds: float = 0.0
+    memory_bytes: int = 0
+    disk_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CollectionPlan:
+    """One collection's way.
+
+    Attributes:
+        source: its qualified name in the source.
+        target: what the sink will prepare: name, vectors, indexes, config, card.
+        partitions: shares with their bounds, stored before the first write.
+    """
+
+    source: str
+    target: CollectionSpec
+    records: int
+    bytes: int
+    cells: tuple[Cell, ...] = ()
+    partitions: tuple[Partition, ...] = ()
+    if_exists: IfExists = IfExists.ASK
+    on_conflict: OnConflict = OnConflict.REFUSE
+    estimate: Estimate = field(default_factory=Estimate)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """A whole migration, before it runs. Written as YAML; its JSON Schema is published in the docs."""
+
+    version: int = 1
+    created: datetime
+    source_url: str
+    target_url: str
+    source: StoreIdentity
+    target: StoreIdentity
+    pin: Pin | None = None
+    collections: tuple[CollectionPlan, ...] = ()
+
+    @property
+    def records(self) -> int:
+        return sum(collection.records for collection in self.collections)

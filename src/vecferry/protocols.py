@@ -1,0 +1,204 @@
+"""Every contract, small on purpose. Limits are data (`vecferry.limits`); powers are protocols of one method.
+
+No default bodies, no optional method that raises: a power that a store lacks is simply not there, and
+`require(thing, Power)` turns its absence into `Unsupported`, naming the store and what would support it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, TypeVar, runtime_checkable
+
+from vecferry.errors import Unsupported
+from vecferry.limits import Limits
+from vecferry.model import Chunk, CollectionSpec, Hit, Partition, Pin, Position, Receipt, StoreIdentity
+from vecferry.url import StoreUrl
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+    from numpy.typing import NDArray
+
+    from vecferry.filters import Filter
+
+
+class Connector(Protocol):
+    """Our code for one kind of store; `vecferry.registry` finds it by URL scheme."""
+
+    def open(self, url: StoreUrl) -> Database:
+        """Open the store behind `url` and prove that it answers.
+
+        Raises:
+            ConfigError, Unavailable, AuthFailed, NotFound, CorruptData: with a message that says what to do.
+        """
+        ...
+
+
+class Database(Protocol):
+    """An open store. Who opens it closes it."""
+
+    @property
+    def identity(self) -> StoreIdentity: ...
+
+    @property
+    def limits(self) -> Limits: ...
+
+    def collections(self) -> Iterable[CollectionSpec]:
+        """Every collection, described as its source would describe it, in a stable order."""
+        ...
+
+    def source(self, name: str) -> Source:
+        """The reading side of the collection whose `qualified_name` (or, if unique, `name`) is `name`.
+
+        Raises:
+            NotFound: no such collection; the message lists near names.
+        """
+        ...
+
+    def sink(self, spec: CollectionSpec) -> Sink:
+        """The writing side. Nothing is touched before `Sink.prepare`."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class Source(Protocol):
+    """The bulk reading side of one collection. Thread-safe: several partitions may be read at once.
+
+    Guarantee: reading every partition to its end yields every record exactly once; reading `after` a position
+    yields exactly the records that came behind it. The trap: `after` is *exclusive*.
+    """
+
+    def describe(self) -> CollectionSpec: ...
+
+    def partitions(self) -> Iterable[Partition]:
+        """Shares of the collection, stable across runs while the source does not change."""
+        ...
+
+    def read(self, partition: Partition, *, after: Position | None = None) -> Iterator[Chunk]:
+        """Canonical batches (`vecferry.arrow`) of `partition`, strictly behind `after`, each with its position."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class Sink(Protocol):
+    """The bulk writing side of one collection. `write` is thread-safe.
+
+    Guarantee: `write` is an upsert by id that replaces the whole record, durable when it returns; writing a batch
+    again changes nothing. So "write, then commit the checkpoint" makes at-least-once harmless.
+    """
+
+    def prepare(self, spec: CollectionSpec) -> CollectionSpec:
+        """Create the collection, or check that the existing one fits. Idempotent. Returns what the store really made.
+
+        Raises:
+            Conflict: it exists with another dimension, metric or vector name.
+        """
+        ...
+
+    def write(self, batch: pa.RecordBatch) -> Receipt: ...
+
+    def finish(self) -> None:
+        """Build what was deferred (indexes), and wait until it serves. Idempotent."""
+        ...
+
+    def close(self) -> None: ...
+
+
+# --------------------------------------------------------------------------- powers of a database
+
+
+@runtime_checkable
+class Pinnable(Protocol):
+    """A source that may change under us, but can be held still."""
+
+    def pin(self, folder: Path) -> Pin:
+        """Take a snapshot into `folder` (or reuse the complete one there) and read only that from now on."""
+        ...
+
+
+@runtime_checkable
+class Droppable(Protocol):
+    def drop(self, name: str) -> None:
+        """Remove a collection and everything in it. Removing what is not there is no error."""
+        ...
+
+
+# --------------------------------------------------------------------------- powers of a source
+
+
+@runtime_checkable
+class Countable(Protocol):
+    def count(self) -> int:
+        """The exact number of records, now."""
+        ...
+
+
+@runtime_checkable
+class Fetchable(Protocol):
+    def fetch(self, ids: Sequence[str]) -> pa.RecordBatch:
+        """The canonical records with these *original* ids, in any order; ids that are not there are left out."""
+        ...
+
+
+@runtime_checkable
+class Existing(Protocol):
+    def existing(self, ids: Sequence[str]) -> frozenset[str]:
+        """Those of these *original* ids that the collection has already."""
+        ...
+
+
+@runtime_checkable
+class Searchable(Protocol):
+    def search(
+        self, queries: NDArray[np.float32], *, k: int, exact: bool = False, vector: str = "", where: Filter | None = None
+    ) -> list[list[Hit]]:
+        """The `k` nearest records of each row of `queries` (shape (q, dim)), best first, with *original* ids.
+
+        Raises:
+            Unsupported: `exact` is asked for and the store has no exact search.
+        """
+        ...
+
+
+@runtime_checkable
+class FilterCountable(Protocol):
+    def count_where(self, where: Filter) -> int:
+        """The exact number of records that match."""
+        ...
+
+
+# --------------------------------------------------------------------------- powers of a sink
+
+
+@runtime_checkable
+class Deletable(Protocol):
+    def delete(self, ids: Sequence[str]) -> None:
+        """Remove the records with these *original* ids. Removing what is not there is no error."""
+        ...
+
+
+@runtime_checkable
+class Predictive(Protocol):
+    def expect(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """What reading `batch` back from this store will give, bit for bit. Pure.
+
+        A sink without this power gives back what it was given.
+        """
+        ...
+
+
+Power = TypeVar("Power")
+
+
+def require(thing: object, power: type[Power], *, operation: str, instead: str) -> Power:
+    """`thing` as a `power`.
+
+    Raises:
+        Unsupported: it has no such power. `operation` says what was wanted, `instead` what would support it.
+    """
+    if isinstance(thing, power):
+        return thing
+    raise Unsupported(f"{type(thing).__name__} cannot {operation}.", hint=instead)

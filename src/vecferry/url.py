@@ -1,0 +1,121 @@
+"""Store URLs: one grammar for every connector.
+
+    SCHEME:PATH[?option=value&…]            a folder or a name:  memory:NAME  chroma:PATH  qdrant:PATH  files:DIR
+    SCHEME+TRANSPORT://HOST[:PORT][/PATH][?option=value&…]       a server:    qdrant+https://HOST:6333?grpc_port=6334
+
+Secrets never stand in a URL: `api_key=env:NAME` and `api_key=file:PATH` are references.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from vecferry.errors import ConfigError
+from vecferry.secret import Secret
+
+SECRET_OPTIONS = frozenset({"api_key", "token", "password"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreUrl:
+    """A parsed store URL. Its text form holds no secret and is safe to print, log and store."""
+
+    scheme: str
+    transport: str | None = None
+    host: str | None = None
+    port: int | None = None
+    path: str = ""
+    options: Mapping[str, str] = field(default_factory=dict)
+    secrets: Mapping[str, Secret] = field(default_factory=dict)
+
+    @classmethod
+    def parse(cls, text: str) -> StoreUrl:
+        """Parse `text`.
+
+        Raises:
+            ConfigError: not a store URL, or a secret stands in it. The message never repeats the secret.
+        """
+        head, separator, rest = text.partition(":")
+        if not separator or not head or "/" in head or "\\" in head or len(head) == 1:
+            raise ConfigError(
+                f"'{_shown(text)}' is not a store URL.",
+                hint="Write SCHEME:PATH or SCHEME+http://HOST:PORT, for example chroma:./chroma_db or qdrant+http://localhost:6333.",
+            )
+        scheme, _, transport = head.lower().partition("+")
+        return _parse_server(scheme, transport, text) if rest.startswith("//") else _parse_local(scheme, transport, rest)
+
+    @property
+    def local_path(self) -> Path:
+        """The folder or file of a URL without host, `~` expanded, absolute."""
+        return Path(self.path).expanduser().absolute()
+
+    @property
+    def base(self) -> str:
+        """`http(s)://host:port/path` of a server URL."""
+        port = f":{self.port}" if self.port else ""
+        host = f"[{self.host}]" if self.host and ":" in self.host else self.host
+        return f"{self.transport}://{host}{port}{self.path.rstrip('/')}"
+
+    def secret(self, name: str) -> Secret | None:
+        """The reference given for `name`, or None."""
+        return self.secrets.get(name)
+
+    def __str__(self) -> str:
+        shown = {**self.options, **{name: secret.reference for name, secret in self.secrets.items()}}
+        query = "?" + "&".join(f"{k}={v}" for k, v in sorted(shown.items())) if shown else ""
+        if self.host is None:
+            return f"{self.scheme}:{self.path}{query}"
+        port = f":{self.port}" if self.port else ""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        plus = f"+{self.transport}" if self.transport else ""
+        return f"{self.scheme}{plus}://{host}{port}{self.path}{query}"
+
+
+def _parse_local(scheme: str, transport: str, rest: str) -> StoreUrl:
+    path, _, query = rest.partition("?")
+    if not path:
+        raise ConfigError(f"'{scheme}:' names no path.", hint=f"Write {scheme}:PATH, for example {scheme}:./data.")
+    options, secrets = _options(query)
+    return StoreUrl(scheme=scheme, transport=transport or None, path=path, options=options, secrets=secrets)
+
+
+def _parse_server(scheme: str, transport: str, text: str) -> StoreUrl:
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError as error:
+        raise ConfigError(f"'{_shown(text)}' is not a store URL: {error}.") from error
+    if parts.username or parts.password:
+        raise ConfigError(
+            f"'{_shown(text)}' carries a user name or a password.",
+            hint="Take it out and pass a reference: ?api_key=env:NAME or ?api_key=file:PATH.",
+        )
+    if not parts.hostname:
+        raise ConfigError(f"'{_shown(text)}' names no host.", hint=f"Write {scheme}+http://HOST:PORT.")
+    options, secrets = _options(parts.query)
+    path = unquote(parts.path) if parts.path != "/" else ""
+    return StoreUrl(
+        scheme=scheme, transport=transport or None, host=parts.hostname, port=port, path=path, options=options, secrets=secrets
+    )
+
+
+def _options(query: str) -> tuple[dict[str, str], dict[str, Secret]]:
+    pairs = dict(parse_qsl(query, keep_blank_values=True))
+    secrets = {name: Secret(value) for name, value in pairs.items() if name in SECRET_OPTIONS}
+    for name, secret in secrets.items():
+        if secret.reference.partition(":")[0] not in {"env", "file"}:
+            raise ConfigError(
+                f"The URL carries the value of {name}.",
+                hint=f"Pass a reference instead: {name}=env:NAME or {name}=file:PATH. Treat the key as leaked: URLs end up in shell histories.",
+            )
+    return {name: value for name, value in pairs.items() if name not in secrets}, secrets
+
+
+def _shown(text: str) -> str:
+    """`text` for an error message: user info and query cut away, as they may hold a secret."""
+    text = text.partition("?")[0]
+    scheme, separator, rest = text.partition("://")
+    return f"{scheme}{separator}{rest.rpartition('@')[2]}" if separator else text
