@@ -1,0 +1,52 @@
+"""Exit codes, documented in docs/reference/exit-codes.md. Scripts may rely on them."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+from vecferry.errors import (
+    AlreadyExists,
+    ConfigError,
+    Conflict,
+    ConnectorError,
+    CorruptData,
+    DataError,
+    Interrupted,
+    LedgerError,
+    PlanChanged,
+    VecferryError,
+)
+
+
+class Exit(IntEnum):
+    """How a command ended."""
+
+    DONE = 0
+    DIFFERENCES = 1
+    """everything ran, and verification found differences (or could not check something it should)"""
+    USAGE = 2
+    """the command line or a URL is wrong"""
+    REFUSED = 3
+    """refused before anything was written: losses not accepted, target not empty, no consent, no such collection"""
+    INTERRUPTED = 4
+    """stopped part-way; run the same command again and it goes on"""
+    FAILED = 5
+    """a store or file cannot be used: down, wrong key, damaged"""
+    BUG = 70
+    """an error that vecferry did not expect; please report it"""
+
+
+_REFUSALS = (AlreadyExists, Conflict, DataError, PlanChanged)
+
+
+def exit_for(error: VecferryError, *, started: bool = False) -> Exit:
+    """The exit code of an error; `started` says that something was written already, so that the run can be resumed."""
+    if isinstance(error, ConfigError):
+        return Exit.USAGE
+    if isinstance(error, Interrupted) or started:
+        return Exit.INTERRUPTED
+    if isinstance(error, CorruptData):
+        return Exit.FAILED
+    if isinstance(error, _REFUSALS):
+        return Exit.REFUSED
+    return Exit.FAILED if isinstance(error, ConnectorError | LedgerError) else Exit.REFUSED
