@@ -126,6 +126,13 @@ class Droppable(Protocol):
         ...
 
 
+@runtime_checkable
+class Guarded(Protocol):
+    def answers_without_key(self) -> bool | None:
+        """Does the server answer a request that carries no key? None where we were given no key."""
+        ...
+
+
 # --------------------------------------------------------------------------- powers of a source
 
 

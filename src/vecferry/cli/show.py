@@ -1,0 +1,176 @@
+"""What a person reads: tables and closing words. Everything that came out of a store is printed as plain text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from vecferry.cli.progress import duration, size
+from vecferry.model import VectorSpec
+from vecferry.plan.model import Cell, Inspection, Plan, Policy, Profile, Verdict
+from vecferry.verify.model import Check, Comparison, Latency, State, Verification
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_VERDICT = {
+    Verdict.EXACT: "green",
+    Verdict.RESTORABLE: "cyan",
+    Verdict.LOSSY: "yellow",
+    Verdict.IMPOSSIBLE: "red",
+}
+_STATE = {State.OK: "[green]ok[/]", State.DIFFERENT: "[red]different[/]", State.NOT_CHECKED: "[yellow]not checked[/]"}
+
+
+def table(console: Console, title: str, heads: Sequence[str], rows: Iterable[Sequence[object]], *, numbers: str = "") -> None:
+    """A table; `numbers` names the columns that are aligned right. Cells are plain text, never markup."""
+    from rich.table import Table
+    from rich.text import Text
+
+    shown = Table(title=title, title_justify="left", title_style="bold", header_style="bold", box=None, pad_edge=False)
+    right = set(numbers.split())
+    for head in heads:
+        shown.add_column(head, justify="right" if head in right else "left", overflow="fold")
+    for row in rows:
+        shown.add_row(*(cell if isinstance(cell, Text) else plain(cell) for cell in row))
+    console.print(shown)
+    console.print()
+
+
+def plain(value: object) -> str | object:
+    """`value` as text that a terminal shows as it is: no markup, no control characters."""
+    from rich.text import Text
+
+    text = f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+    return Text("".join(char if char.isprintable() else "\ufffd" for char in text))
+
+
+def inspection(console: Console, found: Inspection) -> None:
+    """The collections of a store, and what is remarkable about each."""
+    when = f", read from a snapshot of {found.pin.at:%Y-%m-%d %H:%M:%S %Z}" if found.pin else ""
+    console.print(f"[bold]{found.store.kind}[/] {found.store.where} {found.store.version}{when}", highlight=False)
+    console.print()
+    rows = [
+        (p.spec.qualified_name, p.records, _vectors(p.spec.vectors), size(p.bytes), len(p.keys), p.layout)
+        for p in found.profiles
+    ]
+    title = f"{len(found.profiles)} collections, {found.records:,} records"
+    table(console, title, ("collection", "records", "vectors", "size", "keys", "layout"), rows, numbers="records size keys")
+
+
+def details(console: Console, profile: Profile) -> None:
+    """One collection in full: keys with their types, and every shape that some store cannot hold."""
+    keys = [
+        (key, ", ".join(f"{name} {count:,}" for name, count in found.types.items()), _examples(v for v, _ in found.values))
+        for key, found in profile.keys.items()
+    ]
+    if keys:
+        table(console, f"{profile.spec.qualified_name}: metadata keys", ("key", "types", "most frequent"), keys)
+    shapes = [(shape, seen.count, _examples(seen.examples)) for shape, seen in profile.shapes.items()]
+    if shapes:
+        table(console, f"{profile.spec.qualified_name}: remarkable", ("what", "records", "examples"), shapes, numbers="records")
+
+
+def the_plan(console: Console, plan: Plan) -> None:
+    """What would be done, as tables: collections, then what does not fit as it is."""
+    console.print(f"From [bold]{plan.source_url}[/]", highlight=False)
+    console.print(f"to   [bold]{plan.target_url}[/] over {plan.target.transport or 'files'}", highlight=False)
+    if plan.pin:
+        console.print(f"as of {plan.pin.at:%Y-%m-%d %H:%M:%S %Z}, when the snapshot was taken", highlight=False)
+    console.print()
+    rows = [
+        (c.source, c.target.qualified_name, c.records, size(c.bytes), _vectors(c.target.vectors), _worst(c.cells))
+        for c in plan.collections
+    ]
+    title = f"{len(plan.collections)} collections, {plan.records:,} records"
+    table(console, title, ("source", "target", "records", "size", "vectors", "fidelity"), rows, numbers="records size")
+    _estimate(console, plan)
+    _cells(console, plan)
+
+
+def _estimate(console: Console, plan: Plan) -> None:
+    seconds = sum(c.estimate.seconds for c in plan.collections)
+    memory = sum(c.estimate.memory_bytes for c in plan.collections)
+    disk = sum(c.estimate.disk_bytes for c in plan.collections)
+    console.print(
+        f"About {duration(seconds)}; the target will need about {size(memory)} of memory and {size(disk)} of disk.\n",
+        highlight=False,
+    )
+
+
+def _cells(console: Console, plan: Plan) -> None:
+    from rich.text import Text
+
+    rows = [
+        (c.source, cell.shape, Text(cell.verdict, _VERDICT[cell.verdict]), cell.count, cell.meaning, cell.policy or "")
+        for c in plan.collections
+        for cell in c.cells
+        if cell.verdict is not Verdict.EXACT
+    ]
+    if rows:
+        heads = ("collection", "what", "verdict", "records", "what happens", "policy")
+        table(console, "What the target cannot hold as it is", heads, rows, numbers="records")
+
+
+def refused(plan: Plan) -> list[Cell]:
+    """The cells that stop the run."""
+    return [cell for c in plan.collections for cell in c.cells if cell.policy is Policy.REFUSE]
+
+
+def verification(console: Console, proof: Verification) -> None:
+    """Every check of every collection; then the first differences."""
+    from rich.text import Text
+
+    rows = [
+        (one.source, check.level, Text.from_markup(_STATE[check.state]), check.scanned, check.differences, _remark(check))
+        for one in proof.collections
+        for check in one.checks
+    ]
+    heads = ("collection", "check", "result", "scanned", "differences", "remark")
+    table(console, "Verification", heads, rows, numbers="scanned differences")
+    findings = [
+        (one.target, check.level, found.difference, found.id, found.what)
+        for one in proof.collections
+        for check in one.checks
+        for found in check.findings
+    ]
+    if findings:
+        title = "Differences" if len(findings) <= 20 else f"Differences (the first 20 of {len(findings):,}; all in the report)"
+        table(console, title, ("collection", "check", "difference", "id", "what"), findings[:20])
+
+
+def _remark(check: Check) -> str:
+    figures = ", ".join(f"{name} {value:.4g}" for name, value in check.figures.items())
+    skipped = ", ".join(f"{count:,} skipped: {why}" for why, count in check.skipped.items())
+    return "; ".join(part for part in (check.note, figures, skipped) if part)
+
+
+def comparisons(console: Console, found: Sequence[Comparison]) -> None:
+    """Source and target side by side."""
+    rows = [
+        (one.collection, side, *_latency(latency), one.note if latency is None else "")
+        for one in found
+        for side, latency in (("source", one.source), ("target", one.target))
+    ]
+    heads = ("collection", "side", "store", "p50 ms", "p95 ms", "queries/s", "remark")
+    table(console, "The same queries, both sides", heads, rows, numbers="p50 ms p95 queries/s")
+
+
+def _latency(latency: Latency | None) -> tuple[str, str, str, str]:
+    if latency is None:
+        return ("", "not measured", "", "")
+    return (latency.store, f"{latency.p50_ms:.2f}", f"{latency.p95_ms:.2f}", f"{latency.queries_per_second:,.0f}")
+
+
+def _vectors(vectors: Sequence[VectorSpec]) -> str:
+    return ", ".join(f"{v.name + ' ' if v.name else ''}{v.dim or '?'} {v.metric} {v.element}" for v in vectors)
+
+
+def _worst(cells: Sequence[Cell]) -> str:
+    found = {cell.verdict for cell in cells}
+    return next((v.value for v in reversed(Verdict) if v in found), Verdict.EXACT.value)
+
+
+def _examples(values: Iterable[object]) -> str:
+    texts = [str(value) for value in values][:3]
+    return ", ".join(text if len(text) <= 32 else text[:31] + "…" for text in texts)
