@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from vecferry.model import Element, IdKind, Metric, VectorKind
@@ -47,6 +48,21 @@ class Shape(StrEnum):
     """the source returns its records in an order of its own"""
 
 
+class Score(StrEnum):
+    """What a store's native search score says of a metric; verification maps them before it compares."""
+
+    SIMILARITY = "similarity"
+    """the cosine or the dot product itself; higher is nearer"""
+    ONE_MINUS = "one-minus"
+    """1 - cosine, 1 - dot; lower is nearer"""
+    NEGATED = "negated"
+    """-dot; lower is nearer"""
+    DISTANCE = "distance"
+    """the L2 or L1 distance itself"""
+    SQUARED = "squared"
+    """the squared L2 distance"""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
     """What one store can hold. Sizes in bytes unless the name says otherwise; None means no limit is known.
@@ -79,3 +95,5 @@ class Limits:
     reserved_prefixes: tuple[str, ...] = ()
     collection_name: str = r".+"
     """regular expression that a whole collection name must match"""
+    scores: Mapping[Metric, Score] = field(default_factory=dict)
+    """metric -> form of the scores that `Searchable.search` returns, for stores that search"""
