@@ -1,0 +1,12 @@
+"""The command line: a thin shell over `vecferry`'s Python API. `main` is the entry point."""
+
+from __future__ import annotations
+
+import sys
+
+
+def main() -> None:
+    """Run the command line and exit with a code of `vecferry.cli.exits.Exit`."""
+    from vecferry.cli.app import run
+
+    sys.exit(run(sys.argv[1:]))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from vecferry.cli.progress import duration, size
+from vecferry.progress import duration, size
 from vecferry.model import VectorSpec
 from vecferry.plan.model import Cell, Inspection, Plan, Policy, Profile, Verdict
 from vecferry.verify.model import Check, Comparison, Latency, State, Verification

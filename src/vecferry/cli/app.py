@@ -1,0 +1,127 @@
+"""The command group: which commands there are, and how errors become messages and exit codes.
+
+Commands live in modules of their own and are imported when they are called, so that `--help` stays quick.
+"""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Sequence
+from importlib import import_module
+
+import click
+
+from vecferry.cli.exits import Exit, exit_for
+from vecferry.errors import VecferryError
+from vecferry.version import __version__
+
+COMMANDS = {
+    "doctor": ("vecferry.cli.look", "Is everything installed, and does each store do what a migration needs?"),
+    "inspect": ("vecferry.cli.look", "Look at every record of a store and say what is there."),
+    "plan": ("vecferry.cli.move", "Say what a migration would do, and write it as a file that you can edit."),
+    "migrate": ("vecferry.cli.move", "Move collections, verify every record, and write a report."),
+    "status": ("vecferry.cli.look", "Show the runs that the ledger knows."),
+    "verify": ("vecferry.cli.prove", "Compare every record of source and target."),
+    "compare": ("vecferry.cli.prove", "Measure the same queries against source and target."),
+    "repair": ("vecferry.cli.prove", "Mend what verification found, from the source."),
+    "report": ("vecferry.cli.prove", "Write the report of a run again, as HTML or JSON."),
+    "demo": ("vecferry.cli.demo", "Run a whole migration on your own machine, with nothing to set up."),
+}
+"""Command -> (module that holds a click command of that name, one line of help)."""
+
+EPILOG = """\b
+Examples:
+  vecferry demo
+  vecferry doctor chroma:./chroma_db qdrant+http://localhost:6333
+  vecferry migrate chroma:./chroma_db qdrant+http://localhost:6333 --dry-run
+  vecferry migrate chroma:./chroma_db qdrant+http://localhost:6333
+
+\b
+Store URLs:
+  chroma:PATH                  a Chroma directory
+  qdrant+http://HOST:6333      a Qdrant server (key from QDRANT_API_KEY, or ?api_key=env:NAME)
+  qdrant:PATH                  Qdrant embedded in a folder
+  files:DIR                    an archive of Parquet files
+"""
+
+
+class Lazy(click.Group):
+    """A group that imports a command's module when the command is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in COMMANDS:
+            return None
+        command = getattr(import_module(COMMANDS[name][0]), name)
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            from difflib import get_close_matches
+
+            if near := get_close_matches(args[0], COMMANDS, n=1):
+                error.message += f" Did you mean '{near[0]}'?"
+            raise
+
+
+@click.group(cls=Lazy, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="vecferry")
+def cli() -> None:
+    """Move vector data between databases, and prove that nothing was lost."""
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run the command line `arguments` and return its exit code; every error becomes a message on standard error."""
+    try:
+        result = cli.main(list(arguments), prog_name="vecferry", standalone_mode=False)
+    except click.exceptions.Abort:
+        click.echo("Stopped.", err=True)
+        return Exit.INTERRUPTED
+    except click.ClickException as error:
+        error.show()
+        return Exit.USAGE
+    except VecferryError as error:
+        return _report(error, arguments)
+    except KeyboardInterrupt:
+        click.echo("Stopped.", err=True)
+        return Exit.INTERRUPTED
+    except BrokenPipeError:
+        sys.stderr.close()
+        return Exit.DONE
+    except Exception:  # noqa: BLE001 - the last line of defence: a bug is shown as one, with what to do
+        return _bug()
+    return int(result) if isinstance(result, int) else Exit.DONE
+
+
+def _report(error: VecferryError, arguments: Sequence[str]) -> int:
+    code = getattr(error, "exit_code", None) or exit_for(error)
+    click.echo(f"{click.style('error', fg='red', bold=True)}: {error.message}", err=True)
+    if error.hint:
+        click.echo(f"   {click.style('->', fg='cyan')} {error.hint}", err=True)
+    if "--json" in arguments:
+        import orjson
+
+        problem = {"type": type(error).__name__, "message": error.message, "hint": error.hint, **error.facts}
+        click.echo(orjson.dumps({"error": problem, "exit_code": int(code)}).decode())
+    return int(code)
+
+
+def _bug() -> int:
+    traceback.print_exc()
+    click.echo(
+        "\nThis is a bug in vecferry. Nothing is lost: run the same command again to resume. Please report the lines above.",
+        err=True,
+    )
+    return Exit.BUG

@@ -1,0 +1,107 @@
+"""What every command shares: consoles, JSON output, and the options that repeat."""
+
+from __future__ import annotations
+
+import dataclasses
+import signal
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from vecferry.engine.stop import StopSignal
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def json_option(command: Command) -> Command:
+    """`--json`: one JSON object on standard output, everything else on standard error."""
+    help_text = "Print one JSON object on standard output; everything for people goes to standard error."
+    return click.option("--json", "as_json", is_flag=True, help=help_text)(command)
+
+
+def quiet_options(command: Command) -> Command:
+    """`--quiet` and `--log`."""
+    log = click.option(
+        "--log",
+        type=click.Path(dir_okay=False, path_type=Path),
+        help="Append every event to this file, one JSON object a line.",
+    )
+    quiet = click.option("--quiet", "-q", is_flag=True, help="No progress, only the result.")
+    return log(quiet(command))
+
+
+def ledger_option(command: Command) -> Command:
+    """`--ledger`: where runs are remembered."""
+    return click.option(
+        "--ledger",
+        envvar="VECFERRY_LEDGER",
+        metavar="PATH|URL",
+        help="Where runs are remembered (SQLite file or database URL). Default: your user's state folder.",
+    )(command)
+
+
+def output(*, as_json: bool) -> Console:
+    """The console for results: standard output, or standard error where that is kept for JSON."""
+    from rich.console import Console
+
+    return Console(stderr=as_json, soft_wrap=False, highlight=False)
+
+
+def messages() -> Console:
+    """The console for progress and questions: standard error."""
+    from rich.console import Console
+
+    return Console(stderr=True, highlight=False)
+
+
+def print_json(value: object) -> None:
+    """`value` (dataclasses, mappings, …) as one JSON object on standard output."""
+    import msgspec
+
+    data = value if isinstance(value, Mapping) else msgspec.to_builtins(value, str_keys=True)
+    click.echo(msgspec.json.format(msgspec.json.encode(data), indent=2).decode())
+
+
+def as_data(value: object) -> Any:
+    """`value` as mappings and lists that JSON can say."""
+    import msgspec
+
+    return msgspec.to_builtins(value, str_keys=True)
+
+
+@contextmanager
+def stoppable(stop: StopSignal) -> Iterator[None]:
+    """Ctrl-C or SIGTERM once asks `stop`; a second time stops at once. Either way the run can be resumed."""
+
+    def ask(_number: int, _frame: FrameType | None) -> None:
+        first = not stop.requested
+        stop.request()
+        if first:
+            click.echo("\nFinishing the batches in flight. Press Ctrl-C again to stop at once.", err=True)
+        else:
+            raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def is_interactive() -> bool:
+    """Can a question be asked?"""
+    return sys.stdin is not None and sys.stdin.isatty()
+
+
+def replace(value: Any, **changes: Any) -> Any:
+    """`dataclasses.replace` with the changes that are not None."""
+    return dataclasses.replace(value, **{name: change for name, change in changes.items() if change is not None})

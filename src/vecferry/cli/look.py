@@ -1,0 +1,127 @@
+"""Commands that only look: doctor, inspect, status."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from vecferry.cli import common, defaults
+from vecferry.cli.exits import Exit
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from vecferry.doctor import Examination, Step
+
+
+@click.command()
+@click.argument("urls", nargs=-1, metavar="[URL]...")
+@click.option("--write", is_flag=True, help="Also make a scratch collection, use it, measure it, and remove it.")
+@common.json_option
+def doctor(urls: tuple[str, ...], write: bool, as_json: bool) -> int:
+    """Is everything installed, and does each store do what a migration needs?
+
+    \b
+    Examples:
+      vecferry doctor
+      vecferry doctor chroma:./chroma_db qdrant+http://localhost:6333
+      vecferry doctor qdrant+https://qdrant.example.com --write
+    """
+    from vecferry.doctor import examine
+
+    found = examine(urls, write=write)
+    healthy = all(one.healthy for one in found)
+    if as_json:
+        common.print_json({"healthy": healthy, "examinations": [common.as_data(one) for one in found]})
+    else:
+        console = common.output(as_json=False)
+        for one in found:
+            _examination(console, one)
+    return Exit.DONE if healthy else Exit.FAILED
+
+
+_MARK = {"ok": "[green]ok[/]", "warning": "[yellow]warning[/]", "failed": "[red]failed[/]", "skipped": "[dim]skipped[/]"}
+
+
+def _examination(console: Console, one: Examination) -> None:
+    from rich.text import Text
+
+    from vecferry.cli import show
+
+    rows = [(step.name, Text.from_markup(_MARK[step.state]), _time(step), step.detail) for step in one.steps]
+    show.table(console, one.subject, ("", "", "ms", ""), rows, numbers="ms")
+    for step in one.steps:
+        if step.hint and step.state != "ok":
+            console.print(f"  [cyan]->[/] {step.name}: ", end="")
+            console.print(step.hint, markup=False)
+    if any(step.hint and step.state != "ok" for step in one.steps):
+        console.print()
+
+
+def _time(step: Step) -> str:
+    return "" if step.milliseconds is None else f"{step.milliseconds:.1f}"
+
+
+@click.command()
+@click.argument("url", required=False)
+@click.option("--collection", "-c", "collections", multiple=True, metavar="NAME", help="Only these; globs are understood.")
+@click.option("--details", is_flag=True, help="Also every metadata key and everything remarkable, per collection.")
+@common.quiet_options
+@common.json_option
+def inspect(
+    url: str | None, collections: tuple[str, ...], details: bool, quiet: bool, log: Path | None, as_json: bool
+) -> int:
+    """Look at every record of a store and say what is there. Writes nothing.
+
+    \b
+    Examples:
+      vecferry inspect chroma:./chroma_db
+      vecferry inspect chroma:./chroma_db --collection 'docs-*' --details
+      vecferry inspect qdrant+http://localhost:6333 --json
+    """
+    from vecferry import migration
+    from vecferry.cli import show
+    from vecferry.progress import observer
+
+    with observer(common.messages(), quiet=quiet, log=log) as observe:
+        found = migration.inspect(defaults.source_url(url), collections=collections, observer=observe)
+    if as_json:
+        common.print_json({**common.as_data(found), "records": found.records})
+        return Exit.DONE
+    console = common.output(as_json=False)
+    show.inspection(console, found)
+    for profile in found.profiles if details else ():
+        show.details(console, profile)
+    return Exit.DONE
+
+
+@click.command()
+@common.ledger_option
+@common.json_option
+def status(ledger: str | None, as_json: bool) -> int:
+    """Show the runs that the ledger knows: what they move, how far they are, how they ended.
+
+    \b
+    Examples:
+      vecferry status
+      vecferry status --ledger ./ledger.db --json
+    """
+    from vecferry import migration
+    from vecferry.cli import show
+
+    runs = migration.status(ledger)
+    if as_json:
+        common.print_json({"runs": [common.as_data(run) for run in runs]})
+        return Exit.DONE
+    console = common.output(as_json=False)
+    if not runs:
+        console.print("No run yet.")
+        return Exit.DONE
+    rows = [
+        (run.id, f"{run.created:%Y-%m-%d %H:%M}", run.source, run.target, f"{run.done:,} of {run.records:,}", run.state)
+        for run in runs
+    ]
+    show.table(console, "Runs", ("run", "begun", "source", "target", "records", "state"), rows)
+    return Exit.DONE
