@@ -39,6 +39,24 @@ class KeyProfile:
     low: float | None = None
     high: float | None = None
 
+    @property
+    def records(self) -> int:
+        """Records that have the key."""
+        return sum(self.types.values())
+
+    @property
+    def homogeneous(self) -> bool:
+        """True where all values are of one type: a filter on the key then means the same in every store."""
+        return len(self.types) == 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Collision:
+    """Source ids that fall on one target id, each as `kind id`; twice the same where the source holds an id twice."""
+
+    target: str
+    ids: tuple[str, ...]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Range:
@@ -60,7 +78,14 @@ class Profile:
         norms: vector name -> lengths of its dense vectors (Euclidean).
         rejected: records that the source itself could not read, by reason.
         document_bytes: UTF-8 sizes, None where no record has a document.
+        id_bytes: UTF-8 sizes of the ids.
+        sizes: power of two -> records whose id, document, uri, metadata and vectors together are at most that many
+            bytes (and more than half of it).
+        largest: the five largest records, as (bytes, id), largest first.
+        collisions: ids that the default rule would map to one target id, and ids that occur twice; at most 5.
+        untracked_keys: values under keys past the first 10,000 different ones, which are counted but not profiled.
         layout: the framework whose traces the records bear, or `plain`; with the share of records that agree.
+        writer, layout_note: who probably wrote the records, and one sentence about it.
         seconds: time of the scan.
     """
 
@@ -74,8 +99,15 @@ class Profile:
     keys: Mapping[str, KeyProfile] = field(default_factory=dict)
     rejected: Mapping[str, Seen] = field(default_factory=dict)
     document_bytes: Range | None = None
+    id_bytes: Range | None = None
+    sizes: Mapping[int, int] = field(default_factory=dict)
+    largest: tuple[tuple[int, str], ...] = ()
+    collisions: tuple[Collision, ...] = ()
+    untracked_keys: int = 0
     layout: str = "plain"
     layout_share: float = 1.0
+    writer: str = ""
+    layout_note: str = ""
     seconds: float = 0.0
 
 

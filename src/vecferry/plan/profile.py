@@ -1,0 +1,275 @@
+"""One pass over every record of a collection, in bounded memory: what is in it, and what is odd about it."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from vecferry.arrow import column, dense, id_kinds, present, utf8
+from vecferry.errors import DataError
+from vecferry.events import Observer, Progress, Stage, StageFinished, StageStarted, silent
+from vecferry.ids import kind_of
+from vecferry.layouts.detect import detect_records
+from vecferry.limits import Shape
+from vecferry.model import Chunk, CollectionSpec, Element, IdKind, IdRule, Metric, VectorKind, VectorSpec
+from vecferry.plan.collisions import IdProof, IdSpace, collisions
+from vecferry.plan.model import Collision, Profile
+from vecferry.plan.tally import Spread, Tally, shorten
+from vecferry.plan.values import MetadataStats
+from vecferry.protocols import Source
+
+UNIT = 1e-6
+"""A squared length this near to 1 counts as 1; Qdrant leaves such vectors as they are."""
+_LARGEST = 5
+_UUID_TEXT = 36
+_NUL_JSON = b"\\u0000"
+
+
+class VectorStats:
+    """One vector of a collection over the records so far."""
+
+    def __init__(self, vector: VectorSpec, tally: Tally[Shape]) -> None:
+        self.vector = vector
+        self.count = 0
+        self.norms = Spread()
+        self._tally = tally
+
+    def add(self, batch: pa.RecordBatch, there: NDArray[np.bool_], ids: Callable[[int], str]) -> None:
+        """One batch; `there` says which records have the vector."""
+        self.count += int(there.sum())
+        if self.vector.kind is not VectorKind.DENSE or not self.vector.dim:
+            return
+        values = dense(batch, self.vector)
+        squared = squared_norms(values, self.vector.element)
+        all_there = bool(there.all())
+        self.norms.add(np.sqrt(squared if all_there else squared[there]))
+        for shape, rows in self._odd(values, squared):
+            hit = rows if all_there else rows & there
+            self._tally.add(shape, int(hit.sum()), lambda hit=hit: map(ids, np.flatnonzero(hit).tolist()))  # type: ignore[misc]
+
+    def _odd(self, values: NDArray[np.generic], squared: NDArray[np.floating]) -> Iterator[tuple[Shape, NDArray[np.bool_]]]:
+        if not np.isfinite(squared).all():
+            yield Shape.NON_FINITE_VECTOR, non_finite(values, squared)
+        zero = is_zero(values, squared)
+        yield Shape.ZERO_VECTOR, zero
+        if self.vector.metric is Metric.COSINE:
+            yield Shape.COSINE_LENGTH, (np.abs(squared - 1) > UNIT) & ~zero & np.isfinite(squared)
+
+
+def squared_norms(values: NDArray[np.generic], element: Element) -> NDArray[np.floating]:
+    """The squared length of each row, in float32 (bytes and half floats are widened first)."""
+    wide = values if element is Element.FLOAT32 else values.astype(np.float32)
+    squared: NDArray[np.floating] = np.einsum("ij,ij->i", wide, wide)
+    return squared
+
+
+def non_finite(values: NDArray[np.generic], squared: NDArray[np.floating]) -> NDArray[np.bool_]:
+    """Rows that hold NaN or infinity; a squared length may overflow without."""
+    suspect = np.flatnonzero(~np.isfinite(squared))
+    bad = np.zeros(len(values), np.bool_)
+    bad[suspect] = ~np.isfinite(values[suspect].astype(np.float64)).all(axis=1)
+    return bad
+
+
+def is_zero(values: NDArray[np.generic], squared: NDArray[np.floating]) -> NDArray[np.bool_]:
+    """Rows that hold nothing but zeros; a squared length may underflow without."""
+    suspect = np.flatnonzero(squared == 0)
+    zero = np.zeros(len(values), np.bool_)
+    zero[suspect] = ~values[suspect].astype(np.bool_).any(axis=1)
+    return zero
+
+
+class Sizes:
+    """Sizes of whole records: a histogram by powers of two, and the largest."""
+
+    def __init__(self) -> None:
+        self.histogram: Counter[int] = Counter()
+        self.largest: list[tuple[int, str]] = []
+
+    def add(self, sizes: NDArray[np.int64], ids: Callable[[int], str]) -> None:
+        """One batch: bytes per record."""
+        powers = np.ceil(np.log2(np.maximum(sizes, 1))).astype(np.int64)
+        for power, count in enumerate(np.bincount(powers).tolist()):
+            if count:
+                self.histogram[1 << power] += count
+        floor = self.largest[-1][0] if len(self.largest) == _LARGEST else -1
+        if int(sizes.max()) > floor:
+            best = np.argsort(-sizes, kind="stable")[:_LARGEST].tolist()
+            ranked = [*self.largest, *((int(sizes[row]), shorten(ids(row))) for row in best)]
+            self.largest = sorted(ranked, key=lambda item: -item[0])[:_LARGEST]
+
+
+class Profiler:
+    """Takes a collection chunk by chunk and keeps what a plan needs to know; `profile` drives it."""
+
+    def __init__(self, spec: CollectionSpec, *, rule: IdRule) -> None:
+        self.spec = spec
+        self.records = self.bytes = 0
+        self.shapes: Tally[Shape] = Tally()
+        self.rejected: Tally[str] = Tally()
+        self.proof = IdProof(IdSpace(rule))
+        self._kinds: Counter[str] = Counter()
+        self._vectors = [VectorStats(vector, self.shapes) for vector in spec.vectors]
+        self._metadata = MetadataStats(self.shapes)
+        self._sizes, self._ids, self._documents = Sizes(), Spread(), Spread()
+        self._document_count = 0
+
+    def add(self, chunk: Chunk) -> None:
+        """One chunk, each of its records looked at."""
+        for rejection in chunk.rejected:
+            self.rejected.add(rejection.reason, 1, lambda rejection=rejection: [rejection.id])  # type: ignore[misc]
+        batch = chunk.batch
+        if not batch.num_rows:
+            return
+        names = batch.column("id")
+        self.records += batch.num_rows
+        self.bytes += batch.nbytes
+
+        def ids(row: int) -> str:
+            return str(names[row].as_py())
+
+        self._add_ids(batch)
+        self._add_vectors(batch, ids)
+        raws, tags = utf8(batch, "metadata"), utf8(batch, "tags") if batch.column("tags").null_count < batch.num_rows else None
+        self._metadata.add(raws, tags, ids)
+        self._add_texts(batch, raws, ids)
+        self._sizes.add(_record_bytes(batch), ids)
+
+    def _add_ids(self, batch: pa.RecordBatch) -> None:
+        lengths = lengths_of(batch.column("id"))
+        self._ids.add(lengths)
+        self.proof.add(batch, self.spec)
+        if self.spec.id_kind is IdKind.MIXED:
+            self._kinds.update(kind.value for kind in id_kinds(batch, self.spec))
+            return
+        uuids = 0
+        if self.spec.id_kind is IdKind.TEXT and (lengths == _UUID_TEXT).any():
+            uuids = sum(kind_of(IdKind.TEXT, text or b"") is IdKind.UUID for text in utf8(batch, "id"))
+        self._kinds.update({IdKind.UUID.value: uuids, self.spec.id_kind.value: batch.num_rows - uuids})
+
+    def _add_vectors(self, batch: pa.RecordBatch, ids: Callable[[int], str]) -> None:
+        masks = [present(batch, stats.vector) for stats in self._vectors]
+        for stats, there in zip(self._vectors, masks, strict=True):
+            stats.add(batch, there, ids)
+        if masks:
+            none = ~np.logical_or.reduce(masks)
+            self.shapes.add(Shape.NO_VECTOR, int(none.sum()), lambda: map(ids, np.flatnonzero(none).tolist()))
+
+    def _add_texts(self, batch: pa.RecordBatch, raws: list[bytes | None], ids: Callable[[int], str]) -> None:
+        documents, rows = batch.column("document"), batch.num_rows
+        there = documents.is_valid().to_numpy(zero_copy_only=False)
+        self._documents.add(lengths_of(documents)[there])
+        self._document_count += int(there.sum())
+        self.shapes.add(Shape.NO_DOCUMENT, documents.null_count, lambda: map(ids, np.flatnonzero(~there).tolist()))
+        uris = batch.column("uri")
+        self.shapes.add(Shape.URI, rows - uris.null_count, lambda: map(ids, _rows(uris.is_valid())))
+        nul = nul_rows(documents, raws)
+        self.shapes.add(Shape.NUL_IN_TEXT, len(nul), lambda: map(ids, nul))
+        ordered = rows - batch.column("seq").null_count
+        self.shapes.add(Shape.ORDER, ordered, lambda: ())
+
+    def result(self, found: tuple[Collision, ...], seconds: float) -> Profile:
+        """Everything seen, as a frozen value."""
+        counts = self._metadata.counts()
+        card = self.spec.card
+        layout = detect_records(
+            name=self.spec.name, records=self.records, keys=counts, documents=self._document_count,
+            metadata=self.spec.metadata, card_layout=card.layout if card else "",
+        )
+        return Profile(
+            spec=replace(self.spec, count=self.records),
+            records=self.records,
+            bytes=self.bytes,
+            id_kinds={kind: count for kind, count in self._kinds.items() if count},
+            dimensions={s.vector.name: {s.vector.dim or 0: s.count} for s in self._vectors if s.count},
+            norms={s.vector.name: norms for s in self._vectors if (norms := s.norms.range())},
+            shapes=self.shapes.seen(),
+            keys=self._metadata.profiles(),
+            rejected=self.rejected.seen(),
+            document_bytes=self._documents.range(),
+            id_bytes=self._ids.range(),
+            sizes=dict(sorted(self._sizes.histogram.items())),
+            largest=tuple(self._sizes.largest),
+            collisions=found,
+            untracked_keys=self._metadata.untracked,
+            layout=layout.layout,
+            layout_share=layout.share,
+            writer=layout.writer,
+            layout_note=layout.note,
+            seconds=seconds,
+        )
+
+
+def _rows(mask: pa.BooleanArray) -> list[int]:
+    rows: list[int] = np.flatnonzero(mask.to_numpy(zero_copy_only=False)).tolist()
+    return rows
+
+
+def lengths_of(array: pa.Array) -> NDArray[np.int64]:
+    """UTF-8 bytes per cell of a text or JSON column; 0 for null."""
+    storage = array.storage if isinstance(array, pa.ExtensionArray) else array
+    lengths: NDArray[np.int64] = pc.fill_null(pc.binary_length(storage), 0).to_numpy(zero_copy_only=False).astype(np.int64)
+    return lengths
+
+
+def _record_bytes(batch: pa.RecordBatch) -> NDArray[np.int64]:
+    """Bytes of each record: its texts one by one, its vectors as the batch's mean."""
+    texts = [batch.column(name) for name in ("id", "document", "uri", "metadata")]
+    sizes = np.sum([lengths_of(array) for array in texts], axis=0, dtype=np.int64)
+    vectors = sum(batch.column(field.name).nbytes for field in batch.schema if _is_vector(field.name))
+    return sizes + vectors // batch.num_rows
+
+
+def _is_vector(name: str) -> bool:
+    return name.partition(".")[0] in {"vector", "sparse", "multi", "bits"}
+
+
+def nul_rows(documents: pa.Array, raws: list[bytes | None]) -> list[int]:
+    """Rows with U+0000 in the document or the metadata."""
+    rows = {row for row, raw in enumerate(raws) if raw is not None and _NUL_JSON in raw}
+    if holds_nul(documents):
+        rows.update(_rows(pc.fill_null(pc.match_substring(documents, "\x00"), False)))
+    return sorted(rows)
+
+
+def holds_nul(texts: pa.Array) -> bool:
+    """Whether a NUL byte stands anywhere in a large_string column."""
+    _, offsets, data = texts.buffers()
+    if data is None or offsets is None:
+        return False
+    bounds = np.frombuffer(offsets, np.int64)[texts.offset : texts.offset + len(texts) + 1]
+    return not np.frombuffer(data, np.uint8)[int(bounds[0]) : int(bounds[-1])].all()
+
+
+def profile(source: Source, observer: Observer = silent, *, rule: IdRule | None = None) -> Profile:
+    """Look at every record of `source`, once.
+
+    Args:
+        rule: the id rule whose target ids are proven different in the same pass.
+
+    Raises:
+        whatever the source raises: Unavailable, CorruptData …
+    """
+    started = time.monotonic()
+    spec = source.describe()
+    name = spec.qualified_name
+    observer(StageStarted(stage=Stage.INSPECT, collection=name, records=spec.count))
+    profiler = Profiler(spec, rule=rule or IdRule())
+    try:
+        for partition in source.partitions():
+            for chunk in source.read(partition):
+                profiler.add(chunk)
+                observer(Progress(stage=Stage.INSPECT, collection=name, records=chunk.batch.num_rows, bytes=chunk.batch.nbytes))
+        found = collisions([source], profiler.proof.space, profiler.proof.repeated())
+    finally:
+        profiler.proof.close()
+    seconds = time.monotonic() - started
+    observer(StageFinished(stage=Stage.INSPECT, collection=name, records=profiler.records, seconds=seconds))
+    return profiler.result(found, seconds)
