@@ -1,0 +1,142 @@
+"""The pytest plugin that comes with vecferry: fixtures for real servers, and a guard on skipped tests.
+
+Fixtures: `qdrant_server`, `qdrant_with_key`, `qdrant_with_tls`, `chroma_server` (one per session),
+`start_qdrant`, `start_chroma` (as many as a test likes, stopped with it). The guard works only where a project asks
+for it with the ini option `vecferry_registered_skips = true`; see `vecferry.testing.skips`.
+
+Modules are imported on use: this one loads in every pytest run of an environment that has vecferry.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections import Counter
+from collections.abc import Callable, Generator, Iterator
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from vecferry.testing.servers import ChromaServer, QdrantServer
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the ini option that switches the guard on."""
+    parser.addini(
+        "vecferry_registered_skips", "fail tests skipped for a reason not in vecferry.testing.skips", type="bool"
+    )
+
+
+@pytest.fixture(scope="session")
+def qdrant_server() -> Iterator[QdrantServer]:
+    """A Qdrant server shared by the session: use collection names of your own."""
+    from vecferry.testing.servers import running_qdrant
+
+    if url := os.environ.get("VECFERRY_TEST_QDRANT_URL"):
+        yield running_qdrant(url)
+        return
+    with contextlib.ExitStack() as stack:
+        yield _qdrant(stack)
+
+
+@pytest.fixture(scope="session")
+def qdrant_with_key() -> Iterator[QdrantServer]:
+    """A Qdrant server that wants the key in `server.api_key`."""
+    with contextlib.ExitStack() as stack:
+        yield _qdrant(stack, api_key="correct horse battery staple")
+
+
+@pytest.fixture(scope="session")
+def qdrant_with_tls() -> Iterator[QdrantServer]:
+    """A Qdrant server behind TLS, signed by the authority in `server.ca_file`."""
+    with contextlib.ExitStack() as stack:
+        yield _qdrant(stack, tls=True)
+
+
+@pytest.fixture
+def start_qdrant() -> Iterator[Callable[..., QdrantServer]]:
+    """Starts Qdrant servers for one test, with the options of `vecferry.testing.servers.start_qdrant`."""
+    with contextlib.ExitStack() as stack:
+        yield lambda **options: _qdrant(stack, **options)
+
+
+@pytest.fixture(scope="session")
+def chroma_server() -> Iterator[ChromaServer]:
+    """A Chroma server shared by the session: use collection names of your own."""
+    from vecferry.testing.servers import running_chroma
+
+    if url := os.environ.get("VECFERRY_TEST_CHROMA_URL"):
+        yield running_chroma(url)
+        return
+    with contextlib.ExitStack() as stack:
+        yield _chroma(stack)
+
+
+@pytest.fixture
+def start_chroma() -> Iterator[Callable[..., ChromaServer]]:
+    """Starts Chroma servers for one test, with the options of `vecferry.testing.servers.start_chroma`."""
+    with contextlib.ExitStack() as stack:
+        yield lambda **options: _chroma(stack, **options)
+
+
+def _qdrant(stack: contextlib.ExitStack, **options: Any) -> QdrantServer:
+    from vecferry.errors import Unavailable, Unsupported
+    from vecferry.testing import qdrant_binary, servers, skips
+
+    try:
+        qdrant_binary.qdrant_binary()
+    except (Unavailable, Unsupported) as error:  # what cannot be had; a server that does not start is a failure
+        skips.skip("qdrant-server", error.message)
+    return stack.enter_context(servers.start_qdrant(**options))
+
+
+def _chroma(stack: contextlib.ExitStack, **options: Any) -> ChromaServer:
+    from vecferry.testing import servers, skips
+
+    if "program" not in options and servers.chroma_program() is None:
+        skips.skip("chroma-server", "chromadb is not installed")
+    return stack.enter_context(servers.start_chroma(**options))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Turn a skip without a registered reason into a failure."""
+    report = yield
+    if report.skipped and not hasattr(report, "wasxfail") and item.config.getini("vecferry_registered_skips"):
+        _refuse_unregistered(report)
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(
+    collector: pytest.Collector,
+) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """Likewise for a module that skips itself while it is collected (`importorskip`)."""
+    report = yield
+    if report.skipped and collector.config.getini("vecferry_registered_skips"):
+        _refuse_unregistered(report)
+    return report
+
+
+def _refuse_unregistered(report: pytest.TestReport | pytest.CollectReport) -> None:
+    from vecferry.testing import skips
+
+    text = _skip_text(report)
+    if skips.key_of(text) is None:
+        report.outcome = "failed"
+        report.longrepr = f"skipped for a reason that is not registered in vecferry.testing.skips: {text}"
+
+
+def _skip_text(report: pytest.TestReport | pytest.CollectReport) -> str:
+    return str(report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say loudly what was not tested."""
+    skipped = terminalreporter.stats.get("skipped", [])
+    if not skipped or not terminalreporter.config.getini("vecferry_registered_skips"):
+        return
+    terminalreporter.section(f"{len(skipped)} TESTS SKIPPED", sep="!", yellow=True, bold=True)
+    for text, count in Counter(_skip_text(report).removeprefix("Skipped: ") for report in skipped).most_common():
+        terminalreporter.line(f"{count:5}  {text}", yellow=True)

@@ -1,0 +1,27 @@
+"""What every test may rely on: no settings of the developer's own machine, and Hypothesis with a known budget."""
+
+from __future__ import annotations
+
+import os
+
+import hypothesis
+import pytest
+
+# Asked for by name in CI (HYPOTHESIS_PROFILE=ci) and for long hunts; the default suits a person who waits.
+hypothesis.settings.register_profile("default", max_examples=50, deadline=None, print_blob=True)
+hypothesis.settings.register_profile("ci", max_examples=200, deadline=None, print_blob=True, derandomize=True)
+hypothesis.settings.register_profile("hunt", max_examples=5000, deadline=None, print_blob=True)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+_STEERING = ("QDRANT_", "CHROMA_", "VECFERRY_")
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Neither the stores of the user's environment nor the user's ledger play a part in a test."""
+    for name in list(os.environ):
+        if name.startswith(_STEERING) and not name.startswith("VECFERRY_TEST_"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path_factory.getbasetemp() / "state"))
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path_factory.getbasetemp() / "data"))
+    monkeypatch.setenv("ANONYMIZED_TELEMETRY", "False")
