@@ -23,7 +23,7 @@ class TestMemory(SourceContract, SinkContract):
         return f"memory:{uuid4()}?partition_rows=100&chunk_rows=30"
 
     def seed(self, url: str, spec: CollectionSpec, records: Sequence[Record]) -> None:
-        table = _STORES.setdefault(StoreUrl.parse(url).path, {})[spec.qualified_name] = Table(spec)
+        table = _STORES.setdefault(StoreUrl.parse(url).path, {})[spec.qualified_name] = Table(spec, store=url)
         for record in records:
             table._rows[(record.id, record.id_kind or spec.id_kind)] = from_records(spec, [record])
         table._order = None

@@ -9,8 +9,9 @@ from threading import RLock
 import pyarrow as pa
 
 from vecferry.arrow import empty, id_kinds, validate
-from vecferry.errors import Conflict, DataError
-from vecferry.model import CollectionSpec, VectorSpec
+from vecferry.catalog import fit
+from vecferry.errors import DataError
+from vecferry.model import CollectionSpec
 
 Key = tuple[str, str]
 """(id, kind of the id): in a `mixed` collection the number 5 and the text "5" are two records."""
@@ -19,7 +20,8 @@ Key = tuple[str, str]
 class Table:
     """One collection: key -> the record as a batch of one row. Thread-safe."""
 
-    def __init__(self, spec: CollectionSpec) -> None:
+    def __init__(self, spec: CollectionSpec, *, store: str) -> None:
+        self._store = store
         self._spec = replace(spec, count=None)
         self._rows: dict[Key, pa.RecordBatch] = {}
         self._order: list[Key] | None = []
@@ -45,15 +47,9 @@ class Table:
             Conflict: another vector, dimension, metric, element type or kind of id.
         """
         with self._lock:
-            if self._spec.id_kind is not spec.id_kind:
-                raise _conflict(self._spec, f"{self._spec.id_kind} ids", f"{spec.id_kind} ids")
-            known = {vector.name: vector for vector in self._spec.vectors}
-            wanted = {vector.name: vector for vector in spec.vectors}
-            if known.keys() != wanted.keys():
-                raise _conflict(self._spec, f"the vectors {sorted(known)}", f"{sorted(wanted)}")
-            merged = tuple(_merge(self._spec, known[name], wanted[name]) for name in known)
-            if merged != self._spec.vectors and not self._rows:
-                self._spec = replace(self._spec, vectors=merged)
+            vectors = fit(self._spec, spec, store=self._store)
+            if not self._rows:
+                self._spec = replace(self._spec, vectors=vectors)
 
     def upsert(self, batch: pa.RecordBatch) -> None:
         """Replace or add whole records; of two with one id in `batch` the later wins.
@@ -85,21 +81,6 @@ def keys_of(batch: pa.RecordBatch, spec: CollectionSpec) -> Iterator[Key]:
     """The key of each record of a batch."""
     ids: list[str] = batch.column("id").to_pylist()
     return zip(ids, (kind.value for kind in id_kinds(batch, spec)), strict=True)
-
-
-def _merge(spec: CollectionSpec, known: VectorSpec, wanted: VectorSpec) -> VectorSpec:
-    """`known`, with the dimension of `wanted` where it had none."""
-    filled = replace(known, dim=known.dim if known.dim is not None else wanted.dim)
-    if replace(wanted, dim=wanted.dim if wanted.dim is not None else filled.dim) != filled:
-        raise _conflict(spec, str(known), str(wanted))
-    return filled
-
-
-def _conflict(spec: CollectionSpec, found: str, wanted: str) -> Conflict:
-    return Conflict(
-        f"The collection {spec.qualified_name} exists with {found}; asked for was {wanted}.",
-        hint="Choose another name, or drop the collection first.",
-    )
 
 
 def not_prepared(spec: CollectionSpec) -> DataError:

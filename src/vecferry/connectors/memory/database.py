@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
-from difflib import get_close_matches
 from threading import RLock
 from uuid import uuid4
 
+from vecferry.catalog import find
 from vecferry.connectors.memory._table import Table
 from vecferry.connectors.memory.sink import MemorySink
 from vecferry.connectors.memory.source import MemorySource
@@ -42,6 +43,7 @@ class MemoryDatabase:
 
     def __init__(self, url: StoreUrl) -> None:
         self._name = url.path
+        self._text = f"memory:{url.path}"
         self._partition_rows = _rows(url, "partition_rows", 10_000)
         self._chunk_rows = _rows(url, "chunk_rows", 1_000)
         with _LOCK:
@@ -66,33 +68,23 @@ class MemoryDatabase:
         return MemorySink(spec, self._make)
 
     def drop(self, name: str) -> None:
-        with _LOCK:
-            self._tables.pop(name, None)
+        with _LOCK, suppress(NotFound):
+            del self._tables[self._find(name).spec.qualified_name]
 
     def close(self) -> None:
         """Nothing is held."""
 
     def _find(self, name: str) -> Table:
         with _LOCK:
-            named = [table for key, table in self._tables.items() if name in (key, table.spec.name)]
-            if name in self._tables:
-                return self._tables[name]
-            if len(named) == 1:
-                return named[0]
-            near = get_close_matches(name, self._tables, n=3) or sorted(self._tables)[:3]
-        problem = "is not unique" if named else "does not exist"
-        raise NotFound(
-            f"The collection '{name}' {problem} in memory:{self._name}.",
-            store=f"memory:{self._name}",
-            hint=f"There are: {', '.join(near)}." if near else "The store is empty.",
-        )
+            paths = [(*table.spec.namespace, table.spec.name) for table in self._tables.values()]
+            return self._tables["/".join(find(paths, name, store=self._text))]
 
     def _make(self, spec: CollectionSpec) -> Table:
         """The collection of `spec`, created where it is not there."""
         with _LOCK:
             table = self._tables.get(spec.qualified_name)
             if table is None:
-                table = self._tables[spec.qualified_name] = Table(replace(spec, uid=str(uuid4())))
+                table = self._tables[spec.qualified_name] = Table(replace(spec, uid=str(uuid4())), store=self._text)
             else:
                 table.fit(spec)
             return table

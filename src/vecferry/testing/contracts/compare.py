@@ -57,7 +57,7 @@ def same(left: Any, right: Any) -> bool:
         return len(left) == len(right) and all(map(same, left, right))
     if isinstance(left, float):
         return left.hex() == right.hex()
-    return bool(left == right) and repr(left) == repr(right)
+    return bool(left == right and repr(left) == repr(right))
 
 
 def _short(value: object) -> str:
