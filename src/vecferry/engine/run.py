@@ -1,0 +1,212 @@
+"""A whole run: every collection prepared, copied, finished, in the order of the plan. Resumes where the ledger says."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, replace
+
+from vecferry.engine.conflicts import admitting, is_fresh, refuse_collisions
+from vecferry.engine.copy import Admit, copy_partition
+from vecferry.engine.crew import Crew, Lane
+from vecferry.engine.model import CollectionResult, Options, RunResult
+from vecferry.engine.retry import retrying
+from vecferry.engine.stop import Stop, interrupted
+from vecferry.events import Event, Observer, Progress, Rejected, RunStarted, Stage, StageFinished, StageStarted, silent
+from vecferry.hooks import reach
+from vecferry.model import CollectionSpec, Partition
+from vecferry.plan.model import CollectionPlan, IfExists, OnConflict, Plan, Policy
+from vecferry.protocols import Database, Droppable, Sink, Source, require
+from vecferry.state.model import CollectionState, Step
+from vecferry.state.run import Run
+
+
+def migrate_collections(
+    plan: Plan,
+    source: Database,
+    target: Database,
+    run: Run,
+    *,
+    options: Options | None = None,
+    observer: Observer = silent,
+    stop: Stop | None = None,
+) -> RunResult:
+    """Copy every collection of `plan` that `run` has not finished, and wait until the target serves them.
+
+    Call it inside `vecferry.engine.keeping`, which keeps the run ours and tells the ledger how it ended. A collection
+    whose plan says `recreate` is dropped here, once, before its first write.
+
+    Raises:
+        Interrupted: stopped on request, or a store failed for too long; the same run goes on later.
+        RunLocked: another process took the run over.
+        IdCollision: `append`, and the target has some of the ids already; nothing of that collection is written.
+        VecferryError: what a store refuses for good. In every case the checkpoints are committed.
+    """
+    told = _Teller(run, observer)
+    states = run.collections()
+    done = sum(state.total.read for state in states.values())
+    told(RunStarted(run=run.id, resumed=run.resumed, records=plan.records, done=done))
+    with Crew(options or Options(), target.limits, observer=told, stop=stop) as crew:
+        work = [_Collection(c, states[c.source], source, target, run, crew) for c in plan.collections]
+        for collection in work:
+            collection.check()
+        results = [collection.migrate() for collection in work]
+    reach("run.copied")
+    return RunResult(run=run.id, resumed=done, collections=tuple(results))
+
+
+@dataclass(slots=True)
+class _Collection:
+    """One collection on its way."""
+
+    plan: CollectionPlan
+    state: CollectionState
+    origin: Database
+    target: Database
+    run: Run
+    crew: Crew
+
+    def check(self) -> None:
+        """Before the first write of the run: what is in the target already, and does it collide?"""
+        if self.state.step.reached(Step.CHECKED):
+            return
+        fresh = is_fresh(self.plan, self.target)
+        if not fresh and self.plan.on_conflict is OnConflict.REFUSE:
+            with closing(self.origin.source(self.plan.source)) as reader:
+                refuse_collisions(self.plan, reader, self.target)
+        self._mark(Step.CHECKED, fresh=fresh)
+
+    def migrate(self) -> CollectionResult:
+        if self.crew.stop.requested:
+            raise interrupted(f"Stopped on request before '{self.plan.source}'.")
+        made = self._spec()
+        if not self.state.step.reached(Step.FINISHED):  # preparing again could undo what finishing did
+            with closing(self.target.sink(made)) as sink:
+                lane = self._lane(sink)
+                made = self._prepare(lane)
+                self._copy(lane)
+                self._finish(lane)
+        return self._result(made)
+
+    def _spec(self) -> CollectionSpec:
+        """What the sink shall prepare: the plan's target, its card signed by this run."""
+        spec = self.plan.target
+        return spec if spec.card is None else replace(spec, card=replace(spec.card, run=self.run.id))
+
+    def _lane(self, sink: Sink) -> Lane:
+        allowed = any(cell.policy is Policy.QUARANTINE for cell in self.plan.cells)
+        return Lane(
+            collection=self.plan.source,
+            partition="",
+            sink=sink,
+            run=self.run,
+            quarantine=allowed or self.crew.options.quarantine,
+        )
+
+    def _prepare(self, lane: Lane) -> CollectionSpec:
+        first = not self.state.step.reached(Step.PREPARED)
+        if first and self.plan.if_exists is IfExists.RECREATE:
+            self._drop()
+        made = retrying(
+            lambda: lane.sink.prepare(self._spec()), self.crew.patience(f"Preparing '{self.plan.source}'", lane)
+        )
+        if first:
+            reach("sink.prepared")
+            self._mark(Step.PREPARED)
+        return made
+
+    def _drop(self) -> None:
+        power = require(
+            self.target, Droppable, operation="drop a collection", instead="Remove it yourself, or choose another name."
+        )
+        power.drop(self.plan.target.qualified_name)
+
+    def _copy(self, lane: Lane) -> None:
+        if self.state.step.reached(Step.COPIED):
+            return
+        left = max(0, self.plan.records - self.state.total.read)
+        with self._stage(Stage.COPY, left), ExitStack() as stack:
+            reader = stack.enter_context(closing(self.origin.source(self.plan.source)))
+            admit = stack.enter_context(admitting(self.plan, self.target, fresh=self.state.fresh))
+            self._copy_partitions(lane, reader, admit)
+        self._mark(Step.COPIED)
+        reach("collection.copied")
+
+    def _copy_partitions(self, lane: Lane, reader: Source, admit: Admit) -> None:
+        todo = [part for part in self.plan.partitions if not self.state.checkpoints[part.id].done]
+        _in_parallel(self.crew, todo, lambda part: self._copy_one(lane, reader, part, admit))
+
+    def _copy_one(self, lane: Lane, reader: Source, partition: Partition, admit: Admit) -> None:
+        copy_partition(
+            reader,
+            partition,
+            self.state.checkpoints[partition.id],
+            lane=replace(lane, partition=partition.id),
+            crew=self.crew,
+            admit=admit,
+        )
+
+    def _finish(self, lane: Lane) -> None:
+        with self._stage(Stage.INDEX, self.plan.records):
+            retrying(lane.sink.finish, self.crew.patience(f"Building the indexes of '{self.plan.source}'", lane))
+        self._mark(Step.FINISHED)
+        reach("collection.finished")
+
+    def _mark(self, step: Step, *, fresh: bool | None = None) -> None:
+        self.run.mark(self.plan.source, step, fresh=fresh)
+        self.state = replace(self.state, step=step, fresh=self.state.fresh if fresh is None else fresh)
+
+    @contextmanager
+    def _stage(self, stage: Stage, records: int) -> Iterator[None]:
+        """Tell when a stage begins and ends, and remember its time, however it ends."""
+        name, began = self.plan.source, time.monotonic()
+        self.crew.observer(StageStarted(stage=stage, collection=name, records=records))
+        try:
+            yield
+        finally:
+            seconds = time.monotonic() - began
+            self.run.spend(name, stage.value, seconds)
+        self.crew.observer(StageFinished(stage=stage, collection=name, records=records, seconds=seconds))
+
+    def _result(self, made: CollectionSpec) -> CollectionResult:
+        state = self.run.collections()[self.plan.source]
+        return CollectionResult(
+            source=self.plan.source,
+            target=made,
+            records=state.total.written,
+            skipped=state.total.skipped,
+            rejected=state.total.rejected,
+            bytes=state.total.bytes,
+            seconds=state.seconds,
+        )
+
+
+class _Teller:
+    """The observer, one event at a time, with the ledger listening to what is rare."""
+
+    def __init__(self, run: Run, observer: Observer) -> None:
+        self._run = run
+        self._observer = observer
+        self._lock = threading.Lock()
+
+    def __call__(self, event: Event) -> None:
+        with self._lock:
+            if not isinstance(event, Progress | Rejected):
+                self._run.note(event)
+            self._observer(event)
+
+
+def _in_parallel(crew: Crew, todo: Sequence[Partition], work: Callable[[Partition], None]) -> None:
+    """`work` for each partition, `options.readers` at a time. The first error stops the crew, and so the others."""
+    readers = min(crew.options.readers, len(todo))
+    if readers <= 1:
+        for partition in todo:
+            work(partition)
+        return
+    with ThreadPoolExecutor(readers) as pool:
+        futures = [pool.submit(work, partition) for partition in todo]
+    for future in futures:
+        future.result()
