@@ -8,6 +8,7 @@ from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass
 from queue import SimpleQueue
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
@@ -21,7 +22,9 @@ from vecferry.hooks import reach
 from vecferry.limits import Limits
 from vecferry.model import Receipt, Rejection
 from vecferry.protocols import Sink
-from vecferry.state.run import Run
+
+if TYPE_CHECKING:
+    from vecferry.state.run import Run
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,12 +73,13 @@ class Crew:
             while thread.is_alive() and not self.stop.now:
                 thread.join(0.1)
 
-    def fail(self, error: BaseException) -> None:
-        """Stop everything for `error`, unless there was one before."""
+    def fail(self, error: BaseException) -> BaseException:
+        """Stop everything for `error`, unless there was one before; the first one."""
         with self._failing:
             if self.error is None:
                 self.error = error
                 self.stop.request()
+            return self.error
 
     def submit(self, batch: pa.RecordBatch, lane: Lane) -> Future[Receipt] | None:
         """Write `batch` soon; waits for room in memory and for the rate. None where a stop was requested meanwhile."""
@@ -148,7 +152,8 @@ class Crew:
             raise ConnectorError(
                 f"The target confirmed {receipt.rows} of {batch.num_rows} records of '{lane.collection}' and refused "
                 f"{len(receipt.rejected)}: the others are unaccounted for.",
-                hint="Nothing after the last checkpoint counts as copied. Please report this with the target's version.",
+                hint="What lies behind the last checkpoint does not count as copied. Please report this, with the "
+                "target's version.",
             )
         return receipt
 

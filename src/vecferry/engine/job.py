@@ -1,4 +1,4 @@
-"""A plan as the ledger sees it: which job it is, and the readable facts that decide what ends up in the target. Pure."""
+"""A plan as the ledger sees it: which job it is, and the facts that decide what ends up in the target. Pure."""
 
 from __future__ import annotations
 

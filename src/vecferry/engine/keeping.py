@@ -5,12 +5,15 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
 
 from vecferry.engine.stop import Stop
 from vecferry.errors import Interrupted, LedgerError, RunLocked, StoreFull, VecferryError
 from vecferry.events import Observer, RunFinished, silent
 from vecferry.state.model import Outcome
-from vecferry.state.run import Run
+
+if TYPE_CHECKING:
+    from vecferry.state.run import Run
 
 _BEATS = 4
 """Heartbeats within one lease."""

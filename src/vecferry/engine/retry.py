@@ -58,7 +58,7 @@ class Patience:
 
 
 def pause(attempt: int, error: VecferryError) -> float:
-    """Seconds before attempt `attempt` + 1: anywhere below an exponential bound, and what the store asked for on top."""
+    """Seconds to wait after `attempt` failures: anywhere below an exponential bound, on top of what the store asked."""
     jitter = random.uniform(0, min(CAP_SECONDS, FIRST_SECONDS * 2.0**attempt))  # noqa: S311 - spreads load, no secret
     asked = error.retry_after if isinstance(error, Throttled) else None
     return jitter if asked is None else asked + min(jitter, FIRST_SECONDS)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from vecferry.engine.conflicts import admitting, is_fresh, refuse_collisions
 from vecferry.engine.copy import Admit, copy_partition
@@ -21,7 +22,9 @@ from vecferry.model import CollectionSpec, Partition
 from vecferry.plan.model import CollectionPlan, IfExists, OnConflict, Plan, Policy
 from vecferry.protocols import Database, Droppable, Sink, Source, require
 from vecferry.state.model import CollectionState, Step
-from vecferry.state.run import Run
+
+if TYPE_CHECKING:
+    from vecferry.state.run import Run
 
 
 def migrate_collections(
