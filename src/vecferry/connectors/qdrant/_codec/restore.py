@@ -1,0 +1,190 @@
+"""Points back into canonical records: the way back of `form`. Pure, and of no wire format.
+
+A payload that does not have its layout's shape (another program wrote it) is read as metadata as a whole, without
+document, so that nothing of it is lost.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from vecferry import arrow
+from vecferry.connectors.qdrant._codec import norms
+from vecferry.connectors.qdrant._codec.cells import Cells, dtype, to_column
+from vecferry.connectors.qdrant._codec.form import Form, as_stored, kept_name, told
+from vecferry.errors import CorruptData
+from vecferry.layouts import ENVELOPE, Layout
+from vecferry.model import IdKind, VectorKind, VectorSpec
+from vecferry.tags import canonical
+
+Payload = dict[str, Any]
+_NOTHING: Mapping[str, Any] = {}
+
+
+def batch(form: Form, points: Sequence[str], payloads: Sequence[Payload], vectors: Mapping[str, Cells]) -> pa.RecordBatch:
+    """A canonical batch of points.
+
+    Args:
+        points: point ids as text.
+        payloads: Python objects; they are taken apart.
+        vectors: name in Qdrant -> cells, for `form.read_vectors`.
+
+    Raises:
+        CorruptData: an envelope that we did not write.
+    """
+    envelopes = [payload.pop(ENVELOPE, None) or _NOTHING if form.ours else _NOTHING for payload in payloads]
+    try:
+        columns = _texts(form, payloads, envelopes)
+        columns |= _ids(form, points, envelopes)
+        for vector in form.spec.vectors:
+            columns[arrow.column(vector)] = to_column(vector, _vector(form, vector, vectors, envelopes))
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+        raise CorruptData(
+            f"A point of {form.spec.name} carries a '{ENVELOPE}' that vecferry did not write: {error}.",
+            ids=[points[0]] if points else [],
+            hint=f"Between points {points[0]} and {points[-1]}, remove or restore the payload key '{ENVELOPE}'.",
+        ) from error
+    return arrow.build(form.spec, columns)
+
+
+def _ids(form: Form, points: Sequence[str], envelopes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    columns: dict[str, Any] = {
+        "id": [envelope.get("id", point) for point, envelope in zip(points, envelopes, strict=True)],
+        "seq": [envelope.get("seq") for envelope in envelopes],
+    }
+    if form.spec.id_kind is IdKind.MIXED:
+        columns["id_kind"] = [
+            envelope.get("kind") or told(point).value for point, envelope in zip(points, envelopes, strict=True)
+        ]
+    return columns
+
+
+# --------------------------------------------------------------------------- texts
+
+
+def _texts(form: Form, payloads: Sequence[Payload], envelopes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    take = _take_nested if form.layout.metadata_key is not None else _take_flat
+    rows = [take(form, payload, envelope) for payload, envelope in zip(payloads, envelopes, strict=True)]
+    documents, uris, metadata, tags = zip(*rows, strict=True) if rows else ((), (), (), ())
+    return {"document": documents, "uri": uris, "metadata": metadata, "tags": tags}
+
+
+Texts = tuple[str | None, str | None, bytes | None, bytes | None]
+"""document, uri, metadata, tags"""
+
+
+def _take_nested(form: Form, payload: Payload, envelope: Mapping[str, Any]) -> Texts:
+    layout = form.layout
+    if not fits(payload, layout):
+        return None, None, canonical(payload), None
+    document, uri = payload.get(layout.document_key), payload.get(layout.uri_key)
+    return _finish(document, uri, payload.get(layout.metadata_key or ""), envelope)
+
+
+def _take_flat(form: Form, payload: Payload, envelope: Mapping[str, Any]) -> Texts:
+    document = payload.pop(form.layout.document_key) if _is_text(payload, form.layout.document_key) else None
+    uri = payload.pop(form.layout.uri_key) if form.ours and _is_text(payload, form.layout.uri_key) else None
+    payload |= envelope.get("k", _NOTHING)
+    return _finish(document, uri, payload if payload or form.ours else None, envelope)
+
+
+def _finish(document: str | None, uri: str | None, metadata: Payload | None, envelope: Mapping[str, Any]) -> Texts:
+    absent = envelope.get("null", ())
+    if "document" in absent:
+        document = None
+    if metadata is None or "metadata" in absent:
+        return document, uri, None, None
+    for pointer, text in envelope.get("f", _NOTHING).items():
+        _put(metadata, pointer, float(text))
+    tags = envelope.get("t")
+    return document, uri, canonical(metadata), canonical(tags) if tags else None
+
+
+def fits(payload: Payload, layout: Layout) -> bool:
+    """True where a payload has exactly the shape of a layout whose metadata is an object of its own."""
+    if not payload.keys() <= layout.own_keys:
+        return False
+    texts = all(type(payload.get(key, "")) is str for key in (layout.document_key, layout.uri_key))
+    return texts and type(payload.get(layout.metadata_key or "", _EMPTY)) is dict
+
+
+_EMPTY: Payload = {}
+
+
+def _is_text(payload: Payload, key: str) -> bool:
+    return type(payload.get(key)) is str
+
+
+def _put(value: Any, pointer: str, number: float) -> None:
+    *path, last = [part.replace("~1", "/").replace("~0", "~") for part in pointer.split("/")[1:]]
+    for part in path:
+        value = value[int(part)] if isinstance(value, list) else value[part]
+    value[int(last) if isinstance(value, list) else last] = number
+
+
+# --------------------------------------------------------------------------- vectors
+
+
+def _vector(
+    form: Form, vector: VectorSpec, vectors: Mapping[str, Cells], envelopes: Sequence[Mapping[str, Any]]
+) -> Cells:
+    if vector not in form.scaled:
+        cells = vectors[vector.name]
+        cells.values = _cast(cells.values, vector)
+    elif form.keeps_bits:
+        cells = vectors[kept_name(vector.name)]
+        cells.values = _cast(cells.values, vector)
+    else:
+        cells = _unscaled(form, vector, vectors[vector.name], envelopes)
+    if vector.kind is VectorKind.MULTI:
+        for row, envelope in enumerate(envelopes):
+            if vector.name in envelope.get("empty", ()):
+                cells.present[row] = True
+    return cells
+
+
+def _cast(values: NDArray[Any], vector: VectorSpec) -> NDArray[Any]:
+    kind = dtype(vector)
+    return values.astype(kind, copy=False) if kind.kind == "f" else np.rint(values).astype(kind)
+
+
+def _unscaled(form: Form, vector: VectorSpec, cells: Cells, envelopes: Sequence[Mapping[str, Any]]) -> Cells:
+    lengths = np.ones(len(cells.values), np.float64)
+    kept: list[tuple[int, str]] = []
+    for row, envelope in enumerate(envelopes):
+        told_length = envelope.get("n")
+        if told_length is not None:
+            told_length = told_length if form.one_length else told_length.get(vector.name, 1.0)
+            lengths[cells.share(row)] = _numbers(told_length)
+        if "v" in envelope and vector.name in envelope["v"]:
+            kept.append((row, envelope["v"][vector.name]))
+    values = norms.unscale(as_stored(cells.values, vector), lengths, dtype(vector))
+    for row, text in kept:
+        share = cells.share(row)
+        original = np.frombuffer(base64.b64decode(text, validate=True), dtype(vector).newbyteorder("<"))
+        values[share] = original.reshape(values[share].shape)
+    return cells.renamed(vector.name, values)
+
+
+def _numbers(told_length: Any) -> Any:
+    """A length, or the list of lengths of a multi-vector; those that JSON cannot say exactly are text."""
+    return [float(item) for item in told_length] if isinstance(told_length, list) else float(told_length)
+
+
+def detect(payloads: Sequence[Payload], layouts: Sequence[Layout]) -> str:
+    """The name of the layout that at least 95 % of these payloads (of somebody else's) have, else `flat`."""
+    for layout in layouts:
+        if layout.metadata_key is not None and payloads:
+            hits = sum(fits(payload, layout) and layout.document_key in payload for payload in payloads)
+            if hits >= 0.95 * len(payloads):
+                return layout.name
+    return "flat"
+
+

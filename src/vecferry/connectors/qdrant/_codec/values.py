@@ -1,0 +1,185 @@
+"""JSON values as Qdrant's protobuf `Value`, and back. Pure.
+
+Where the time goes: a metadata value is one dictionary look-up (0.15 microseconds) where it was met before, and about
+one microsecond where not; so one small fragment is kept per (key, type, value). Long texts are not kept.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+from vecferry.connectors.qdrant._codec.wire import field, read_varint, varint
+
+STRUCT_ENTRY, PAYLOAD_ENTRY = 1, 3
+"""Field numbers of a map entry in `Struct.fields` and in `PointStruct.payload`."""
+_MAX_DEPTH = 24
+"""Nesting that protobuf carries: three messages a level, where Qdrant's decoder stops at 100."""
+_LONG = 64
+_INT64 = 1 << 63
+_UINT64 = 1 << 64
+
+
+class Unsayable(Exception):
+    """A value that JSON can say and Qdrant's gRPC cannot: an integer past int64, or nesting too deep."""
+
+
+def entry(number: int, key: str, value: Any, depth: int = 0) -> bytes:
+    """One map entry, as field `number` of its message.
+
+    Raises:
+        Unsayable: gRPC cannot carry the value; JSON can.
+    """
+    raw = key.encode()
+    return field(number, b"\x0a" + varint(len(raw)) + raw + field(2, _value(value, depth)))
+
+
+_kept_entry = lru_cache(1 << 16, typed=True)(entry)
+
+
+def entries(number: int, values: Mapping[str, Any], depth: int = 0) -> bytes:
+    """The map entries of a JSON object, one behind the other."""
+    out = []
+    for key, value in values.items():
+        kind = type(value)
+        if kind is dict or kind is list or (kind is str and len(value) > _LONG):
+            out.append(entry(number, key, value, depth))
+        else:
+            out.append(_kept_entry(number, key, value))
+    return b"".join(out)
+
+
+def _value(value: Any, depth: int) -> bytes:
+    kind = type(value)
+    if kind is str:
+        raw = value.encode()
+        return b"\x22" + varint(len(raw)) + raw
+    if kind is int:
+        if value >= _INT64:
+            raise Unsayable("an integer past 2**63 - 1")
+        return b"\x18" + varint(value & _UINT64 - 1)
+    if kind is float:
+        return b"\x11" + struct.pack("<d", value)
+    if kind is bool:
+        return b"\x28\x01" if value else b"\x28\x00"
+    if value is None:
+        return b"\x08\x00"
+    return _nested(value, depth + 1)
+
+
+def _nested(value: Any, depth: int) -> bytes:
+    if depth > _MAX_DEPTH:
+        raise Unsayable(f"nesting deeper than {_MAX_DEPTH}")
+    if type(value) is dict:
+        return field(6, entries(STRUCT_ENTRY, value, depth))
+    return field(7, b"".join([field(1, _value(item, depth)) for item in value]))
+
+
+def text_entries(number: int, key: str, texts: list[bytes | None]) -> list[bytes]:
+    """A column of texts (UTF-8) as map entries; None gives no bytes."""
+    name = field(1, key.encode())
+    tag = varint(number << 3 | 2)
+    out = []
+    for text in texts:
+        if text is None:
+            out.append(b"")
+            continue
+        size = varint(len(text))
+        inner = 1 + len(size) + len(text)
+        width = varint(inner)
+        out.append(b"".join((tag, varint(len(name) + 1 + len(width) + inner), name, b"\x12", width, b"\x22", size, text)))
+    return out
+
+
+def object_entries(number: int, key: str, bodies: list[bytes | None]) -> list[bytes]:
+    """A column of JSON objects, each given as its `entries`, as map entries; None gives no bytes."""
+    name = field(1, key.encode())
+    return [b"" if body is None else field(number, name + field(2, field(6, body))) for body in bodies]
+
+
+# --------------------------------------------------------------------------- reading
+
+
+class EntryReader:
+    """Reads map entries into (key, value) pairs; small scalar entries are parsed once and kept by their bytes.
+
+    Nested values that come out are fresh, except that kept scalars are shared (they are immutable).
+    """
+
+    def __init__(self) -> None:
+        self._kept: dict[bytes, tuple[str, Any]] = {}
+        self.wide = 0
+        """How many doubles lay in [2**63, 2**64): over gRPC an unsigned integer of that size looks the same."""
+
+    def pair(self, raw: bytes) -> tuple[str, Any]:
+        """The key and value of one map entry, given as its bytes without tag and length."""
+        known = self._kept.get(raw)
+        return known if known is not None else self._parse(raw)
+
+    def _parse(self, raw: bytes) -> tuple[str, Any]:
+        size, at = read_varint(raw, 1) if raw[:1] == b"\x0a" else (0, 0)
+        key = raw[at : at + size].decode()
+        at += size
+        if at >= len(raw):
+            return key, None
+        size, at = read_varint(raw, at + 1)
+        value = self._value(raw, at, at + size)
+        kind = type(value)
+        if len(raw) <= _LONG and kind is not dict and kind is not list and not _is_wide(value):
+            if len(self._kept) >= 1 << 16:
+                self._kept.clear()
+            self._kept[raw] = key, value
+        return key, value
+
+    def _value(self, raw: bytes, at: int, end: int) -> Any:
+        if at == end:
+            return None
+        tag = raw[at]
+        if tag == 0x22:
+            size, at = read_varint(raw, at + 1)
+            return raw[at : at + size].decode()
+        if tag == 0x32:
+            size, at = read_varint(raw, at + 1)
+            return self.struct(raw, at, at + size)
+        if tag == 0x3A:
+            size, at = read_varint(raw, at + 1)
+            return self._list(raw, at, at + size)
+        return self._number(raw, at + 1, tag)
+
+    def _number(self, raw: bytes, at: int, tag: int) -> Any:
+        if tag == 0x11:
+            value: float = struct.unpack_from("<d", raw, at)[0]
+            self.wide += _is_wide(value)
+            return value
+        number, _ = read_varint(raw, at)
+        if tag == 0x18:
+            return number - _UINT64 if number >= _INT64 else number
+        return bool(number) if tag == 0x28 else None
+
+    def struct(self, raw: bytes, at: int, end: int) -> dict[str, Any]:
+        """The fields of a `Struct` message that stands in raw[at:end]."""
+        pairs = []
+        kept = self._kept.get
+        while at < end:
+            size = raw[at + 1]
+            at += 2
+            if size > 127:
+                size, at = read_varint(raw, at - 1)
+            piece = raw[at : at + size]
+            at += size
+            pairs.append(kept(piece) or self._parse(piece))
+        return dict(pairs)
+
+    def _list(self, raw: bytes, at: int, end: int) -> list[Any]:
+        items = []
+        while at < end:
+            size, at = read_varint(raw, at + 1)
+            items.append(self._value(raw, at, at + size))
+            at += size
+        return items
+
+
+def _is_wide(value: Any) -> bool:
+    return type(value) is float and _INT64 <= value <= _UINT64
