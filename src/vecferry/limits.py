@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from vecferry.model import Element, IdKind, Metric, VectorKind
+from vecferry.model import Element, IdKind, IndexKind, Metric, VectorKind
 
 
 class Shape(StrEnum):
@@ -93,6 +93,8 @@ class Limits:
     request_records: int | None = None
     reserved_keys: frozenset[str] = frozenset()
     reserved_prefixes: tuple[str, ...] = ()
+    payload_indexes: frozenset[IndexKind] = frozenset()
+    """kinds of index that it builds over metadata keys when asked to; empty where it needs none or has none"""
     collection_name: str = r".+"
     """regular expression that a whole collection name must match"""
     scores: Mapping[Metric, Score] = field(default_factory=dict)

@@ -53,10 +53,14 @@ def _payload(writer: str, must: str, may: str | None = "", layout: str = PLAIN.n
 
 _PAYLOADS = (
     _payload("LlamaIndex", "_node_content _node_type", None, note="LlamaIndex nodes, text inside _node_content."),
-    _payload("LangChain", "page_content metadata", "", LANGCHAIN.name, "page_content and metadata, as LangChain writes."),
+    _payload(
+        "LangChain", "page_content metadata", "", LANGCHAIN.name, "page_content and metadata, as LangChain writes."
+    ),
     _payload("vecferry", "document metadata", "uri", PLAIN.name, "document and metadata, as vecferry writes."),
     _payload("Dify", "page_content metadata group_id", "", note="page_content, metadata and group_id, as Dify writes."),
-    _payload("LangChain.js", "content metadata", "", note="content and metadata, as LangChain.js, n8n and Flowise write."),
+    _payload(
+        "LangChain.js", "content metadata", "", note="content and metadata, as LangChain.js, n8n and Flowise write."
+    ),
     _payload("Haystack", "id content meta", None, note="id, content and meta, as Haystack writes."),
     _payload("mem0", "data hash created_at", None, note="data, hash and created_at, as mem0 writes."),
     _payload("qdrant/migration", "document __id__", None, note="document and __id__, as qdrant/migration writes."),
@@ -95,7 +99,9 @@ def _elect(counts: Counter[int], flat: int, rows: int) -> Detection:
     if index >= 0:
         return _judge(_PAYLOADS[index].detection, votes / rows)
     if flat >= AGREEMENT * rows:
-        return Detection(layout=FLAT.name, share=flat / rows, note="document beside the metadata keys, all at the top level.")
+        return Detection(
+            layout=FLAT.name, share=flat / rows, note="document beside the metadata keys, all at the top level."
+        )
     return Detection()
 
 
@@ -132,7 +138,7 @@ def detect_records(
     marked = keys.get(MARK_LLAMAINDEX, 0)
     if marked:
         return _judge(Detection(writer="LlamaIndex", note=_LLAMAINDEX_NOTE), marked / records)
-    if name.startswith("open-webui") or name.startswith(("file-", "user-memory-")):
+    if name.startswith(("open-webui", "file-", "user-memory-")):
         return Detection(writer="Open WebUI", note="The collection's name is one that Open WebUI gives.")
     if _is_langchain(name, metadata or {}):
         return _judge(Detection(layout=LANGCHAIN.name, writer="LangChain", note=_LANGCHAIN_NOTE), documents / records)
@@ -144,9 +150,9 @@ def detect_records(
 _SPLITTER_KEYS = ("start_index", "page_label", "total_pages")
 """Metadata keys that LangChain's loaders and text splitters write."""
 _PERHAPS_LANGCHAIN = (
-    "The metadata looks like that of LangChain's loaders. Choose the layout `langchain` where langchain-qdrant will read it."
+    "The metadata looks like that of LangChain's loaders. "
+    "Choose the layout `langchain` where langchain-qdrant will read it."
 )
-
 
 _LANGCHAIN_NOTE = "The collection bears LangChain's name and every record has a text."
 _LLAMAINDEX_NOTE = "LlamaIndex nodes: its Qdrant class reads the text from _node_content, which is copied as it stands."

@@ -92,7 +92,7 @@ def _affixes(rule: IdRule, tenant: str) -> tuple[bytes, bytes]:
 
 
 def _key(target: bytes) -> bytes:
-    """A UUID's bytes; an integer as a UUID that no rule makes (variant bits of the old NCS form, which uuid5 never has)."""
+    """A UUID's bytes; an integer in a form that no uuid5 has. `collisions` looks at the ids themselves again."""
     if is_u64(target):
         return b"\x00int\x00\x00\x00\x00" + int(target).to_bytes(8, "big")
     return bytes.fromhex(target.replace(b"-", b"").decode())
@@ -117,7 +117,7 @@ class IdProof:
 
     def _spill(self) -> None:
         if not self._files:
-            self._files = [tempfile.TemporaryFile(prefix="vecferry-ids-") for _ in range(_BUCKETS)]
+            self._files = [tempfile.TemporaryFile(prefix="vecferry-ids-") for _ in range(_BUCKETS)]  # noqa: SIM115 # `close`
         table = np.frombuffer(b"".join(self._keys), np.uint8).reshape(-1, _WIDTH)
         bucket = table[:, _WIDTH - 1]  # the last byte: random in a digest, and counting up in integers
         order = np.argsort(bucket, kind="stable")

@@ -79,9 +79,9 @@ class Profile:
         rejected: records that the source itself could not read, by reason.
         document_bytes: UTF-8 sizes, None where no record has a document.
         id_bytes: UTF-8 sizes of the ids.
-        sizes: power of two -> records whose id, document, uri, metadata and vectors together are at most that many
-            bytes (and more than half of it).
-        largest: the five largest records, as (bytes, id), largest first.
+        sizes: `id`, `document` or `record` (all of it) -> {power of two: records that are at most that many bytes, and
+            more than half of it}.
+        largest: the same three -> the five largest, as (bytes, id), largest first.
         collisions: ids that the default rule would map to one target id, and ids that occur twice; at most 5.
         untracked_keys: values under keys past the first 10,000 different ones, which are counted but not profiled.
         layout: the framework whose traces the records bear, or `plain`; with the share of records that agree.
@@ -100,8 +100,8 @@ class Profile:
     rejected: Mapping[str, Seen] = field(default_factory=dict)
     document_bytes: Range | None = None
     id_bytes: Range | None = None
-    sizes: Mapping[int, int] = field(default_factory=dict)
-    largest: tuple[tuple[int, str], ...] = ()
+    sizes: Mapping[str, Mapping[int, int]] = field(default_factory=dict)
+    largest: Mapping[str, tuple[tuple[int, str], ...]] = field(default_factory=dict)
     collisions: tuple[Collision, ...] = ()
     untracked_keys: int = 0
     layout: str = "plain"

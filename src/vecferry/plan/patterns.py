@@ -45,7 +45,9 @@ def parse_patterns(texts: Iterable[str]) -> tuple[Pattern, ...]:
 def _parse(text: str) -> Pattern:
     source, separator, target = text.partition("=")
     if not source or (separator and not target):
-        raise ConfigError(f"'{text}' is not a collection pattern.", hint="Write NAME, a glob such as 'docs-*', or OLD=NEW.")
+        raise ConfigError(
+            f"'{text}' is not a collection pattern.", hint="Write NAME, a glob such as 'docs-*', or OLD=NEW."
+        )
     if target.count("*") > 1 or ("*" in target and source.count("*") != 1):
         raise ConfigError(
             f"'{text}' does not say what its '*' stands for.",

@@ -6,14 +6,14 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from vecferry.arrow import column, dense, id_kinds, present, utf8
-from vecferry.errors import DataError
+from vecferry.arrow import dense, id_kinds, present, utf8
 from vecferry.events import Observer, Progress, Stage, StageFinished, StageStarted, silent
 from vecferry.ids import kind_of
 from vecferry.layouts.detect import detect_records
@@ -21,13 +21,13 @@ from vecferry.limits import Shape
 from vecferry.model import Chunk, CollectionSpec, Element, IdKind, IdRule, Metric, VectorKind, VectorSpec
 from vecferry.plan.collisions import IdProof, IdSpace, collisions
 from vecferry.plan.model import Collision, Profile
-from vecferry.plan.tally import Spread, Tally, shorten
+from vecferry.plan.sizes import Sizes
+from vecferry.plan.tally import Spread, Tally
 from vecferry.plan.values import MetadataStats
 from vecferry.protocols import Source
 
 UNIT = 1e-6
 """A squared length this near to 1 counts as 1; Qdrant leaves such vectors as they are."""
-_LARGEST = 5
 _UUID_TEXT = 36
 _NUL_JSON = b"\\u0000"
 
@@ -54,7 +54,9 @@ class VectorStats:
             hit = rows if all_there else rows & there
             self._tally.add(shape, int(hit.sum()), lambda hit=hit: map(ids, np.flatnonzero(hit).tolist()))  # type: ignore[misc]
 
-    def _odd(self, values: NDArray[np.generic], squared: NDArray[np.floating]) -> Iterator[tuple[Shape, NDArray[np.bool_]]]:
+    def _odd(
+        self, values: NDArray[np.generic], squared: NDArray[np.floating]
+    ) -> Iterator[tuple[Shape, NDArray[np.bool_]]]:
         if not np.isfinite(squared).all():
             yield Shape.NON_FINITE_VECTOR, non_finite(values, squared)
         zero = is_zero(values, squared)
@@ -65,7 +67,7 @@ class VectorStats:
 
 def squared_norms(values: NDArray[np.generic], element: Element) -> NDArray[np.floating]:
     """The squared length of each row, in float32 (bytes and half floats are widened first)."""
-    wide = values if element is Element.FLOAT32 else values.astype(np.float32)
+    wide: Any = values if element is Element.FLOAT32 else values.astype(np.float32)
     squared: NDArray[np.floating] = np.einsum("ij,ij->i", wide, wide)
     return squared
 
@@ -86,26 +88,6 @@ def is_zero(values: NDArray[np.generic], squared: NDArray[np.floating]) -> NDArr
     return zero
 
 
-class Sizes:
-    """Sizes of whole records: a histogram by powers of two, and the largest."""
-
-    def __init__(self) -> None:
-        self.histogram: Counter[int] = Counter()
-        self.largest: list[tuple[int, str]] = []
-
-    def add(self, sizes: NDArray[np.int64], ids: Callable[[int], str]) -> None:
-        """One batch: bytes per record."""
-        powers = np.ceil(np.log2(np.maximum(sizes, 1))).astype(np.int64)
-        for power, count in enumerate(np.bincount(powers).tolist()):
-            if count:
-                self.histogram[1 << power] += count
-        floor = self.largest[-1][0] if len(self.largest) == _LARGEST else -1
-        if int(sizes.max()) > floor:
-            best = np.argsort(-sizes, kind="stable")[:_LARGEST].tolist()
-            ranked = [*self.largest, *((int(sizes[row]), shorten(ids(row))) for row in best)]
-            self.largest = sorted(ranked, key=lambda item: -item[0])[:_LARGEST]
-
-
 class Profiler:
     """Takes a collection chunk by chunk and keeps what a plan needs to know; `profile` drives it."""
 
@@ -118,7 +100,8 @@ class Profiler:
         self._kinds: Counter[str] = Counter()
         self._vectors = [VectorStats(vector, self.shapes) for vector in spec.vectors]
         self._metadata = MetadataStats(self.shapes)
-        self._sizes, self._ids, self._documents = Sizes(), Spread(), Spread()
+        self._ids, self._documents = Spread(), Spread()
+        self._sizes = {"id": Sizes(), "document": Sizes(), "record": Sizes()}
         self._document_count = 0
 
     def add(self, chunk: Chunk) -> None:
@@ -135,16 +118,20 @@ class Profiler:
         def ids(row: int) -> str:
             return str(names[row].as_py())
 
-        self._add_ids(batch)
+        self._add_ids(batch, ids)
         self._add_vectors(batch, ids)
-        raws, tags = utf8(batch, "metadata"), utf8(batch, "tags") if batch.column("tags").null_count < batch.num_rows else None
+        raws, tags = (
+            utf8(batch, "metadata"),
+            utf8(batch, "tags") if batch.column("tags").null_count < batch.num_rows else None,
+        )
         self._metadata.add(raws, tags, ids)
         self._add_texts(batch, raws, ids)
-        self._sizes.add(_record_bytes(batch), ids)
+        self._sizes["record"].add(record_bytes(batch), ids)
 
-    def _add_ids(self, batch: pa.RecordBatch) -> None:
+    def _add_ids(self, batch: pa.RecordBatch, ids: Callable[[int], str]) -> None:
         lengths = lengths_of(batch.column("id"))
         self._ids.add(lengths)
+        self._sizes["id"].add(lengths, ids)
         self.proof.add(batch, self.spec)
         if self.spec.id_kind is IdKind.MIXED:
             self._kinds.update(kind.value for kind in id_kinds(batch, self.spec))
@@ -165,7 +152,9 @@ class Profiler:
     def _add_texts(self, batch: pa.RecordBatch, raws: list[bytes | None], ids: Callable[[int], str]) -> None:
         documents, rows = batch.column("document"), batch.num_rows
         there = documents.is_valid().to_numpy(zero_copy_only=False)
-        self._documents.add(lengths_of(documents)[there])
+        lengths = lengths_of(documents)
+        self._documents.add(lengths[there])
+        self._sizes["document"].add(lengths, ids)
         self._document_count += int(there.sum())
         self.shapes.add(Shape.NO_DOCUMENT, documents.null_count, lambda: map(ids, np.flatnonzero(~there).tolist()))
         uris = batch.column("uri")
@@ -180,8 +169,12 @@ class Profiler:
         counts = self._metadata.counts()
         card = self.spec.card
         layout = detect_records(
-            name=self.spec.name, records=self.records, keys=counts, documents=self._document_count,
-            metadata=self.spec.metadata, card_layout=card.layout if card else "",
+            name=self.spec.name,
+            records=self.records,
+            keys=counts,
+            documents=self._document_count,
+            metadata=self.spec.metadata,
+            card_layout=card.layout if card else "",
         )
         return Profile(
             spec=replace(self.spec, count=self.records),
@@ -195,8 +188,8 @@ class Profiler:
             rejected=self.rejected.seen(),
             document_bytes=self._documents.range(),
             id_bytes=self._ids.range(),
-            sizes=dict(sorted(self._sizes.histogram.items())),
-            largest=tuple(self._sizes.largest),
+            sizes={what: dict(sorted(sizes.histogram.items())) for what, sizes in self._sizes.items()},
+            largest={what: tuple(sizes.largest) for what, sizes in self._sizes.items()},
             collisions=found,
             untracked_keys=self._metadata.untracked,
             layout=layout.layout,
@@ -215,15 +208,16 @@ def _rows(mask: pa.BooleanArray) -> list[int]:
 def lengths_of(array: pa.Array) -> NDArray[np.int64]:
     """UTF-8 bytes per cell of a text or JSON column; 0 for null."""
     storage = array.storage if isinstance(array, pa.ExtensionArray) else array
-    lengths: NDArray[np.int64] = pc.fill_null(pc.binary_length(storage), 0).to_numpy(zero_copy_only=False).astype(np.int64)
-    return lengths
+    lengths = pc.fill_null(pc.binary_length(storage), 0)
+    wide: NDArray[np.int64] = np.asarray(lengths.to_numpy(zero_copy_only=False), np.int64)
+    return wide
 
 
-def _record_bytes(batch: pa.RecordBatch) -> NDArray[np.int64]:
+def record_bytes(batch: pa.RecordBatch) -> NDArray[np.int64]:
     """Bytes of each record: its texts one by one, its vectors as the batch's mean."""
     texts = [batch.column(name) for name in ("id", "document", "uri", "metadata")]
     sizes = np.sum([lengths_of(array) for array in texts], axis=0, dtype=np.int64)
-    vectors = sum(batch.column(field.name).nbytes for field in batch.schema if _is_vector(field.name))
+    vectors = int(sum(batch.column(field.name).nbytes for field in batch.schema if _is_vector(field.name)))
     return sizes + vectors // batch.num_rows
 
 
@@ -266,7 +260,11 @@ def profile(source: Source, observer: Observer = silent, *, rule: IdRule | None 
         for partition in source.partitions():
             for chunk in source.read(partition):
                 profiler.add(chunk)
-                observer(Progress(stage=Stage.INSPECT, collection=name, records=chunk.batch.num_rows, bytes=chunk.batch.nbytes))
+                observer(
+                    Progress(
+                        stage=Stage.INSPECT, collection=name, records=chunk.batch.num_rows, bytes=chunk.batch.nbytes
+                    )
+                )
         found = collisions([source], profiler.proof.space, profiler.proof.repeated())
     finally:
         profiler.proof.close()

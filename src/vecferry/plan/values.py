@@ -256,7 +256,9 @@ def _mark(value: Any, pointer: str, tag: str) -> None:
     value[slot] = Tagged(tag)
 
 
-def _examples(rows: Iterable[Mapping[str, Any] | None], ids: Callable[[int], str], key: str, shape: Shape) -> Iterator[str]:
+def _examples(
+    rows: Iterable[Mapping[str, Any] | None], ids: Callable[[int], str], key: str, shape: Shape
+) -> Iterator[str]:
     for row, metadata in enumerate(rows):
         if metadata and key in metadata and shape in shapes_of(metadata[key]):
             yield f"{shorten(ids(row))}: {shorten(key)}"
