@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
 
 import hypothesis
 import pytest
+
+from tests.chroma_data import ChromaData, unpack
 
 # Asked for by name in CI (HYPOTHESIS_PROFILE=ci) and for long hunts; the default suits a person who waits.
 hypothesis.settings.register_profile("default", max_examples=50, deadline=None, print_blob=True)
@@ -25,3 +30,15 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path_factory.getbasetemp() / "state"))
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path_factory.getbasetemp() / "data"))
     monkeypatch.setenv("ANONYMIZED_TELEMETRY", "False")
+
+
+@pytest.fixture(scope="session")
+def chroma_data(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], ChromaData]:
+    """Unpacks a Chroma directory by its name in `chroma_data.NAMES`, once per session: only for reading."""
+    return cache(lambda name: unpack(name, tmp_path_factory.mktemp(f"chroma-{name}")))
+
+
+@pytest.fixture
+def chroma_copy(tmp_path: Path) -> Callable[[str], ChromaData]:
+    """Unpacks a Chroma directory for one test, which may change it."""
+    return lambda name: unpack(name, tmp_path / f"chroma-{name}")
