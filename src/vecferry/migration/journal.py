@@ -1,0 +1,57 @@
+"""What a migration asks of the ledger: the run to go on with, and what earlier processes of it noted."""
+
+from __future__ import annotations
+
+from vecferry.migration.settings import Settings
+from vecferry.model import StoreIdentity
+from vecferry.state.ledger import Ledger
+from vecferry.state.model import RunInfo
+from vecferry.tags import canonical
+
+_LOOKED_AT = 1_000
+"""Runs of the ledger that are looked through for an unfinished one."""
+
+
+def request(settings: Settings) -> dict[str, str]:
+    """The options that a resumed run must share, by the name that a person gave them under."""
+    wished = settings.plan
+    return {
+        "--collection": ", ".join(wished.collections) or "all",
+        "--layout": wished.layout,
+        "--exact-vectors": wished.exact_vectors.value,
+        "--accept": ", ".join(f"{shape}={policy}" for shape, policy in sorted(wished.policies.items())) or "nothing",
+        "--if-exists": wished.if_exists.value,
+        "--on-conflict": wished.on_conflict.value,
+        "--index": wished.indexes if isinstance(wished.indexes, str) else ", ".join(wished.indexes),
+        "--tenant-key": wished.tenant or "none",
+        "--target-config": canonical(dict(wished.target_config)).decode(),
+        "--name": wished.name,
+        "--backup": str(settings.backup or "none"),
+    }
+
+
+def unfinished(ledger: Ledger, source: StoreIdentity, target: StoreIdentity, settings: Settings) -> RunInfo | None:
+    """The unfinished run of the same stores and the same choice of collections, the latest if there are several."""
+    wished = request(settings)["--collection"]
+    for info in _unfinished(ledger):
+        here = (info.source, info.target) == (f"{source.kind} {source.where}", f"{target.kind} {target.where}")
+        if here and info.request.get("--collection") == wished:
+            return info
+    return None
+
+
+def unfinished_ids(ledger: Ledger) -> frozenset[str]:
+    """The ids of all runs that may be resumed: a collection that one of them wrote is ours."""
+    return frozenset(info.id for info in _unfinished(ledger))
+
+
+def _unfinished(ledger: Ledger) -> list[RunInfo]:
+    return [info for info in ledger.history(limit=_LOOKED_AT) if info.finished is None]
+
+
+def set_aside(ledger: Ledger, run: str) -> dict[str, dict[str, str]]:
+    """Source collection -> {record id: reason} of the records that a run put into quarantine."""
+    found: dict[str, dict[str, str]] = {}
+    for kept in ledger.rejections(run):
+        found.setdefault(kept.collection, {})[kept.rejection.id] = kept.rejection.reason
+    return found

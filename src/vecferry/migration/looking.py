@@ -1,0 +1,36 @@
+"""Inspect and plan: everything before the first write."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from vecferry.events import Observer, silent
+from vecferry.migration.stores import held_still, opened, shown
+from vecferry.plan.inspect import inspect as inspect_database
+from vecferry.plan.model import Inspection, Plan
+from vecferry.plan.options import PlanOptions
+from vecferry.plan.plan import make_plan
+
+
+def inspect(url: str, *, collections: Sequence[str] = (), observer: Observer = silent) -> Inspection:
+    """Look at every record of the store behind `url`, read from a snapshot where it may change meanwhile.
+
+    Raises:
+        ConfigError, Unavailable, AuthFailed, NotFound, CorruptData: the store cannot be read; says what to do.
+    """
+    with held_still(url) as (database, pin):
+        return inspect_database(database, url=shown(url), patterns=collections, observer=observer, pin=pin)
+
+
+def plan(source: str, target: str, *, options: PlanOptions | None = None, observer: Observer = silent) -> Plan:
+    """What a migration would do. Cells that need a decision carry the policy `refuse`. Writes nothing.
+
+    Raises:
+        ConfigError, Unavailable, AuthFailed, NotFound, CorruptData, IdCollision: says what to do.
+    """
+    options = options or PlanOptions()
+    with held_still(source) as (origin, pin), opened(target) as goal:
+        found = inspect_database(
+            origin, url=shown(source), patterns=options.collections, observer=observer, pin=pin, rule=options.id_rule
+        )
+        return make_plan(found, origin, goal, options, target_url=shown(target))

@@ -1,0 +1,101 @@
+"""Between the plan and the first write: take decisions over, look at what stands there, ask, refuse."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import replace
+
+from vecferry.errors import ConfigError, DataError
+from vecferry.migration.settings import Ask, Settings
+from vecferry.plan.losses import check
+from vecferry.plan.model import CollectionPlan, IfExists, Plan
+from vecferry.plan.targets import Standing, TargetState, check_append, check_targets, look_at_targets
+from vecferry.protocols import Database
+
+
+class Refused(DataError):
+    """A person did not agree. Nothing was written."""
+
+
+def decide(
+    plan: Plan,
+    origin: Database,
+    goal: Database,
+    settings: Settings,
+    ask: Ask,
+    *,
+    unfinished: Collection[str] = (),
+) -> Plan:
+    """`plan` with every decision taken.
+
+    Raises:
+        LossRefused: a lossy cell has no accepted policy.
+        AlreadyExists, Conflict: what stands in the target may not be touched, or does not fit.
+        ConfigError: the decisions do not belong to this plan.
+    """
+    if settings.decisions is not None:
+        plan = with_decisions(plan, settings.decisions)
+    states = look_at_targets(plan, goal, unfinished=unfinished)
+    ask.show(plan, states)
+    check(plan)
+    if not settings.dry_run:
+        plan = _asked(plan, check_targets(plan, states, goal), ask)
+    standing = check_targets(plan, states, goal)
+    if settings.dry_run:
+        return plan
+    assert not standing  # every question is answered
+    occupied = {state.target for state in states if state.standing is Standing.OCCUPIED}
+    for collection in plan.collections:
+        if collection.if_exists is IfExists.APPEND and collection.target.name in occupied:
+            check_append(collection, origin, goal)
+    return plan
+
+
+def _asked(plan: Plan, questions: tuple[TargetState, ...], ask: Ask) -> Plan:
+    """`plan` with an answer for each occupied target."""
+    answers = {state.target: ask.existing(state) for state in questions}
+    collections = (
+        replace(c, if_exists=answers[c.target.name]) if c.target.name in answers else c for c in plan.collections
+    )
+    return replace(plan, collections=tuple(collections))
+
+
+def with_decisions(plan: Plan, decided: Plan) -> Plan:
+    """`plan`, made anew from the stores, with the choices of an edited plan: targets, policies, what may be touched.
+
+    A loss that the edited plan did not know keeps its `refuse`.
+
+    Raises:
+        ConfigError: the edited plan is for other stores, or names a collection that is not in the source.
+    """
+    for side in ("source", "target"):
+        now, then = getattr(plan, side), getattr(decided, side)
+        if (now.kind, now.where) != (then.kind, then.where):
+            raise ConfigError(
+                f"The plan file is for the {side} {then.kind} {then.where}, not for {now.kind} {now.where}.",
+                hint="Give the stores of the plan file, or write a new plan.",
+            )
+    fresh = {collection.source: collection for collection in plan.collections}
+    for collection in decided.collections:
+        if collection.source not in fresh:
+            raise ConfigError(
+                f"The plan file names the collection '{collection.source}', which the source does not have.",
+                hint="Take it out of the plan file, or write a new plan.",
+            )
+    return replace(plan, collections=tuple(_decided(fresh[c.source], c) for c in decided.collections))
+
+
+def _decided(fresh: CollectionPlan, decided: CollectionPlan) -> CollectionPlan:
+    policies = {cell.shape: cell.policy for cell in decided.cells}
+    cells = tuple(replace(cell, policy=policies.get(cell.shape, cell.policy)) for cell in fresh.cells)
+    target = replace(decided.target, count=fresh.target.count, card=_card(fresh, decided))
+    return replace(
+        fresh, target=target, cells=cells, if_exists=decided.if_exists, on_conflict=decided.on_conflict
+    )
+
+
+def _card(fresh: CollectionPlan, decided: CollectionPlan) -> object:
+    """The edited card, with what only the source can say taken from the source."""
+    if fresh.target.card is None or decided.target.card is None:
+        return fresh.target.card
+    return replace(decided.target.card, origin=fresh.target.card.origin, key_types=fresh.target.card.key_types)

@@ -1,0 +1,72 @@
+"""What a caller decides about a migration, and the person who may be asked on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from vecferry.engine.model import Options
+from vecferry.plan.model import IfExists, Plan
+from vecferry.plan.options import PlanOptions
+from vecferry.plan.targets import TargetState
+from vecferry.verify.model import VerifyOptions
+
+REPORTS = Path("vecferry-reports")
+"""Where reports go by default: a folder of the working directory, one folder a run."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Everything about a migration that is not the two stores.
+
+    Attributes:
+        plan: what is wished of the plan; `decisions` is a plan that a person edited, whose choices are taken over.
+        engine: how hard to push. None of it changes what ends up in the target.
+        verify: how to verify; None leaves verification out, and the result says so.
+        backup: a folder for a verified archive of the source, and of what is overwritten in the target.
+        ledger: where runs are remembered, a path or a database URL; None for the user's own.
+        reports: the folder in which the run's report is written; None for no report.
+        restart: give an unfinished run of the same job up and begin anew.
+        dry_run: stop after the plan; nothing is written anywhere.
+    """
+
+    plan: PlanOptions = field(default_factory=PlanOptions)
+    decisions: Plan | None = None
+    engine: Options = field(default_factory=Options)
+    verify: VerifyOptions | None = field(default_factory=VerifyOptions)
+    backup: Path | None = None
+    ledger: str | None = None
+    reports: Path | None = REPORTS
+    restart: bool = False
+    dry_run: bool = False
+
+
+class Ask(Protocol):
+    """The person who may be asked before the first write."""
+
+    def show(self, plan: Plan, standing: Sequence[TargetState]) -> None:
+        """Show what would be done, and what stands in the target already. Called before anything is refused."""
+        ...
+
+    def existing(self, state: TargetState) -> IfExists:
+        """What to do about a collection that holds records of somebody else: append, recreate or refuse."""
+        ...
+
+    def proceed(self, plan: Plan) -> bool:
+        """Shall the first write happen?"""
+        ...
+
+
+class Consent:
+    """Nobody to ask: a caller in code has decided already. Records of somebody else are never touched unasked."""
+
+    def show(self, plan: Plan, standing: Sequence[TargetState]) -> None:
+        """Nobody looks."""
+
+    def existing(self, state: TargetState) -> IfExists:  # noqa: ARG002 - the protocol's
+        return IfExists.REFUSE
+
+    def proceed(self, plan: Plan) -> bool:  # noqa: ARG002 - the protocol's
+        return True

@@ -1,0 +1,68 @@
+"""Opening stores for the length of a block, and holding a source still."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from vecferry.errors import LedgerError
+from vecferry.model import Pin
+from vecferry.protocols import Database, Pinnable
+from vecferry.registry import open_database
+from vecferry.url import StoreUrl
+
+
+@contextmanager
+def opened(url: str) -> Iterator[Database]:
+    """The store behind `url`, closed when the block ends."""
+    database = open_database(url)
+    try:
+        yield database
+    finally:
+        database.close()
+
+
+@contextmanager
+def held_still(url: str) -> Iterator[tuple[Database, Pin | None]]:
+    """The store behind `url`, held still in a temporary folder where it may change under us."""
+    with TemporaryDirectory(prefix="vecferry-") as folder, opened(url) as database:
+        yield database, pin(database, Path(folder) / "snapshot")
+
+
+def pin(database: Database, folder: Path) -> Pin | None:
+    """Hold `database` still in `folder`; None where it needs no holding."""
+    if not isinstance(database, Pinnable):
+        return None
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    return database.pin(folder)
+
+
+def pin_again(database: Database, folder: Path, known: Pin | None, run: str) -> None:
+    """Read the snapshot that an unfinished run began with.
+
+    Raises:
+        LedgerError: it is gone, and another one would not be the same.
+    """
+    if known is None or not isinstance(database, Pinnable):
+        return
+    found = database.pin(folder) if folder.is_dir() else None
+    if found is None or found.identity != known.identity:
+        forget(folder)
+        raise LedgerError(
+            f"The snapshot that run {run} reads is gone from {folder}.",
+            hint="Its partitions cannot be read on from another state of the source. Begin anew with --restart.",
+            run=run,
+        )
+
+
+def forget(folder: Path) -> None:
+    """Remove a snapshot that nobody reads any more."""
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def shown(url: str) -> str:
+    """`url` without what must not be stored."""
+    return str(StoreUrl.parse(url))
