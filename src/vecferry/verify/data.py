@@ -1,0 +1,235 @@
+"""The data checks of one collection: counts, ids, content and order, out of one scan of each side."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from vecferry.limits import Limits, Shape
+from vecferry.protocols import Countable, Source
+from vecferry.verify.describe import FieldDifference, differences
+from vecferry.verify.diff import BucketDiff, OrderCheck, compare
+from vecferry.verify.lookup import AT_ONCE, records_by_id
+from vecferry.verify.model import Check, Difference, Finding, Level, State
+from vecferry.verify.passes import Pass
+from vecferry.verify.scan import Side
+from vecferry.verify.spill import Rows
+
+_REPEATED = "stands in the source more than once; a target holds one record per id"
+_WRITTEN = "differed when it was scanned, but not when it was fetched again: it is being written"
+_DOUBLED = "the target returned this id more than once"
+
+
+@dataclass(slots=True)
+class _Found:
+    """A count of all differences, and the first of them by id."""
+
+    limit: int
+    count: int = 0
+    findings: list[Finding] = field(default_factory=list)
+
+    def add(self, difference: Difference, rows: Rows, side: Side, what: str = "") -> None:
+        self.count += len(rows)
+        texts = side.texts_of(rows[: self.limit - len(self.findings)])
+        self.findings += [Finding(difference=difference, id=text, what=what) for text in texts]
+
+
+def check_data(one: Pass, limits: Limits) -> list[Check]:
+    """Scan both sides and compare them.
+
+    Raises:
+        Interrupted, ConnectorError, DataError: from either side.
+    """
+    begun = time.monotonic()
+    one.scan()
+    scanned = time.monotonic() - begun
+    ids, content = _Found(one.options.max_findings), _Content(one)
+    order = OrderCheck(one.folder, one.left, limit=one.options.spill_bytes)
+    matched = 0
+    for diff in compare(one.left, one.right):
+        matched += diff.matched
+        _add_ids(ids, diff, one)
+        content.add(diff.changed)
+        order.add(diff)
+    return [
+        _counts(one),
+        _ids(one, ids, matched),
+        content.check(matched, seconds=scanned),
+        _order(one, order, limits),
+    ]
+
+
+def _add_ids(ids: _Found, diff: BucketDiff, one: Pass) -> None:
+    ids.add(Difference.MISSING, diff.missing, one.left)
+    ids.add(Difference.EXTRA, diff.extra, one.right)
+    ids.add(Difference.MISSING, diff.repeated, one.left, _REPEATED)
+    ids.add(Difference.EXTRA, diff.doubled, one.right, _DOUBLED)
+
+
+def _skipped(one: Pass) -> dict[str, int]:
+    """What was not compared, and why."""
+    skipped = {f"set aside by the plan: {reason}": 0 for reason in one.options.set_aside.get(one.name, {}).values()}
+    for reason in one.options.set_aside.get(one.name, {}).values():
+        skipped[f"set aside by the plan: {reason}"] += 1
+    return skipped | _unread(one)
+
+
+def _unread(one: Pass) -> dict[str, int]:
+    """Records that a side could not read; they keep a check from being ok."""
+    source = {f"the source cannot read it: {reason}": n for reason, n in one.left.unreadable.items()}
+    target = {f"the target cannot read it: {reason}": n for reason, n in one.right.unreadable.items()}
+    return source | target
+
+
+def _state(differences: int, unread: Mapping[str, int]) -> State:
+    if differences:
+        return State.DIFFERENT
+    return State.NOT_CHECKED if unread else State.OK
+
+
+# --------------------------------------------------------------------------- counts
+
+
+def _counts(one: Pass) -> Check:
+    """What each side says it holds, and what was really read."""
+    figures = {"source": one.left.records, "target": one.right.records}
+    findings = [
+        finding
+        for label, side, store, aside in (
+            ("source", one.left, one.source, len(one.set_aside)),
+            ("target", one.right, one.target, 0),
+        )
+        if (finding := _told(label, side, store, aside, figures)) is not None
+    ]
+    short = abs(one.left.records - one.right.records)
+    return Check(
+        level=Level.COUNTS,
+        state=_state(short + len(findings), {}),
+        scanned=one.left.records,
+        compared=min(one.left.records, one.right.records),
+        skipped=_skipped(one),
+        differences=short + len(findings),
+        findings=tuple(findings),
+        figures={name: float(value) for name, value in figures.items()},
+        note=f"{one.left.records:,} records in the source, {one.right.records:,} in the target, all of them read.",
+    )
+
+
+def _told(label: str, side: Side, store: Source, aside: int, figures: dict[str, int]) -> Finding | None:
+    """Hold a store's own count against what was read: a store may answer before it has everything back in memory."""
+    if not isinstance(store, Countable):
+        return None
+    told = figures[f"{label}_says"] = store.count()
+    unreadable = side.unreadable.total()
+    if told - aside in range(side.records, side.records + unreadable + 1) or told == side.records:
+        return None
+    what = f"says that it holds {told:,} records, but {side.records:,} were read"
+    return Finding(difference=Difference.CHANGED, id=label, what=what)
+
+
+# --------------------------------------------------------------------------- ids
+
+
+def _ids(one: Pass, ids: _Found, matched: int) -> Check:
+    return Check(
+        level=Level.IDS,
+        state=_state(ids.count, _unread(one)),
+        scanned=one.left.records,
+        compared=matched,
+        skipped=_skipped(one),
+        differences=ids.count,
+        findings=tuple(ids.findings),
+    )
+
+
+# --------------------------------------------------------------------------- content
+
+
+class _Content:
+    """Records that differ, looked at one by one to say how; rounding by a server is told apart where it may happen."""
+
+    def __init__(self, one: Pass) -> None:
+        self._one = one
+        metrics = {vector.metric for vector in one.target_spec.vectors}
+        self._tolerant = one.target_spec.card is None and one.predicted is not None and bool(metrics)
+        self._count = self._close = 0
+        self._findings: list[Finding] = []
+
+    def add(self, changed: Rows) -> None:
+        """Look at the changed records of one bucket."""
+        for start in range(0, len(changed), AT_ONCE):
+            rows = changed[start : start + AT_ONCE]
+            room = self._one.options.max_findings - len(self._findings)
+            if room <= 0 and not self._tolerant:
+                self._count += len(rows)
+            else:
+                self._look(self._one.left.texts_of(rows), room)
+
+    def _look(self, ids: list[str], room: int) -> None:
+        one = self._one
+        source = records_by_id(one.source, ids, one.expected, one.stopped)
+        target = records_by_id(one.target, ids, one.found, one.stopped)
+        findings = []
+        for id_ in ids:
+            fields = differences(source[id_], target[id_]) if id_ in source and id_ in target else []
+            if self._tolerant and fields and all(field.close for field in fields):
+                self._close += 1
+            else:
+                findings.append(Finding(difference=Difference.CHANGED, id=id_, what=_what(fields)))
+        self._count += len(findings)
+        self._findings += findings[: max(0, room)]
+
+    def check(self, compared: int, *, seconds: float) -> Check:
+        one = self._one
+        close = {"within_tolerance": float(self._close)} if self._tolerant else {}
+        note = "Every record's id, vectors, document, uri and metadata, as the target gives it back."
+        if self._close:
+            note = (
+                f"{self._close:,} vectors differ from the source's by rounding alone (1 - cosine at most 1e-6): this "
+                "collection was not written by vecferry, and its store scales vectors itself."
+            )
+        return Check(
+            level=Level.CONTENT,
+            state=_state(self._count, _unread(one)),
+            scanned=one.left.records,
+            compared=compared,
+            skipped=_skipped(one),
+            differences=self._count,
+            findings=tuple(self._findings),
+            figures=close,
+            note=note,
+            seconds=seconds,
+        )
+
+
+def _what(fields: list[FieldDifference]) -> str:
+    return "; ".join(field.text for field in fields) or _WRITTEN
+
+
+# --------------------------------------------------------------------------- order
+
+
+def _order(one: Pass, order: OrderCheck, limits: Limits) -> Check:
+    """Whether reading the target in its order gives the source's order."""
+    if not one.left.records:
+        return Check(level=Level.ORDER, state=State.NOT_APPLICABLE, note="The source is empty.")
+    if order.without_source == one.left.records or (not order.compared and not order.without_target):
+        return Check(level=Level.ORDER, state=State.NOT_APPLICABLE, note="The source has no order of its own.")
+    if not order.compared and Shape.ORDER not in limits.keeps | limits.restores:
+        note = f"{limits.store} keeps no order of records."
+        return Check(level=Level.ORDER, state=State.NOT_CHECKED, skipped={note: order.without_target}, note=note)
+    wrong, ids = order.out_of_order(one.options.max_findings)
+    lost = order.without_target
+    what = "comes before a record that it follows in the source"
+    return Check(
+        level=Level.ORDER,
+        state=_state(wrong + lost, {}),
+        scanned=order.compared + lost,
+        compared=order.compared,
+        skipped={"the source has no place for it": order.without_source} if order.without_source else {},
+        differences=wrong + lost,
+        findings=tuple(Finding(difference=Difference.CHANGED, id=id_, what=what) for id_ in ids),
+        figures={"without_order_in_target": float(lost)} if lost else {},
+        note="Records come back in the order in which the source returns them.",
+    )

@@ -1,0 +1,53 @@
+"""The filter parity check: predicates counted exactly on the target and by the reference evaluator on the source."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+
+from vecferry.errors import Unsupported
+from vecferry.protocols import FilterCountable, Source
+from vecferry.verify.model import Check, Difference, Finding, Level, State
+from vecferry.verify.predicates import Counts, show
+
+
+def check_filters(expected: Counts, target: Source) -> Check:
+    """Ask the target for each predicate's count; one that it cannot answer exactly is left out, and said to be."""
+    begun = time.monotonic()
+    if not isinstance(target, FilterCountable):
+        return not_checked("The target counts no filters through this connector.", len(expected.predicates))
+    skipped: Counter[str] = Counter()
+    findings: list[Finding] = []
+    for node, wanted in zip(expected.predicates, expected.counts, strict=True):
+        try:
+            found = target.count_where(node)
+        except Unsupported as error:
+            skipped[error.message] += 1
+            continue
+        if found != wanted:
+            what = f"matches {wanted:,} records of the source, {found:,} of the target"
+            findings.append(Finding(difference=Difference.CHANGED, id=show(node), what=what))
+    compared = len(expected.predicates) - skipped.total()
+    if not compared:
+        return not_checked("The target answers none of the predicates exactly.", 0, skipped)
+    return Check(
+        level=Level.FILTERS,
+        state=State.DIFFERENT if findings else State.OK,
+        scanned=len(expected.predicates),
+        compared=compared,
+        skipped=dict(skipped),
+        differences=len(findings),
+        findings=tuple(findings),
+        note=f"{compared} predicates drawn from the collection's own metadata, counted exactly on both sides.",
+        seconds=time.monotonic() - begun,
+    )
+
+
+def not_checked(note: str, predicates: int, skipped: Counter[str] | None = None) -> Check:
+    """A check that was not made."""
+    return Check(
+        level=Level.FILTERS,
+        state=State.NOT_CHECKED,
+        skipped=dict(skipped) if skipped else {note: predicates},
+        note=note,
+    )
