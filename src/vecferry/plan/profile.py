@@ -216,9 +216,10 @@ def lengths_of(array: pa.Array) -> NDArray[np.int64]:
 def record_bytes(batch: pa.RecordBatch) -> NDArray[np.int64]:
     """Bytes of each record: its texts one by one, its vectors as the batch's mean."""
     texts = [batch.column(name) for name in ("id", "document", "uri", "metadata")]
-    sizes = np.sum([lengths_of(array) for array in texts], axis=0, dtype=np.int64)
-    vectors = int(sum(batch.column(field.name).nbytes for field in batch.schema if _is_vector(field.name)))
-    return sizes + vectors // batch.num_rows
+    sizes: NDArray[np.int64] = np.sum([lengths_of(array) for array in texts], axis=0, dtype=np.int64)
+    vectors = sum(batch.column(field.name).nbytes for field in batch.schema if _is_vector(field.name))
+    sizes += vectors // batch.num_rows
+    return sizes
 
 
 def _is_vector(name: str) -> bool:

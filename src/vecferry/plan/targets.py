@@ -6,11 +6,12 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from vecferry.errors import AlreadyExists, Conflict
-from vecferry.model import CollectionSpec, VectorSpec
+from vecferry.catalog import fit
+from vecferry.errors import AlreadyExists
+from vecferry.model import CollectionSpec
 from vecferry.plan.collisions import batches
-from vecferry.plan.model import CollectionPlan, IfExists, OnConflict, Plan
-from vecferry.protocols import Countable, Database, Droppable, Existing, require
+from vecferry.plan.model import CollectionPlan, IfExists, Plan
+from vecferry.protocols import Countable, Database, Droppable, require
 
 
 class Standing(StrEnum):
@@ -82,68 +83,10 @@ def _must_ask(plan: CollectionPlan, state: TargetState, database: Database) -> b
     if plan.if_exists is IfExists.RECREATE and state.standing is not Standing.OURS:
         require(database, Droppable, operation="drop a collection", instead="Choose another target name.")
         return False
-    _check_form(plan.target, state.found)
+    fit(state.found, plan.target, store=database.identity.kind)
     if state.standing is Standing.OCCUPIED and plan.if_exists is IfExists.REFUSE:
         raise AlreadyExists(
             f"The target collection '{state.target}' exists and holds {state.records:,} records of somebody else.",
             hint="Choose --if-exists append or recreate, or another name: --collection OLD=NEW.",
         )
     return state.standing is Standing.OCCUPIED and plan.if_exists is IfExists.ASK
-
-
-def _check_form(wanted: CollectionSpec, found: CollectionSpec) -> None:
-    """Whether records of `wanted` fit into `found`.
-
-    Raises:
-        Conflict: they do not; says what is there and what is wanted.
-    """
-    there = {vector.name: vector for vector in found.vectors}
-    for vector in wanted.vectors:
-        other = there.get(vector.name)
-        if other is None or _form(other, vector) != _form(vector, vector):
-            has = ", ".join(_said(v) for v in found.vectors) or "no vector"
-            raise Conflict(
-                f"The target collection '{found.name}' exists with {has}; the plan needs {_said(vector)}.",
-                hint="Give the copy another name (--collection OLD=NEW), or replace it (--if-exists recreate).",
-            )
-
-
-def _form(vector: VectorSpec, wanted: VectorSpec) -> tuple[object, ...]:
-    """What must agree; a dimension that one side does not know yet agrees with any."""
-    dim = wanted.dim if vector.dim is None or wanted.dim is None else vector.dim
-    return vector.kind, dim, vector.metric, vector.element
-
-
-def _said(vector: VectorSpec) -> str:
-    name = f"'{vector.name}' of " if vector.name else ""
-    return f"{name}{vector.dim or 'unknown'} dimensions, {vector.metric}, {vector.element}"
-
-
-def check_append(plan: CollectionPlan, source: Database, target: Database) -> None:
-    """That no id of the source is in the target yet, where `append` is to refuse such.
-
-    Reads the ids of the source once and asks the target for each batch of them.
-
-    Raises:
-        AlreadyExists: some are; names the first of them.
-        Unsupported: the target cannot say which ids it has.
-    """
-    if plan.on_conflict is not OnConflict.REFUSE:
-        return
-    opened, there = source.source(plan.source), target.source(plan.target.name)
-    try:
-        asked = require(there, Existing, operation="say which ids it has", instead="Choose --on-conflict replace.")
-        for batch, _ in batches(opened):
-            if found := sorted(asked.existing(batch.column("id").to_pylist())):
-                raise _taken(plan, found)
-    finally:
-        opened.close()
-        there.close()
-
-
-def _taken(plan: CollectionPlan, ids: list[str]) -> AlreadyExists:
-    shown = ", ".join(repr(text) for text in ids[:5])
-    return AlreadyExists(
-        f"'{plan.target.name}' already holds ids that '{plan.source}' brings: {shown}{' …' if len(ids) > 5 else ''}",
-        hint="Choose --on-conflict replace or skip.",
-    )
