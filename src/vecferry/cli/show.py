@@ -13,6 +13,8 @@ from vecferry.verify.model import Check, Comparison, Latency, State, Verificatio
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from vecferry.migration import Migration
+
 _VERDICT = {
     Verdict.EXACT: "green",
     Verdict.RESTORABLE: "cyan",
@@ -174,3 +176,47 @@ def _worst(cells: Sequence[Cell]) -> str:
 def _examples(values: Iterable[object]) -> str:
     texts = [str(value) for value in values][:3]
     return ", ".join(text if len(text) <= 32 else text[:31] + "…" for text in texts)
+
+
+def outcome(console: Console, done: Migration, source: str, target: str) -> None:
+    """The last screen of a migration: what happened, in one sentence, and what to do next."""
+    assert done.run is not None
+    proof = done.verification
+    if proof is not None:
+        verification(console, proof)
+    copied = done.seconds.get("copy", 0.0)
+    rate = f", {done.records / copied:,.0f} a second" if copied > 0.05 else ""
+    total = duration(sum(done.seconds.values()))
+    console.print(f"[bold]{done.records:,} records[/] in {len(done.plan.collections)} collections, {total}{rate}.")
+    if done.run.rejected:
+        console.print(f"[yellow]{done.run.rejected:,} records were set aside[/]; the report lists them with the reason.")
+    console.print(_sentence(proof))
+    if done.report:
+        console.print(f"\nReport: [bold]{done.report}[/]")
+    _next(console, proof, source, target)
+
+
+def _sentence(proof: Verification | None) -> str:
+    if proof is None:
+        return "[yellow]Not verified.[/]"
+    if proof.differences:
+        return f"[red]{proof.differences:,} differences found.[/]"
+    if not proof.ok:
+        return "[yellow]No difference found, but not everything could be checked; see above.[/]"
+    return "[green]Every record was compared, and nothing differs.[/]"
+
+
+def _next(console: Console, proof: Verification | None, source: str, target: str) -> None:
+    console.print("\nNext:")
+    if proof is None:
+        steps = [("prove it", f"vecferry verify {source} {target}")]
+    elif proof.differences:
+        steps = [("mend what differs", f"vecferry repair {source} {target}")]
+    else:
+        steps = [
+            ("point your app at the target, then measure both sides", f"vecferry compare {source} {target}"),
+            ("after more writes to the source, run the migration again, or check what changed", f"vecferry verify {source} {target}"),
+        ]
+    for why, command in steps:
+        console.print(f"  {why}:")
+        console.print(f"    {command}", markup=False, highlight=False, soft_wrap=True)

@@ -1,0 +1,239 @@
+"""Commands that move: plan, migrate."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from vecferry.cli import common, defaults
+from vecferry.cli.exits import Exit
+from vecferry.cli.options import plan_options, planning
+from vecferry.errors import AlreadyExists, ConfigError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from vecferry.migration import Migration, Settings
+    from vecferry.plan.model import IfExists, Plan
+    from vecferry.plan.targets import TargetState
+
+
+@click.command()
+@click.argument("source", required=False)
+@click.argument("target", required=False)
+@planning
+@click.option(
+    "--output", "-o", type=click.Path(dir_okay=False, path_type=Path), help="Write the plan to this file instead of printing it."
+)
+@common.quiet_options
+@common.json_option
+def plan(
+    source: str | None,
+    target: str | None,
+    output: Path | None,
+    quiet: bool,
+    log: Path | None,
+    as_json: bool,
+    **given: Any,
+) -> int:
+    """Say what a migration would do, as a file that you can read, edit and review. Touches nothing in the target.
+
+    \b
+    Examples:
+      vecferry plan chroma:./chroma_db qdrant+http://localhost:6333
+      vecferry plan chroma:./chroma_db qdrant+http://localhost:6333 --layout langchain --output plan.yaml
+      vecferry migrate --plan plan.yaml
+    """
+    from vecferry import migration
+    from vecferry.cli import show
+    from vecferry.plan.yaml import dump_plan
+    from vecferry.progress import observer
+
+    options = plan_options(given)
+    with observer(common.messages(), quiet=quiet, log=log) as observe:
+        made = migration.plan(
+            defaults.source_url(source), defaults.target_url(target), options=options, observer=observe
+        )
+    if output is not None:
+        output.write_text(dump_plan(made), encoding="utf-8")
+    if as_json:
+        common.print_json(made)
+    elif output is None:
+        click.echo(dump_plan(made), nl=False)
+    else:
+        console = common.output(as_json=False)
+        show.the_plan(console, made)
+        console.print(f"The plan lies in [bold]{output}[/]. Read it, edit it, then: vecferry migrate --plan {output}")
+    return Exit.DONE
+
+
+@click.command()
+@click.argument("source", required=False)
+@click.argument("target", required=False)
+@planning
+@click.option("--plan", "plan_file", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Take the decisions from this plan file.")
+@click.option("--dry-run", is_flag=True, help="Stop after the plan. Writes nothing anywhere.")
+@click.option("--yes", "-y", is_flag=True, help="Do not ask before the first write. Records of somebody else are still refused.")
+@click.option("--backup", type=click.Path(file_okay=False, path_type=Path), metavar="DIR", help="First write a verified archive of the source, and of what is overwritten.")
+@click.option("--no-verify", is_flag=True, help="Leave verification out. The report will say so.")
+@click.option("--queries", type=click.IntRange(1), default=100, show_default=True, help="Searches to compare per collection.")
+@click.option("--report", "reports", type=click.Path(file_okay=False, path_type=Path), default=Path("vecferry-reports"), show_default=True, help="The folder for reports.")
+@click.option("--restart", is_flag=True, help="Give the unfinished run of this job up and begin anew.")
+@click.option("--batch-bytes", type=click.IntRange(1024), default=4 << 20, show_default=True, help="The largest request.")
+@click.option("--jobs", type=click.IntRange(1, 64), default=3, show_default=True, help="Requests in flight.")
+@click.option("--rate", type=click.FloatRange(min=0, min_open=True), help="Records per second, at most.")
+@common.ledger_option
+@common.quiet_options
+@common.json_option
+def migrate(
+    source: str | None,
+    target: str | None,
+    plan_file: Path | None,
+    yes: bool,
+    quiet: bool,
+    log: Path | None,
+    as_json: bool,
+    **given: Any,
+) -> int:
+    """Move collections, verify every record, and write a report.
+
+    Interrupted? Run the same command again: it goes on where it was.
+
+    \b
+    Examples:
+      vecferry migrate chroma:./chroma_db qdrant+http://localhost:6333 --dry-run
+      vecferry migrate chroma:./chroma_db qdrant+http://localhost:6333
+      vecferry migrate chroma:./chroma_db qdrant+http://localhost:6333 -c 'docs-*' -c faq=faq_v2 --yes
+      vecferry migrate qdrant+http://localhost:6333 files:./backup --yes
+    """
+    from vecferry import migration
+    from vecferry.engine.stop import Stop
+    from vecferry.progress import observer
+
+    source, target, settings = _settings(source, target, plan_file, given)
+    stop = Stop()
+    console = common.messages()
+    with observer(console, quiet=quiet, log=log) as observe, common.stoppable(stop):
+        done = migration.migrate(
+            source, target, settings=settings, ask=Person(console, yes=yes), observer=observe, stop=stop
+        )
+    return _say(done, source, target, settings, as_json=as_json)
+
+
+def _settings(
+    source: str | None, target: str | None, plan_file: Path | None, given: dict[str, Any]
+) -> tuple[str, str, Settings]:
+    from vecferry.engine.model import Options
+    from vecferry.migration import Settings
+    from vecferry.verify.model import VerifyOptions
+
+    decisions = _read_plan(plan_file) if plan_file else None
+    if decisions is not None:
+        given["collections"] = given["collections"] or tuple(c.source for c in decisions.collections)
+        source, target = source or decisions.source_url, target or decisions.target_url
+    settings = Settings(
+        plan=plan_options(given),
+        decisions=decisions,
+        engine=Options(batch_bytes=given["batch_bytes"], jobs=given["jobs"], rate=given["rate"]),
+        verify=None if given["no_verify"] else VerifyOptions(queries=given["queries"]),
+        backup=given["backup"],
+        ledger=given["ledger"],
+        reports=given["reports"],
+        restart=given["restart"],
+        dry_run=given["dry_run"],
+    )
+    return defaults.source_url(source), defaults.target_url(target), settings
+
+
+def _read_plan(path: Path) -> Plan:
+    from vecferry.plan.yaml import load_plan
+
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"The plan file {path} cannot be read: {error.strerror}.") from error
+    return load_plan(text)
+
+
+class Person:
+    """The person at the terminal. With `yes`, or without a terminal, nobody is asked."""
+
+    def __init__(self, console: Console, *, yes: bool) -> None:
+        self._console = console
+        self._yes = yes
+
+    def show(self, plan: Plan, standing: Sequence[TargetState]) -> None:
+        """The plan as tables, and what stands in the target already."""
+        from vecferry.cli import show
+
+        show.the_plan(self._console, plan)
+        there = [(state.target, state.standing, state.records) for state in standing if state.found is not None]
+        if there:
+            heads = ("collection", "is", "records")
+            show.table(self._console, "In the target already", heads, there, numbers="records")
+
+    def existing(self, state: TargetState) -> IfExists:
+        """Append, recreate or refuse: asked where somebody can answer, else refused."""
+        from vecferry.plan.model import IfExists
+
+        question = f"'{state.target}' holds {state.records:,} records that this run did not write. What now?"
+        if self._yes or not common.is_interactive():
+            raise AlreadyExists(
+                f"The target collection '{state.target}' holds {state.records:,} records that this run did not write.",
+                hint="Say what to do: --if-exists append, recreate or refuse, or another name: --collection OLD=NEW.",
+            )
+        answer = click.prompt(question, type=click.Choice(["append", "recreate", "refuse"]), default="refuse", err=True)
+        return IfExists(answer)
+
+    def proceed(self, plan: Plan) -> bool:
+        """The question before the first write."""
+        from vecferry.migration.preflight import Refused
+
+        if self._yes:
+            return True
+        if not common.is_interactive():
+            raise Refused(
+                "Nothing was written: there is no terminal to ask on.", hint="Add --yes to go ahead without a question."
+            )
+        return click.confirm(f"Write {plan.records:,} records to {plan.target_url}?", default=False, err=True)
+
+
+def _say(done: Migration, source: str, target: str, settings: Settings, *, as_json: bool) -> int:
+    """The last screen, or the last object; the exit code."""
+    from vecferry.cli import show
+
+    proof = done.verification
+    if as_json:
+        common.print_json(_summary(done))
+    elif done.run is None:
+        common.messages().print("Dry run: nothing was written. Without --dry-run, this is what would be done.")
+    else:
+        show.outcome(common.output(as_json=False), done, source, target)
+    if proof is None or done.run is None:
+        return Exit.DONE
+    return Exit.DONE if proof.ok else Exit.DIFFERENCES
+
+
+def _summary(done: Migration) -> dict[str, Any]:
+    """What `--json` prints; documented in docs/reference/json.md."""
+    proof = done.verification
+    return {
+        "dry_run": done.run is None,
+        "run": done.run.run if done.run else None,
+        "records": done.plan.records if done.run is None else done.records,
+        "collections": [
+            {"source": c.source, "target": c.target.qualified_name, "records": c.records} for c in done.plan.collections
+        ],
+        "resumed": done.run.resumed if done.run else 0,
+        "rejected": done.run.rejected if done.run else 0,
+        "skipped": done.run.skipped if done.run else 0,
+        "seconds": {name: round(value, 3) for name, value in done.seconds.items()},
+        "verified": proof is not None,
+        "ok": proof.ok if proof else None,
+        "differences": done.differences,
+        "report": str(done.report) if done.report else None,
+        "plan": common.as_data(done.plan) if done.run is None else None,
+    }

@@ -1,0 +1,121 @@
+"""The options that `plan` and `migrate` share, and what they mean."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from vecferry.plan.options import PlanOptions
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+_OPTIONS = (
+    click.option(
+        "--collection",
+        "-c",
+        "collections",
+        multiple=True,
+        metavar="NAME|GLOB|OLD=NEW",
+        help="Only these collections; OLD=NEW renames. May be given more than once. Default: all.",
+    ),
+    click.option("--layout", default="auto", metavar="NAME", help="auto, plain, flat or langchain: who shall read the target."),
+    click.option(
+        "--exact-vectors",
+        type=click.Choice(["restore", "keep"]),
+        default="restore",
+        show_default=True,
+        help="Where the target scales cosine vectors: keep their length beside them, or every bit.",
+    ),
+    click.option(
+        "--accept",
+        "accepted",
+        multiple=True,
+        metavar="SHAPE=POLICY",
+        help="Accept a loss by name, as the plan lists it. May be given more than once.",
+    ),
+    click.option(
+        "--if-exists",
+        type=click.Choice(["ask", "append", "recreate", "refuse"]),
+        default="ask",
+        show_default=True,
+        help="What to do where the target holds records of somebody else under that name.",
+    ),
+    click.option(
+        "--on-conflict",
+        type=click.Choice(["refuse", "replace", "skip"]),
+        default="refuse",
+        show_default=True,
+        help="What append does with ids that the target has already.",
+    ),
+    click.option(
+        "--index",
+        "indexes",
+        multiple=True,
+        metavar="KEY[:KIND]",
+        help="Index this metadata key in the target; 'none' for no index. Default: keys chosen from the profile.",
+    ),
+    click.option("--tenant-key", metavar="KEY", help="The metadata key that separates tenants; it gets a tenant index."),
+    click.option(
+        "--target-config",
+        "config",
+        multiple=True,
+        metavar="NAME=JSON",
+        help="A setting under the target's own name, for example hnsw_config='{\"m\": 32}' or on_disk_payload=true.",
+    ),
+    click.option(
+        "--name", default="{name}", metavar="TEMPLATE", help="Target names, from {name}, {tenant}, {database}, {namespace}."
+    ),
+)
+
+
+def planning(command: Command) -> Command:
+    """The options of a plan."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+def plan_options(given: Mapping[str, Any]) -> PlanOptions:
+    """`PlanOptions` from the options that `planning` added.
+
+    Raises:
+        ConfigError: see `parse_policies`.
+        click.UsageError: a target setting is not NAME=JSON.
+    """
+    from vecferry.model import Keep
+    from vecferry.plan.model import IfExists, OnConflict
+    from vecferry.plan.options import PlanOptions, parse_policies
+
+    return PlanOptions(
+        collections=given["collections"],
+        layout=given["layout"],
+        exact_vectors=Keep(given["exact_vectors"]),
+        policies=parse_policies(given["accepted"]),
+        if_exists=IfExists(given["if_exists"]),
+        on_conflict=OnConflict(given["on_conflict"]),
+        indexes=_indexes(given["indexes"]),
+        tenant=given["tenant_key"],
+        target_config=dict(_setting(text) for text in given["config"]),
+        name=given["name"],
+    )
+
+
+def _indexes(given: tuple[str, ...]) -> str | tuple[str, ...]:
+    if not given:
+        return "auto"
+    return "none" if given == ("none",) else given
+
+
+def _setting(text: str) -> tuple[str, Any]:
+    import orjson
+
+    name, separator, value = text.partition("=")
+    try:
+        if separator and name:
+            return name, orjson.loads(value)
+    except orjson.JSONDecodeError:
+        pass
+    raise click.UsageError(f"'{text}' is not NAME=JSON, for example --target-config shard_number=2.")
