@@ -100,7 +100,7 @@ def _counts(one: Pass) -> Check:
             ("source", one.left, one.source, len(one.set_aside)),
             ("target", one.right, one.target, 0),
         )
-        if (finding := _told(label, side, store, aside, figures)) is not None
+        if (finding := _told(one, label, side, store, aside, figures)) is not None
     ]
     short = abs(one.left.records - one.right.records)
     return Check(
@@ -116,11 +116,11 @@ def _counts(one: Pass) -> Check:
     )
 
 
-def _told(label: str, side: Side, store: Source, aside: int, figures: dict[str, int]) -> Finding | None:
+def _told(one: Pass, label: str, side: Side, store: Source, aside: int, figures: dict[str, int]) -> Finding | None:
     """Hold a store's own count against what was read: a store may answer before it has everything back in memory."""
     if not isinstance(store, Countable):
         return None
-    told = figures[f"{label}_says"] = store.count()
+    told = figures[f"{label}_says"] = one.tries.call("counting", store.count)
     unreadable = side.unreadable.total()
     if told - aside in range(side.records, side.records + unreadable + 1) or told == side.records:
         return None
@@ -168,8 +168,8 @@ class _Content:
 
     def _look(self, ids: list[str], room: int) -> None:
         one = self._one
-        source = records_by_id(one.source, ids, one.expected, one.stopped)
-        target = records_by_id(one.target, ids, one.found, one.stopped)
+        source = records_by_id(one.source, ids, one.expected, one.tries)
+        target = records_by_id(one.target, ids, one.found, one.tries)
         findings = []
         for id_ in ids:
             fields = differences(source[id_], target[id_]) if id_ in source and id_ in target else []

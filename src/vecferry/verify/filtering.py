@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from functools import partial
 
 from vecferry.errors import Unsupported
 from vecferry.protocols import FilterCountable, Source
 from vecferry.verify.model import Check, Difference, Finding, Level, State
 from vecferry.verify.predicates import Counts, show
+from vecferry.verify.tries import Tries
 
 
-def check_filters(expected: Counts, target: Source) -> Check:
+def check_filters(expected: Counts, target: Source, tries: Tries) -> Check:
     """Ask the target for each predicate's count; one that it cannot answer exactly is left out, and said to be."""
     begun = time.monotonic()
     if not isinstance(target, FilterCountable):
@@ -20,7 +22,7 @@ def check_filters(expected: Counts, target: Source) -> Check:
     findings: list[Finding] = []
     for node, wanted in zip(expected.predicates, expected.counts, strict=True):
         try:
-            found = target.count_where(node)
+            found = tries.call("counting a filter", partial(target.count_where, node))
         except Unsupported as error:
             skipped[error.message] += 1
             continue

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -10,20 +11,28 @@ import pyarrow.compute as pc
 from vecferry.arrow import to_records
 from vecferry.model import Record
 from vecferry.protocols import Fetchable, Source
-from vecferry.verify.scan import Stopped, View, chunks
+from vecferry.verify.scan import View
+from vecferry.verify.tries import Tries
 
 AT_ONCE = 256
 """Records fetched by one call."""
 
 
-def batches_by_id(source: Source, ids: Sequence[str], stopped: Stopped) -> Iterator[pa.RecordBatch]:
+def batches_by_id(source: Source, ids: Sequence[str], tries: Tries) -> Iterator[pa.RecordBatch]:
     """The records of `source` with these ids, in any order and in canonical batches without empty ones."""
-    if isinstance(source, Fetchable):
-        found = (source.fetch(ids[start : start + AT_ONCE]) for start in range(0, len(ids), AT_ONCE))
-    else:
-        wanted = pa.array(ids, pa.string())
-        found = (pick(chunk.batch, wanted) for chunk in chunks(source, stopped))
+    found = _fetched(source, ids, tries) if isinstance(source, Fetchable) else _scanned(source, ids, tries)
     return (batch for batch in found if batch.num_rows)
+
+
+def _fetched(source: Fetchable, ids: Sequence[str], tries: Tries) -> Iterator[pa.RecordBatch]:
+    for start in range(0, len(ids), AT_ONCE):
+        yield tries.call("fetching records", partial(source.fetch, ids[start : start + AT_ONCE]))
+
+
+def _scanned(source: Source, ids: Sequence[str], tries: Tries) -> Iterator[pa.RecordBatch]:
+    wanted = pa.array(ids, pa.string())
+    for chunk in tries.chunks(source):
+        yield pick(chunk.batch, wanted)
 
 
 def pick(batch: pa.RecordBatch, ids: pa.Array, *, keep: bool = True) -> pa.RecordBatch:
@@ -32,10 +41,10 @@ def pick(batch: pa.RecordBatch, ids: pa.Array, *, keep: bool = True) -> pa.Recor
     return batch.filter(among if keep else pc.invert(among))
 
 
-def records_by_id(source: Source, ids: Sequence[str], view: View, stopped: Stopped) -> dict[str, Record]:
+def records_by_id(source: Source, ids: Sequence[str], view: View, tries: Tries) -> dict[str, Record]:
     """Records as Python values, as `view` shows them; for a handful of ids."""
     found: dict[str, Record] = {}
-    for batch in batches_by_id(source, ids, stopped):
+    for batch in batches_by_id(source, ids, tries):
         shown, spec = view(batch)
         found.update((record.id, record) for record in to_records(shown, spec))
         if len(found) >= len(ids):

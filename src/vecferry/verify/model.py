@@ -151,6 +151,7 @@ class VerifyOptions:
         max_findings: how many differences each check lists by id (it counts all of them).
         spill_bytes: memory for the digests of each side, past which they go to files in `folder`
             (a temporary one by default). Disk: about 56 bytes and the id's text per record and side.
+        deadline_seconds: how long one read is tried again before the verification gives up.
         profiles: source collection -> its profile, if there is one: predicates are drawn from it.
         promised: target collection -> the spec that its sink was asked to prepare: what the schema is held against.
         set_aside: source collection -> {record id: reason}: records that the plan kept out of the target.
@@ -164,6 +165,7 @@ class VerifyOptions:
     max_findings: int = 1000
     spill_bytes: int = 16 << 20
     folder: Path | None = None
+    deadline_seconds: float = 300.0
     profiles: Mapping[str, Profile] = field(default_factory=dict)
     promised: Mapping[str, CollectionSpec] = field(default_factory=dict)
     set_aside: Mapping[str, Mapping[str, str]] = field(default_factory=dict)

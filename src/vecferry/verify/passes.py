@@ -9,19 +9,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from secrets import token_bytes
 from tempfile import TemporaryDirectory
-from threading import Event
 
 import pyarrow as pa
 
 from vecferry.arrow import schema
-from vecferry.errors import DataError, NotFound
+from vecferry.engine.stop import Stop
+from vecferry.errors import DataError, Interrupted, NotFound
 from vecferry.events import Observer, Progress, Stage
 from vecferry.model import Chunk, CollectionSpec, Partition, Position
 from vecferry.protocols import Database, Predictive, Source
 from vecferry.verify.lookup import pick
 from vecferry.verify.model import VerifyOptions
 from vecferry.verify.sample import Sample
-from vecferry.verify.scan import Side, Stopped, any_of, scan
+from vecferry.verify.scan import Side, scan
+from vecferry.verify.tries import Tries
 
 SAMPLED = 1000
 """Records that questions are drawn from."""
@@ -59,7 +60,8 @@ class Pass:
     predicted: Predictive | None
     options: VerifyOptions
     folder: Path
-    stopped: Stopped
+    stop: Stop
+    tries: Tries
     observer: Observer
     set_aside: pa.Array
     sample: Sample
@@ -83,22 +85,18 @@ class Pass:
 
     def scan(self) -> None:
         """Read both sides to the end, at the same time; a failure of one stops the other."""
-        key, failed = token_bytes(32), Event()
-        both = any_of(failed)
-
-        def stopped() -> bool:
-            return both() or self.stopped()
-
+        key, stop = token_bytes(32), self.stop.child()
+        tries = self.tries.under(stop)
         with ThreadPoolExecutor(2, thread_name_prefix="verify") as pool:
             jobs = [
-                pool.submit(scan, self.source, self.left, key=key, view=self.expected, stopped=stopped, seen=self._saw),
-                pool.submit(scan, self.target, self.right, key=key, view=self.found, stopped=stopped, seen=_ignore),
+                pool.submit(scan, self.source, self.left, key=key, view=self.expected, tries=tries, seen=self._saw),
+                pool.submit(scan, self.target, self.right, key=key, view=self.found, tries=tries, seen=_ignore),
             ]
             for job in jobs:
-                job.add_done_callback(lambda done: failed.set() if done.exception() else None)
+                job.add_done_callback(lambda done: stop.request() if done.exception() else None)
         errors = [error for job in jobs if (error := job.exception()) is not None]
         # The one that failed first stopped the other; its own error says more than "stopped".
-        for error in sorted(errors, key=lambda e: type(e).__name__ == "Interrupted"):
+        for error in sorted(errors, key=lambda error: isinstance(error, Interrupted)):
             raise error
 
     def _saw(self, chunk: Chunk) -> None:
@@ -125,7 +123,7 @@ def open_pass(
     pair: tuple[str, str],
     options: VerifyOptions,
     observer: Observer,
-    stop: Event | None,
+    stop: Stop,
 ) -> Iterator[Pass]:
     """Open both sides of one pair of collections; a target that is not there counts as empty.
 
@@ -142,6 +140,7 @@ def open_pass(
         target_spec = target.describe()
         sink = target_db.sink(target_spec)
         stack.callback(sink.close)
+        tries = Tries(pair[0], stop=stop, deadline_seconds=options.deadline_seconds, observer=observer)
         sides = [Side(folder / name, limit=options.spill_bytes) for name in ("source", "target")]
         for side in sides:
             stack.callback(side.close)
@@ -154,7 +153,8 @@ def open_pass(
             predicted=sink if isinstance(sink, Predictive) and not isinstance(target, Absent) else None,
             options=options,
             folder=folder,
-            stopped=any_of(stop),
+            stop=stop,
+            tries=tries,
             observer=observer,
             set_aside=pa.array(list(options.set_aside.get(pair[0], {})), pa.string()),
             sample=Sample(max(SAMPLED, options.queries), seed=options.seed),

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from threading import Event
 
+from vecferry.engine.stop import Stop
 from vecferry.events import Observer, Stage, StageFinished, StageStarted, silent
 from vecferry.filters import Filter
 from vecferry.protocols import Database
@@ -25,7 +25,6 @@ from vecferry.verify.model import (
 from vecferry.verify.passes import Absent, Pass, open_pass
 from vecferry.verify.predicates import Counts, draw, facts_of_profile, facts_of_sample
 from vecferry.verify.sample import metadata_of
-from vecferry.verify.scan import chunks
 from vecferry.verify.schema import check_schema
 from vecferry.verify.search import Question, check_search, feed, questions
 
@@ -40,7 +39,7 @@ def verify(
     *,
     options: VerifyOptions | None = None,
     observer: Observer = silent,
-    stop: Event | None = None,
+    stop: Stop | None = None,
 ) -> Verification:
     """Compare every record of each pair of collections, then searches and filters.
 
@@ -51,7 +50,7 @@ def verify(
         Interrupted: `stop` was set.
         ConnectorError, DataError: a side cannot be read.
     """
-    options = options or VerifyOptions()
+    options, stop = options or VerifyOptions(), stop or Stop()
     seconds = {Stage.VERIFY.value: 0.0, Stage.PARITY.value: 0.0}
     collections = []
     for pair in pairs:
@@ -67,7 +66,7 @@ def _verify(
     pair: Pair,
     options: VerifyOptions,
     observer: Observer,
-    stop: Event | None,
+    stop: Stop,
 ) -> tuple[CollectionVerification, dict[str, float]]:
     begun = time.monotonic()
     with open_pass(source_db, target_db, pair, options, observer, stop) as one:
@@ -114,7 +113,7 @@ def _parity(one: Pass, target_db: Database) -> list[Check]:
         state = State.NOT_CHECKED if isinstance(one.target, Absent) else State.NOT_APPLICABLE
         return [Check(level=level, state=state, note=note) for level in (Level.SEARCH, Level.FILTERS)]
     asked, counts = _questions(one), Counts(_predicates(one))
-    for chunk in chunks(one.source, one.stopped):
+    for chunk in one.tries.chunks(one.source):
         batch = one.wanted(chunk.batch)
         feed(asked, batch)
         if counts.predicates:
@@ -140,10 +139,10 @@ def _search(one: Pass, asked: Sequence[Question], target_db: Database) -> list[C
     if not asked:
         note = "No vector that both sides have, of one dimension, with a metric that can be measured."
         return [Check(level=Level.SEARCH, state=State.NOT_CHECKED, note=note)]
-    return [check_search(question, one.target, target_db.limits, stopped=one.stopped) for question in asked]
+    return [check_search(question, one.target, target_db.limits, tries=one.tries) for question in asked]
 
 
 def _filters(one: Pass, counts: Counts) -> Check:
     if not counts.predicates:
         return Check(level=Level.FILTERS, state=State.NOT_APPLICABLE, note="No record has metadata to filter on.")
-    return check_filters(counts, one.target)
+    return check_filters(counts, one.target, one.tries)

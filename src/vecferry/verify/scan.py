@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from threading import Event
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from vecferry.digest import digests, id_digests
-from vecferry.errors import Interrupted
 from vecferry.model import Chunk, CollectionSpec
 from vecferry.protocols import Source
 from vecferry.verify.spill import BUCKETS, Rows, Spill, Texts
+from vecferry.verify.tries import Tries
 
 ROW = np.dtype(
     [
@@ -32,7 +31,6 @@ NO_SEQ = np.iinfo(np.int64).min
 
 View = Callable[[pa.RecordBatch], tuple[pa.RecordBatch, CollectionSpec]]
 """What becomes of a batch before it is digested, and the spec it then has."""
-Stopped = Callable[[], bool]
 
 
 class Side:
@@ -69,32 +67,11 @@ class Side:
         self.texts.close()
 
 
-def chunks(source: Source, stopped: Stopped) -> Iterator[Chunk]:
-    """Every chunk of every partition.
-
-    Raises:
-        Interrupted: `stopped` says so; verification keeps nothing, so it starts anew.
-    """
-    for partition in source.partitions():
-        for chunk in source.read(partition):
-            if stopped():
-                raise Interrupted("Verification was stopped.", hint="Run it again; it reads from the start.")
-            yield chunk
-
-
-def scan(
-    source: Source, side: Side, *, key: bytes, view: View, stopped: Stopped, seen: Callable[[Chunk], None]
-) -> None:
+def scan(source: Source, side: Side, *, key: bytes, view: View, tries: Tries, seen: Callable[[Chunk], None]) -> None:
     """Read `source` to its end into `side`; `seen` hears of every chunk."""
-    for chunk in chunks(source, stopped):
+    for chunk in tries.chunks(source):
         side.unreadable.update(rejection.reason for rejection in chunk.rejected)
         batch, spec = view(chunk.batch)
         if batch.num_rows:
             side.add(batch, spec, batch.column("seq"), key=key)
         seen(chunk)
-
-
-def any_of(*events: Event | None) -> Stopped:
-    """Is one of these events set?"""
-    given = [event for event in events if event is not None]
-    return lambda: any(event.is_set() for event in given)

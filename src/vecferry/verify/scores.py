@@ -63,7 +63,7 @@ def rough(metric: Metric, queries: NDArray[np.float32], vectors: NDArray[np.floa
     if metric is Metric.L2:
         return np.asarray(2 * found - squares - np.einsum("ij,ij->i", queries, queries), np.float32)
     lengths = np.sqrt(squares) * np.linalg.norm(queries, axis=1)
-    return np.divide(found, lengths, out=np.zeros_like(found), where=lengths > 0)
+    return np.asarray(np.divide(found, lengths, out=np.zeros_like(found), where=lengths > 0), np.float32)
 
 
 def scale(metric: Metric, queries: NDArray[Any], longest: float) -> NDArray[np.float64]:

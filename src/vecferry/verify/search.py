@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
@@ -19,7 +20,7 @@ from vecferry.verify import scores
 from vecferry.verify.exact import Nearest
 from vecferry.verify.model import Check, Difference, Finding, Level, State
 from vecferry.verify.sample import Sample, dense_vectors
-from vecferry.verify.scan import Stopped, chunks
+from vecferry.verify.tries import Tries
 
 Scored = tuple[str, float | None]
 """An id, and its similarity where the store's scores can be mapped."""
@@ -64,17 +65,17 @@ def _feed(nearest: Nearest, vector: VectorSpec, batch: pa.RecordBatch) -> None:
         nearest.add(ids.filter(pa.array(there)), values[there])
 
 
-def check_search(question: Question, target: Source, limits: Limits, *, stopped: Stopped) -> Check:
+def check_search(question: Question, target: Source, limits: Limits, *, tries: Tries) -> Check:
     """Ask the target and hold its answers against the truth."""
     begun = time.monotonic()
     name = question.vector.name
-    exact, how = _exact(question, target, limits, stopped)
+    exact, how = _exact(question, target, limits, tries)
     result = _judge(question, exact)
     figures = dict(result.figures)
     skipped = dict(result.skipped)
     notes = [f"Vector '{name}'." if name else "", how]
     if isinstance(target, Searchable):
-        figures |= _approximate(question, target)
+        figures |= _approximate(question, target, tries)
         notes.append(_recall_note(figures, question.truth.k))
     else:
         skipped["the target's own search: it answers none through this connector"] = len(question.truth.queries)
@@ -92,18 +93,19 @@ def check_search(question: Question, target: Source, limits: Limits, *, stopped:
     )
 
 
-def _exact(question: Question, target: Source, limits: Limits, stopped: Stopped) -> tuple[list[list[Scored]], str]:
+def _exact(question: Question, target: Source, limits: Limits, tries: Tries) -> tuple[list[list[Scored]], str]:
     """The target's exact answers, and a sentence on how they were had."""
     if isinstance(target, Searchable):
         try:
-            hits = target.search(question.truth.queries, k=question.truth.k, exact=True, vector=question.vector.name)
+            ask = partial(target.search, k=question.truth.k, exact=True, vector=question.vector.name)
+            hits = tries.call("searching exactly", lambda: ask(question.truth.queries))
         except Unsupported:
             pass
         else:
             how = "Both sides searched exactly: the source by brute force, the target by its own exact search."
             return [_scored(answer, question, limits) for answer in hits], how
     nearest = Nearest(question.truth.queries, question.vector.metric, k=question.truth.k, tie=0.0)
-    for chunk in chunks(target, stopped):
+    for chunk in tries.chunks(target):
         _feed(nearest, question.stored, chunk.batch)
     answers: list[list[Scored]] = [
         [(id_, score) for score, id_ in nearest.hits(query)[: nearest.k]] for query in range(len(nearest.queries))
@@ -177,13 +179,14 @@ def _problem(got: int, wanted: int, right: int, apart: float | None, slack: floa
 # --------------------------------------------------------------------------- the target's own search
 
 
-def _approximate(question: Question, target: Searchable) -> dict[str, float]:
+def _approximate(question: Question, target: Searchable, tries: Tries) -> dict[str, float]:
     """Recall against the truth, and latency, of the search that applications make; one query at a time."""
     truth = question.truth
     took, answers = [], []
     for query in truth.queries:
+        ask = partial(target.search, query[None], k=truth.k, vector=question.vector.name)
         begun = time.perf_counter()
-        answers.append(target.search(query[None], k=truth.k, vector=question.vector.name)[0])
+        answers.append(tries.call("searching", ask)[0])
         took.append((time.perf_counter() - begun) * 1000)
     figures = {f"recall@{k}": _recall(truth, answers, k) for k in sorted({1, min(10, truth.k), truth.k})}
     return figures | {"p50_ms": float(np.percentile(took, 50)), "p95_ms": float(np.percentile(took, 95))}

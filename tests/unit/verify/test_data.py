@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from threading import Event
 
 import numpy as np
 import pytest
 
+from vecferry.engine.stop import Stop
 from vecferry.errors import Interrupted, NotFound
 from vecferry.events import Event as Happened
 from vecferry.events import Progress, Stage, StageFinished, StageStarted
@@ -194,8 +194,8 @@ def test_levels_left_out_are_not_checked_and_never_ok(stage):
 
 
 def test_stop_ends_the_pass_as_interrupted(stage):
-    stop = Event()
-    stop.set()
+    stop = Stop()
+    stop.request()
     with pytest.raises(Interrupted, match="stopped"):
         verify(stage.source, stage.target, [("docs", "docs")], stop=stop)
 
