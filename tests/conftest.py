@@ -42,3 +42,10 @@ def chroma_data(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Chr
 def chroma_copy(tmp_path: Path) -> Callable[[str], ChromaData]:
     """Unpacks a Chroma directory for one test, which may change it."""
     return lambda name: unpack(name, tmp_path / f"chroma-{name}")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what reads the Chroma directories, so that `./dev fixtures` can run it on new ones."""
+    for item in items:
+        if {"chroma_data", "chroma_copy"} & set(getattr(item, "fixturenames", ())):
+            item.add_marker("chroma_directories")
