@@ -1,0 +1,6 @@
+"""`chroma:PATH`: Chroma directories of 0.4 to 1.x, read without chromadb and written through it (extra chroma-local)."""
+
+from vecferry.connectors.chroma._codec import LIMITS
+from vecferry.connectors.chroma.database import CONNECTOR, ChromaConnector, ChromaDatabase
+
+__all__ = ["CONNECTOR", "LIMITS", "ChromaConnector", "ChromaDatabase"]

@@ -1,0 +1,220 @@
+"""An open Chroma directory: read through a snapshot, written through Chroma's own client."""
+
+from __future__ import annotations
+
+import sqlite3
+import tempfile
+from importlib.util import find_spec
+from pathlib import Path
+from threading import RLock
+
+from vecferry.connectors.chroma import catalog, normalise, snapshot
+from vecferry.connectors.chroma._codec import LIMITS
+from vecferry.connectors.chroma.catalog import FILE, Entry
+from vecferry.connectors.chroma.search import SearchableChromaSource
+from vecferry.connectors.chroma.sink import ChromaSink, Client
+from vecferry.connectors.chroma.snapshot import Snapshot
+from vecferry.connectors.chroma.source import ChromaSource
+from vecferry.errors import ConfigError, CorruptData, NotFound
+from vecferry.limits import Limits
+from vecferry.model import CollectionSpec, Pin, StoreIdentity
+from vecferry.url import StoreUrl
+
+
+class ChromaDatabase:
+    """One directory. Reading works on a snapshot of it; the directory itself is never written to by reading.
+
+    Until `pin` says otherwise, a snapshot is taken into a temporary folder at first use, and again when the directory
+    has changed since; `close` removes it.
+    """
+
+    def __init__(self, path: Path, *, newer: bool = False) -> None:
+        self._path, self._newer = path, newer
+        self._lock = RLock()
+        self._temporary: tempfile.TemporaryDirectory[str] | None = None
+        self._taken = 0
+        self._snapshot: Snapshot | None = None
+        self._pinned = False
+        self._state: object = None
+        self._client: Client | None = None
+
+    @property
+    def identity(self) -> StoreIdentity:
+        return StoreIdentity(kind="chroma", where=str(self._path), version=self._version(), transport="file")
+
+    @property
+    def limits(self) -> Limits:
+        return LIMITS
+
+    def pin(self, folder: Path) -> Pin:
+        """Snapshot into `folder`; see `vecferry.connectors.chroma.snapshot.take` for what it costs the app."""
+        with self._lock:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._snapshot = snapshot.take(self._path, folder, newer=self._newer)
+            self._pinned = True
+            return self._snapshot.pin
+
+    def collections(self) -> list[CollectionSpec]:
+        with self._lock:
+            if self._empty():
+                return []
+            return [_spec(entry, row) for entry, row in self._catalog(self._current())]
+
+    def source(self, name: str) -> ChromaSource:
+        """See `Database.source`.
+
+        Raises:
+            CorruptData: vectors of this collection stand in index files that are missing or torn.
+        """
+        with self._lock:
+            if self._empty():
+                raise NotFound(
+                    f"There is no collection '{name}' in {self._path}: the folder is empty.",
+                    store=f"chroma:{self._path}",
+                    hint="Name the folder that chromadb.PersistentClient(path=…) writes to.",
+                )
+            held = self._current()
+            rows = self._catalog(held)
+            entry = catalog.find([entry for entry, _ in rows], name, self._path)
+            facts = rows[entry.number][1]
+            problem = facts[2]
+            if problem:
+                raise CorruptData(
+                    f"The vectors of {entry.qualified_name} cannot be read: {problem}",
+                    hint="Restore the index folder from a backup, or leave this collection out with --collection.",
+                )
+            kind = SearchableChromaSource if find_spec("chromadb") else ChromaSource
+            return kind(held.folder, entry, _spec(entry, facts))
+
+    def sink(self, spec: CollectionSpec) -> ChromaSink:
+        return ChromaSink(spec, self._open_client)
+
+    def drop(self, name: str) -> None:
+        """Remove a collection through Chroma's own client."""
+        with self._lock:
+            try:
+                found = [entry for entry, _ in self._catalog(self._current(fresh=True))] if not self._empty() else []
+                entry = catalog.find(found, name, self._path)
+            except NotFound:
+                return
+            self._open_client().drop(entry.tenant, entry.database, entry.name)
+
+    def close(self) -> None:
+        with self._lock:
+            self._snapshot = None
+            if self._client is not None:
+                self._client.close()
+                self._client = None
+            if self._temporary is not None:
+                self._temporary.cleanup()
+                self._temporary = None
+
+    # ----------------------------------------------------------------------- within
+
+    def _open_client(self) -> Client:
+        with self._lock:
+            if self._client is None:
+                self._client = Client(self._path)
+            return self._client
+
+    def _empty(self) -> bool:
+        """True where nothing is there yet: a folder that a sink will make."""
+        return not self._pinned and not (self._path / FILE).exists()
+
+    def _version(self) -> str:
+        with self._lock:
+            if self._empty():
+                return ""
+            with _reading(self._current().folder) as db:
+                return catalog.check_version(db, newer=True)
+
+    def _current(self, *, fresh: bool = False) -> Snapshot:
+        """The snapshot to read: the pinned one, or one of the directory as it is now."""
+        if self._pinned and self._snapshot is not None and not fresh:
+            return self._snapshot
+        state = [_stamp(self._path / f"{FILE}{end}") for end in ("", "-journal", "-wal")]
+        if self._snapshot is None or self._pinned or state != self._state:
+            if self._temporary is None:
+                self._temporary = tempfile.TemporaryDirectory(prefix="vecferry-chroma-")
+            self._taken += 1
+            folder = Path(self._temporary.name) / str(self._taken)
+            taken = snapshot.take(self._path, folder, newer=self._newer, lasting=False)
+            if fresh and self._pinned:
+                return taken
+            self._snapshot, self._state = taken, state
+        return self._snapshot
+
+    @staticmethod
+    def _catalog(held: Snapshot) -> list[tuple[Entry, tuple[int, int | None, str | None]]]:
+        with _reading(held.folder) as db:
+            facts = {number: rest for number, *rest in normalise.problems(db)}
+            return [(entry, (*facts[entry.number],)) for entry in catalog.entries(db)]  # type: ignore[misc]
+
+
+class _reading:
+    """A connection to a snapshot, closed on the way out."""
+
+    def __init__(self, folder: Path) -> None:
+        self._db = sqlite3.connect(f"{(folder / FILE).as_uri()}?mode=ro&immutable=1", uri=True)
+
+    def __enter__(self) -> sqlite3.Connection:
+        return self._db
+
+    def __exit__(self, *_: object) -> None:
+        self._db.close()
+
+
+def _stamp(path: Path) -> tuple[int, int, int] | None:
+    try:
+        stat = path.stat()
+    except FileNotFoundError:
+        return None
+    return stat.st_size, stat.st_mtime_ns, stat.st_ino
+
+
+def _spec(entry: Entry, row: tuple[int, int | None, str | None]) -> CollectionSpec:
+    return entry.spec(count=row[0], dim=row[1])
+
+
+class ChromaConnector:
+    """Opens `chroma:PATH`, the folder of `chromadb.PersistentClient(path=PATH)`; the file in it will do as well."""
+
+    def open(self, url: StoreUrl) -> ChromaDatabase:
+        if url.transport is not None or url.host is not None:
+            raise ConfigError(
+                "Chroma over the network comes with the next release; this one reads and writes directories.",
+                hint="Stop at the machine that holds the directory and write chroma:PATH.",
+            )
+        unknown = url.options.keys() - {"newer"}
+        if unknown or url.options.get("newer", "read") != "read" or url.secrets:
+            raise ConfigError(f"'{url}' has an option that chroma: does not know.", hint="Known: ?newer=read.")
+        return ChromaDatabase(_directory(url.local_path), newer="newer" in url.options)
+
+
+CONNECTOR = ChromaConnector()
+
+
+def _directory(path: Path) -> Path:
+    """The directory behind `path`.
+
+    Raises:
+        NotFound: something else stands there.  CorruptData: its database is empty or torn.
+    """
+    if path.name == FILE and path.is_file():
+        path = path.parent
+    if not path.exists() or (path.is_dir() and not any(path.iterdir())):
+        return path
+    file = path / FILE
+    if not file.is_file():
+        near = sorted(found.parent for found in path.glob(f"*/{FILE}")) if path.is_dir() else []
+        raise NotFound(
+            f"{path} is not a Chroma directory: it holds no {FILE}.",
+            store=f"chroma:{path}",
+            hint=f"Did you mean chroma:{near[0]}?" if near else "Name the folder that chromadb.PersistentClient(path=…) writes to.",
+        )
+    if file.stat().st_size < 512:
+        raise CorruptData(
+            f"{file} is {'empty' if not file.stat().st_size else 'torn'}: it has {file.stat().st_size} bytes.",
+            hint="Restore it from a backup.",
+        )
+    return path
