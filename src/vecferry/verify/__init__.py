@@ -1,5 +1,6 @@
 """Proof: every record compared by readers of its own, differences by id, repair on request, latency side by side."""
 
+from vecferry.verify.compare import compare
 from vecferry.verify.model import (
     Check,
     CollectionRepair,
@@ -14,7 +15,8 @@ from vecferry.verify.model import (
     Verification,
     VerifyOptions,
 )
-from vecferry.verify.run import verify
+from vecferry.verify.repair import repair
+from vecferry.verify.run import Pair, verify
 
 __all__ = [
     "Check",
@@ -25,9 +27,12 @@ __all__ = [
     "Finding",
     "Latency",
     "Level",
+    "Pair",
     "RepairResult",
     "State",
     "Verification",
     "VerifyOptions",
+    "compare",
+    "repair",
     "verify",
 ]

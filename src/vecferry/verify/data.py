@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from vecferry.limits import Limits, Shape
+from vecferry.limits import Shape
 from vecferry.protocols import Countable, Source
-from vecferry.verify.describe import FieldDifference, differences
+from vecferry.verify.describe import differences
 from vecferry.verify.diff import BucketDiff, OrderCheck, compare
 from vecferry.verify.lookup import AT_ONCE, records_by_id
 from vecferry.verify.model import Check, Difference, Finding, Level, State
@@ -35,7 +35,7 @@ class _Found:
         self.findings += [Finding(difference=difference, id=text, what=what) for text in texts]
 
 
-def check_data(one: Pass, limits: Limits) -> list[Check]:
+def check_data(one: Pass) -> list[Check]:
     """Scan both sides and compare them.
 
     Raises:
@@ -56,7 +56,7 @@ def check_data(one: Pass, limits: Limits) -> list[Check]:
         _counts(one),
         _ids(one, ids, matched),
         content.check(matched, seconds=scanned),
-        _order(one, order, limits),
+        _order(one, order),
     ]
 
 
@@ -146,47 +146,61 @@ def _ids(one: Pass, ids: _Found, matched: int) -> Check:
 # --------------------------------------------------------------------------- content
 
 
-class _Content:
-    """Records that differ, looked at one by one to say how; rounding by a server is told apart where it may happen."""
+class Changed:
+    """Records that differ, looked at one by one to say how; rounding by a server is told apart where it may happen.
+
+    That is: only in collections that vecferry did not write, whose store scales vectors itself. What vecferry wrote
+    must come back to the bit.
+    """
 
     def __init__(self, one: Pass) -> None:
         self._one = one
-        metrics = {vector.metric for vector in one.target_spec.vectors}
-        self._tolerant = one.target_spec.card is None and one.predicted is not None and bool(metrics)
-        self._count = self._close = 0
-        self._findings: list[Finding] = []
+        self.tolerant = one.target_spec.card is None and any(
+            vector.metric in one.limits.normalises for vector in one.target_spec.vectors
+        )
+        self.close = 0
 
-    def add(self, changed: Rows) -> None:
-        """Look at the changed records of one bucket."""
-        for start in range(0, len(changed), AT_ONCE):
-            rows = changed[start : start + AT_ONCE]
-            room = self._one.options.max_findings - len(self._findings)
-            if room <= 0 and not self._tolerant:
-                self._count += len(rows)
-            else:
-                self._look(self._one.left.texts_of(rows), room)
+    def findings(self, rows: Rows) -> Iterator[Finding]:
+        """Those of `rows` that really differ; the others are counted in `close`."""
+        for start in range(0, len(rows), AT_ONCE):
+            yield from self._look(self._one.left.texts_of(rows[start : start + AT_ONCE]))
 
-    def _look(self, ids: list[str], room: int) -> None:
+    def _look(self, ids: list[str]) -> Iterator[Finding]:
         one = self._one
         source = records_by_id(one.source, ids, one.expected, one.tries)
         target = records_by_id(one.target, ids, one.found, one.tries)
-        findings = []
         for id_ in ids:
             fields = differences(source[id_], target[id_]) if id_ in source and id_ in target else []
-            if self._tolerant and fields and all(field.close for field in fields):
-                self._close += 1
+            if self.tolerant and fields and all(field.close for field in fields):
+                self.close += 1
             else:
-                findings.append(Finding(difference=Difference.CHANGED, id=id_, what=_what(fields)))
-        self._count += len(findings)
-        self._findings += findings[: max(0, room)]
+                what = "; ".join(field.text for field in fields) or _WRITTEN
+                yield Finding(difference=Difference.CHANGED, id=id_, what=what)
+
+
+class _Content:
+    """How many records differ, and the first of them with how."""
+
+    def __init__(self, one: Pass) -> None:
+        self._one, self._changed = one, Changed(one)
+        self._count = 0
+        self._findings: list[Finding] = []
+
+    def add(self, rows: Rows) -> None:
+        """The changed records of one bucket. Past the findings that are kept, they are only counted, where they may be."""
+        room = self._one.options.max_findings - len(self._findings)
+        looked = rows if self._changed.tolerant else rows[:room]
+        findings = list(self._changed.findings(looked))
+        self._count += len(findings) + len(rows) - len(looked)
+        self._findings += findings[:room]
 
     def check(self, compared: int, *, seconds: float) -> Check:
         one = self._one
-        close = {"within_tolerance": float(self._close)} if self._tolerant else {}
+        close = self._changed.close
         note = "Every record's id, vectors, document, uri and metadata, as the target gives it back."
-        if self._close:
+        if close:
             note = (
-                f"{self._close:,} vectors differ from the source's by rounding alone (1 - cosine at most 1e-6): this "
+                f"{close:,} vectors differ from the source's by rounding alone (1 - cosine at most 1e-6): this "
                 "collection was not written by vecferry, and its store scales vectors itself."
             )
         return Check(
@@ -197,27 +211,23 @@ class _Content:
             skipped=_skipped(one),
             differences=self._count,
             findings=tuple(self._findings),
-            figures=close,
+            figures={"within_tolerance": float(close)} if self._changed.tolerant else {},
             note=note,
             seconds=seconds,
         )
 
 
-def _what(fields: list[FieldDifference]) -> str:
-    return "; ".join(field.text for field in fields) or _WRITTEN
-
-
 # --------------------------------------------------------------------------- order
 
 
-def _order(one: Pass, order: OrderCheck, limits: Limits) -> Check:
+def _order(one: Pass, order: OrderCheck) -> Check:
     """Whether reading the target in its order gives the source's order."""
     if not one.left.records:
         return Check(level=Level.ORDER, state=State.NOT_APPLICABLE, note="The source is empty.")
     if order.without_source == one.left.records or (not order.compared and not order.without_target):
         return Check(level=Level.ORDER, state=State.NOT_APPLICABLE, note="The source has no order of its own.")
-    if not order.compared and Shape.ORDER not in limits.keeps | limits.restores:
-        note = f"{limits.store} keeps no order of records."
+    if not order.compared and Shape.ORDER not in one.limits.keeps | one.limits.restores:
+        note = f"{one.limits.store} keeps no order of records."
         return Check(level=Level.ORDER, state=State.NOT_CHECKED, skipped={note: order.without_target}, note=note)
     wrong, ids = order.out_of_order(one.options.max_findings)
     lost = order.without_target

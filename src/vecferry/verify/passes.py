@@ -16,6 +16,7 @@ from vecferry.arrow import schema
 from vecferry.engine.stop import Stop
 from vecferry.errors import DataError, Interrupted, NotFound
 from vecferry.events import Observer, Progress, Stage
+from vecferry.limits import Limits
 from vecferry.model import Chunk, CollectionSpec, Partition, Position
 from vecferry.protocols import Database, Predictive, Source
 from vecferry.verify.lookup import pick
@@ -58,6 +59,8 @@ class Pass:
     source_spec: CollectionSpec
     target_spec: CollectionSpec
     predicted: Predictive | None
+    limits: Limits
+    """the target's"""
     options: VerifyOptions
     folder: Path
     stop: Stop
@@ -151,6 +154,7 @@ def open_pass(
             source_spec=source_spec,
             target_spec=target_spec,
             predicted=sink if isinstance(sink, Predictive) and not isinstance(target, Absent) else None,
+            limits=target_db.limits,
             options=options,
             folder=folder,
             stop=stop,

@@ -71,12 +71,12 @@ def _verify(
     begun = time.monotonic()
     with open_pass(source_db, target_db, pair, options, observer, stop) as one:
         observer(StageStarted(stage=Stage.VERIFY, collection=one.name, records=one.source_spec.count))
-        checks = [_schema(one), *check_data(one, target_db.limits)]
+        checks = [_schema(one), *check_data(one)]
         middle = time.monotonic()
         records = one.left.records
         observer(StageFinished(stage=Stage.VERIFY, collection=one.name, records=records, seconds=middle - begun))
         observer(StageStarted(stage=Stage.PARITY, collection=one.name, records=records))
-        checks += _parity(one, target_db)
+        checks += _parity(one)
         end = time.monotonic()
         observer(StageFinished(stage=Stage.PARITY, collection=one.name, records=records, seconds=end - middle))
         result = CollectionVerification(
@@ -106,7 +106,7 @@ def _schema(one: Pass) -> Check:
 # --------------------------------------------------------------------------- parity
 
 
-def _parity(one: Pass, target_db: Database) -> list[Check]:
+def _parity(one: Pass) -> list[Check]:
     """Search and filter parity, from one more pass over the source."""
     if one.options.levels <= DATA_LEVELS or isinstance(one.target, Absent) or not one.left.records:
         note = "The target has no such collection." if isinstance(one.target, Absent) else "The source is empty."
@@ -118,7 +118,7 @@ def _parity(one: Pass, target_db: Database) -> list[Check]:
         feed(asked, batch)
         if counts.predicates:
             counts.add(metadata_of(one.expected(chunk.batch)[0]))
-    return [*_search(one, asked, target_db), _filters(one, counts)]
+    return [*_search(one, asked), _filters(one, counts)]
 
 
 def _questions(one: Pass) -> list[Question]:
@@ -135,11 +135,11 @@ def _predicates(one: Pass) -> list[Filter]:
     return draw(facts, one.options.predicates)
 
 
-def _search(one: Pass, asked: Sequence[Question], target_db: Database) -> list[Check]:
+def _search(one: Pass, asked: Sequence[Question]) -> list[Check]:
     if not asked:
         note = "No vector that both sides have, of one dimension, with a metric that can be measured."
         return [Check(level=Level.SEARCH, state=State.NOT_CHECKED, note=note)]
-    return [check_search(question, one.target, target_db.limits, tries=one.tries) for question in asked]
+    return [check_search(question, one.target, one.limits, tries=one.tries) for question in asked]
 
 
 def _filters(one: Pass, counts: Counts) -> Check:

@@ -1,0 +1,131 @@
+"""Repair makes the target equal to the source again, touches nothing else, and may be interrupted anywhere."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from vecferry.errors import NotFound, Unavailable
+from vecferry.events import Retried
+from vecferry.verify import VerifyOptions, repair
+
+PAIRS = [("docs", "docs")]
+
+
+@pytest.fixture
+def damaged(stage):
+    """Three missing, two changed, one extra."""
+    stage.delete(stage.target, *(record.id for record in stage.records[10:13]))
+    stage.change(20, document="damaged")
+    stage.change(21, metadata=None)
+    stage.write(stage.target, [replace(stage.records[0], id="intruder")])
+    return stage
+
+
+def _poorer(source):
+    """A source that can only be read as a whole."""
+    names = ("describe", "partitions", "read", "close", "count", "search", "count_where")
+    return type("Poorer", (), {name: getattr(source, name) for name in names})
+
+
+@pytest.mark.parametrize("fetchable", [True, False])
+@pytest.mark.parametrize("spill_bytes", [0, 1 << 20])
+def test_missing_and_changed_records_are_written_again(damaged, monkeypatch, fetchable, spill_bytes):
+    if not fetchable:
+        poorer = _poorer(damaged.source.source("docs"))
+        monkeypatch.setattr(damaged.source, "source", lambda _name: poorer)
+    done = repair(damaged.source, damaged.target, PAIRS, options=VerifyOptions(spill_bytes=spill_bytes))
+    assert (done.collections[0].rewritten, done.collections[0].deleted, done.collections[0].extra_left) == (5, 0, 1)
+    assert done.after.differences == 1, "the extra record is left and still reported"
+
+
+def test_extra_records_go_only_when_asked(damaged):
+    done = repair(damaged.source, damaged.target, PAIRS, delete_extra=True)
+    assert done.collections[0].deleted == 1
+    assert done.after.ok
+    assert done.repaired == 6
+
+
+def test_more_differences_than_are_listed_are_all_repaired(stage):
+    """A verification lists a thousand by id; a repair may not stop there."""
+    stage.write(stage.target, [replace(record, document="other") for record in stage.records])
+    done = repair(stage.source, stage.target, PAIRS, options=VerifyOptions(max_findings=3))
+    assert done.collections[0].rewritten == 300
+    assert done.after.ok
+
+
+def test_equal_stores_are_not_written_to(stage, monkeypatch):
+    sinks = []
+    make = stage.target.sink
+    monkeypatch.setattr(stage.target, "sink", lambda spec: sinks.append(make(spec)) or sinks[-1])
+    for_writing = []
+    for name in ("prepare", "write", "delete", "finish"):
+        monkeypatch.setattr(f"vecferry.connectors.memory.sink.MemorySink.{name}", lambda *_: for_writing.append(1))
+    done = repair(stage.source, stage.target, PAIRS, delete_extra=True)
+    assert done.repaired == 0
+    assert sinks, "a sink was asked what it would give back"
+    assert not for_writing
+
+
+def test_a_repair_that_dies_in_the_middle_is_finished_by_the_next(stage, monkeypatch):
+    stage.write(stage.target, [replace(record, document="other") for record in stage.records])
+    name = "vecferry.connectors.memory.sink.MemorySink.write"
+    from vecferry.connectors.memory.sink import MemorySink
+
+    write, calls = MemorySink.write, []
+
+    def dies(self, batch):
+        calls.append(batch)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return write(self, batch)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(name, dies)
+        with pytest.raises(KeyboardInterrupt):
+            repair(stage.source, stage.target, PAIRS)
+    done = repair(stage.source, stage.target, PAIRS)
+    assert 0 < done.collections[0].rewritten < 300, "the first attempt's writes stayed"
+    assert done.after.ok
+
+
+def test_a_write_that_breaks_off_is_tried_again(damaged, monkeypatch):
+    from vecferry.connectors.memory.sink import MemorySink
+
+    write, broken, seen = MemorySink.write, [Unavailable("The line broke.")], []
+
+    def breaks_once(self, batch):
+        if broken:
+            raise broken.pop()
+        return write(self, batch)
+
+    monkeypatch.setattr("vecferry.connectors.memory.sink.MemorySink.write", breaks_once)
+    done = repair(damaged.source, damaged.target, PAIRS, delete_extra=True, observer=seen.append)
+    assert done.after.ok
+    assert [event.error for event in seen if isinstance(event, Retried)] == ["The line broke."]
+
+
+def test_a_read_that_breaks_off_goes_on_behind_the_last_chunk(stage, monkeypatch):
+    """The same record may not be counted twice, nor one be left out."""
+    from vecferry.connectors.memory.source import MemorySource
+
+    read, broken = MemorySource.read, [Unavailable("The line broke.")]
+
+    def breaks_once(self, partition, *, after=None):
+        for number, chunk in enumerate(read(self, partition, after=after)):
+            if number == 1 and broken:
+                raise broken.pop()
+            yield chunk
+
+    monkeypatch.setattr(MemorySource, "read", breaks_once)
+    found = stage.verify()
+    assert not broken
+    assert found.ok
+    assert found.collections[0].records == 300
+
+
+def test_a_collection_that_is_not_there_must_be_moved_first(stage):
+    stage.target.drop("docs")
+    with pytest.raises(NotFound, match="vecferry migrate"):
+        repair(stage.source, stage.target, PAIRS)
