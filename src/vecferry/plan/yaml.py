@@ -175,5 +175,5 @@ def _unknown(given: Any, known: Any, path: tuple[str | int, ...] = ()) -> Iterat
 
 def plan_schema() -> dict[str, Any]:
     """The JSON Schema of a plan file, as published in docs/reference/plan.schema.json."""
-    schema = msgspec.json.schema(Plan)
+    schema = msgspec.json.decode(msgspec.json.encode(msgspec.json.schema(Plan)))
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "vecferry plan", **schema}

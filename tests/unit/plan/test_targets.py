@@ -1,0 +1,98 @@
+"""What stands in the target already: resumed, refused, asked about, or left alone, before anything is written."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from tests.unit.plan.making import SPEC, fill, inspected, record, store
+from vecferry.errors import AlreadyExists, Conflict
+from vecferry.model import Card, VectorSpec
+from vecferry.plan.model import IfExists, Plan
+from vecferry.plan.options import PlanOptions
+from vecferry.plan.plan import make_plan
+from vecferry.plan.targets import Standing, TargetState, check_targets, look_at_targets
+from vecferry.protocols import Database
+
+
+def plan(target: Database, if_exists: IfExists = IfExists.ASK) -> Plan:
+    source = store(docs=[record("a")])
+    return make_plan(inspected(source), source, target, PlanOptions(if_exists=if_exists), target_url="memory:target")
+
+
+def look(target: Database, made: Plan, **options: Any) -> TargetState:
+    (state,) = look_at_targets(made, target, **options)
+    return state
+
+
+def test_a_free_name_is_absent() -> None:
+    """The usual case: nothing to ask."""
+    target = store()
+    made = plan(target)
+    state = look(target, made)
+    assert state.standing is Standing.ABSENT
+    assert check_targets(made, [state], target) == ()
+
+
+def test_an_empty_collection_of_the_same_form_is_used() -> None:
+    """Made in advance by the operator: nothing can be lost in it."""
+    target = store(docs=[])
+    made = plan(target)
+    assert look(target, made).standing is Standing.EMPTY
+    assert check_targets(made, look_at_targets(made, target), target) == ()
+
+
+def test_an_occupied_collection_is_asked_about() -> None:
+    """Records of somebody else are never touched unasked."""
+    target = store(docs=[record("theirs")])
+    made = plan(target)
+    (asked,) = check_targets(made, look_at_targets(made, target), target)
+    assert (asked.standing, asked.records) == (Standing.OCCUPIED, 1)
+
+
+def test_an_occupied_collection_can_be_refused() -> None:
+    """`--if-exists refuse` says what is there and what else to do."""
+    target = store(docs=[record("theirs")])
+    made = plan(target, IfExists.REFUSE)
+    with pytest.raises(AlreadyExists, match="holds 1 records") as caught:
+        check_targets(made, look_at_targets(made, target), target)
+    assert "--if-exists" in str(caught.value)
+
+
+@pytest.mark.parametrize("choice", [IfExists.APPEND, IfExists.RECREATE])
+def test_told_what_to_do_nobody_is_asked(choice: IfExists) -> None:
+    """The choice is in the plan."""
+    target = store(docs=[record("theirs")])
+    made = plan(target, choice)
+    assert check_targets(made, look_at_targets(made, target), target) == ()
+
+
+@pytest.mark.parametrize("choice", [IfExists.ASK, IfExists.APPEND, IfExists.REFUSE])
+def test_another_dimension_is_a_conflict(choice: IfExists) -> None:
+    """Also where the collection is empty: no record of ours would fit."""
+    target = store()
+    fill(target, replace(SPEC, vectors=(VectorSpec(dim=4),)), [])
+    made = plan(target, choice)
+    with pytest.raises(Conflict, match="4 dimensions"):
+        check_targets(made, look_at_targets(made, target), target)
+
+
+def test_recreating_does_not_mind_another_dimension() -> None:
+    """It will be dropped first."""
+    target = store()
+    fill(target, replace(SPEC, vectors=(VectorSpec(dim=4),)), [record("x", (1, 2, 3, 4))])
+    made = plan(target, IfExists.RECREATE)
+    assert check_targets(made, look_at_targets(made, target), target) == ()
+
+
+def test_the_half_written_target_of_an_unfinished_run_is_ours() -> None:
+    """It is resumed and never asked about; that of a finished run is as anybody's."""
+    target = store()
+    fill(target, replace(SPEC, card=Card(run="run-1")), [record("half")])
+    made = plan(target)
+    state = look(target, made, unfinished={"run-1"})
+    assert state.standing is Standing.OURS
+    assert check_targets(made, [state], target) == ()
+    assert look(target, made, unfinished=set()).standing is Standing.OCCUPIED
