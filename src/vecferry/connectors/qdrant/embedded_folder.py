@@ -110,6 +110,13 @@ class Folder:
     def entry(self, name: str) -> Entry | None:
         return self.entries().get(name)
 
+    def count(self, name: str) -> int:
+        """Records of a collection: noted when it was closed, or counted."""
+        with self._lock:
+            entry = self.entry(name)
+            noted = None if entry is None or name in self._shards else entry.records
+        return self.shard(name).count() if noted is None else noted
+
     def shard_path(self, entry: Entry) -> Path:
         """Where the shard of a collection lies."""
         return self.path / entry.folder

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 
 def lock(path: Path) -> BinaryIO:
@@ -24,6 +24,21 @@ def lock(path: Path) -> BinaryIO:
     file.truncate(0)
     file.write(str(os.getpid()).encode())
     return file
+
+
+def share(path: Path) -> BinaryIO:
+    """Keep others from locking the existing file `path`, without writing to it; several may.
+
+    Raises:
+        BlockingIOError: somebody holds it locked.
+    """
+    file = path.open("rb", buffering=0)
+    try:
+        _share(file)
+    except BaseException:
+        file.close()
+        raise
+    return cast("BinaryIO", file)
 
 
 def unlock(file: BinaryIO) -> None:
@@ -55,6 +70,9 @@ if sys.platform == "win32":
         finally:
             file.seek(0)
 
+    def _share(file: BinaryIO) -> None:
+        """Opening was enough: Windows refuses to open what is locked, and has no shared lock in `msvcrt`."""
+
     def _give(file: BinaryIO) -> None:
         file.seek(_FAR)
         msvcrt.locking(file.fileno(), msvcrt.LK_UNLCK, 1)
@@ -64,6 +82,9 @@ else:
 
     def _take(file: BinaryIO) -> None:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    def _share(file: BinaryIO) -> None:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
 
     def _give(file: BinaryIO) -> None:
         fcntl.flock(file, fcntl.LOCK_UN)

@@ -12,7 +12,7 @@ comes out is measured on the way to JSON, so that a small pickle cannot unfold i
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta, timezone
 from typing import Any
@@ -22,6 +22,7 @@ import numpy as np
 
 from vecferry.connectors.qdrant.local_mode_pickle import Names, loads
 from vecferry.errors import CorruptData
+from vecferry.model import VectorKind, VectorSpec
 
 _MODELS = "qdrant_client.http.models.models"
 _DTYPE = re.compile(r"[fiub](1|2|4|8)")
@@ -62,6 +63,33 @@ def read_point(raw: bytes) -> Point:
         vector=_vector(model.fields.get("vector")),
         payload={} if payload is None else _Unfolding(1000 + _NODES_PER_BYTE * len(raw)).object(payload, 0),
     )
+
+
+def read_id(raw: bytes) -> int | str:
+    """The id in the pickle that is a point's key; a UUID comes in its canonical form.
+
+    Raises:
+        CorruptData: not an id.
+    """
+    return _point_id(loads(raw, _STAND_INS))
+
+
+def check_vectors(point: Point, vectors: Sequence[VectorSpec]) -> None:
+    """Check that a point's vectors are those of its collection.
+
+    Raises:
+        CorruptData: an unknown name, another kind of vector, or another dimension.
+    """
+    known = {vector.name: vector for vector in vectors}
+    for name, value in (point.vector if isinstance(point.vector, dict) else {"": point.vector}).items():
+        vector = known.get(name)
+        if vector is None:
+            raise CorruptData(f"it has a vector '{name}' that its collection does not have")
+        rows = value if vector.kind is VectorKind.MULTI else [value]
+        if isinstance(value, Sparse) != (vector.kind is VectorKind.SPARSE):
+            raise CorruptData(f"its vector '{name}' is of another kind")
+        if not isinstance(value, Sparse) and any(type(row) is not list or len(row) != vector.dim for row in rows):
+            raise CorruptData(f"its vector '{name}' has not {vector.dim} dimensions")
 
 
 class _Model:
