@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from vecferry.arrow import id_kinds, utf8
 from vecferry.errors import IdCollision
 from vecferry.ids import IdMapper, is_canonical_uuid, is_u64, kind_of
-from vecferry.limits import Limits
+from vecferry.limits import Limits, Shape
 from vecferry.model import CollectionSpec, IdKind, IdRule
 from vecferry.plan.model import Collision
 from vecferry.protocols import Source
@@ -40,26 +40,31 @@ _SHOWN = 5
 class IdSpace:
     """How a target names records: by their own ids, or by what a rule makes of them.
 
-    `rule` None means that the target takes any text as it stands; 12 and "12" then fall on one id.
+    `rule` None means that the target takes any text as it stands; the integer 12 and the text "12" then fall on one id,
+    unless it is `typed` and knows the kind of each id as well.
     """
 
     rule: IdRule | None
     tenant: str = ""
+    typed: bool = False
 
     @classmethod
     def of(cls, limits: Limits, rule: IdRule, tenant: str = "") -> IdSpace:
         """The space of a store with these limits."""
-        return cls(None if IdKind.TEXT in limits.id_kinds else rule, tenant)
+        if IdKind.TEXT not in limits.id_kinds:
+            return cls(rule, tenant)
+        return cls(None, tenant, typed=IdKind.INT in limits.id_kinds and Shape.ID_INT not in limits.restores)
 
     def keys(self, batch: pa.RecordBatch, spec: CollectionSpec) -> bytes:
         """The 16-byte key of each record's target id, joined."""
         texts = [text or b"" for text in utf8(batch, "id")]
-        if self.rule is None:
-            return b"".join([hashlib.blake2b(text, digest_size=_WIDTH).digest() for text in texts])
-        if spec.id_kind is IdKind.TEXT:
+        if self.rule is not None and spec.id_kind is IdKind.TEXT:
             return self._text_keys(self.rule, texts, batch)
-        mapper = IdMapper(self.rule, tenant=self.tenant)
         kinds = id_kinds(batch, spec)
+        if self.rule is None:
+            marks = [kind.encode() if self.typed else b"" for kind in kinds]
+            return b"".join([_digest(text, mark) for text, mark in zip(texts, marks, strict=True)])
+        mapper = IdMapper(self.rule, tenant=self.tenant)
         return b"".join([_key(mapper.map(kind, text)[0]) for kind, text in zip(kinds, texts, strict=True)])
 
     def _text_keys(self, rule: IdRule, texts: Sequence[bytes], batch: pa.RecordBatch) -> bytes:
@@ -82,7 +87,13 @@ class IdSpace:
 
     def target(self, kind: IdKind, text: bytes) -> str:
         """The target id itself, for a message."""
-        return (text if self.rule is None else IdMapper(self.rule, tenant=self.tenant).map(kind, text)[0]).decode()
+        if self.rule is None:
+            return f"{kind} {text.decode()}" if self.typed else text.decode()
+        return IdMapper(self.rule, tenant=self.tenant).map(kind, text)[0].decode()
+
+
+def _digest(text: bytes, mark: bytes) -> bytes:
+    return hashlib.blake2b(text, digest_size=_WIDTH, person=mark).digest()
 
 
 def _affixes(rule: IdRule, tenant: str) -> tuple[bytes, bytes]:

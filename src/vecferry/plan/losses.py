@@ -93,10 +93,10 @@ def is_reserved(key: str, limits: Limits) -> bool:
 def _verdict(shape: Shape, vectors: tuple[VectorSpec, ...], limits: Limits, exact: Keep) -> Verdict:
     if shape is Shape.COSINE_LENGTH:
         return _cosine_length(vectors, limits, exact)
-    if shape in _held(limits):
-        return Verdict.EXACT
     if shape in limits.restores:
         return Verdict.RESTORABLE
+    if shape in _held(limits):
+        return Verdict.EXACT
     return Verdict.IMPOSSIBLE if shape in _REFUSED_RECORD else Verdict.LOSSY
 
 

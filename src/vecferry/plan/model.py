@@ -8,7 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from vecferry.limits import Shape
-from vecferry.model import CollectionSpec, Json, Partition, Pin, StoreIdentity
+from vecferry.model import CollectionSpec, IdRule, Json, Partition, Pin, StoreIdentity
 
 # --------------------------------------------------------------------------- what inspect finds
 
@@ -82,7 +82,7 @@ class Profile:
         sizes: `id`, `document` or `record` (all of it) -> {power of two: records that are at most that many bytes, and
             more than half of it}.
         largest: the same three -> the five largest, as (bytes, id), largest first.
-        collisions: ids that the default rule would map to one target id, and ids that occur twice; at most 5.
+        collisions: ids that `id_rule` would map to one target id, and ids that occur twice; at most 5.
         untracked_keys: values under keys past the first 10,000 different ones, which are counted but not profiled.
         layout: the framework whose traces the records bear, or `plain`; with the share of records that agree.
         writer, layout_note: who probably wrote the records, and one sentence about it.
@@ -102,6 +102,7 @@ class Profile:
     id_bytes: Range | None = None
     sizes: Mapping[str, Mapping[int, int]] = field(default_factory=dict)
     largest: Mapping[str, tuple[tuple[int, str], ...]] = field(default_factory=dict)
+    id_rule: IdRule = field(default_factory=IdRule)
     collisions: tuple[Collision, ...] = ()
     untracked_keys: int = 0
     layout: str = "plain"

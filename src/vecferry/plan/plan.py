@@ -10,7 +10,7 @@ from functools import partial
 from vecferry.errors import ConfigError
 from vecferry.layouts import layout as find_layout
 from vecferry.limits import Limits
-from vecferry.model import Card, CollectionSpec, IdKind, IdRule, Json, JsonObject, StoreIdentity
+from vecferry.model import Card, CollectionSpec, IdKind, Json, JsonObject, StoreIdentity
 from vecferry.plan import losses
 from vecferry.plan.collisions import IdSpace, prove, refuse
 from vecferry.plan.estimate import estimate
@@ -177,8 +177,8 @@ def _prove(
 ) -> None:
     """That no two records fall on one target id, per target collection.
 
-    The inspection has proven it already for a single collection under the default rule; only what that proof does not
-    cover is read again.
+    The inspection has proven it already for a single collection under its rule; only what that proof does not cover
+    is read again.
     """
     groups: dict[str, list[Profile]] = {}
     for profile in profiles:
@@ -194,12 +194,12 @@ def _prove(
 def _covered(profile: Profile, space: IdSpace) -> bool:
     """Whether the inspection's proof says what `space` needs.
 
-    Different ids under the default rule are different source ids, so they stay different where they are kept as text,
+    Different ids under its rule are different source ids, so they stay different where they are kept as they are,
     unless integers and texts meet there.
     """
     if space.rule is not None:
-        return space.rule == IdRule()
-    return not profile.collisions and profile.spec.id_kind is not IdKind.MIXED
+        return space.rule == profile.id_rule
+    return not profile.collisions and (space.typed or profile.spec.id_kind is not IdKind.MIXED)
 
 
 def _merged(specs: Mapping[str, CollectionSpec], names: Mapping[str, str]) -> dict[str, CollectionSpec]:

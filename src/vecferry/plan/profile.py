@@ -96,6 +96,7 @@ class Profiler:
         self.records = self.bytes = 0
         self.shapes: Tally[Shape] = Tally()
         self.rejected: Tally[str] = Tally()
+        self.rule = rule
         self.proof = IdProof(IdSpace(rule))
         self._kinds: Counter[str] = Counter()
         self._vectors = [VectorStats(vector, self.shapes) for vector in spec.vectors]
@@ -190,6 +191,7 @@ class Profiler:
             id_bytes=self._ids.range(),
             sizes={what: dict(sorted(sizes.histogram.items())) for what, sizes in self._sizes.items()},
             largest={what: tuple(sizes.largest) for what, sizes in self._sizes.items()},
+            id_rule=self.rule,
             collisions=found,
             untracked_keys=self._metadata.untracked,
             layout=layout.layout,

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from tests.unit.plan.making import CHROMA_LIKE, QDRANT_LIKE, SPEC, Held, profiled, record
 from vecferry.arrow import from_records
+from vecferry.connectors.memory import LIMITS
 from vecferry.errors import IdCollision
 from vecferry.ids import IdMapper
 from vecferry.model import CollectionSpec, IdKind, IdRule, Record
@@ -45,7 +46,7 @@ def test_a_text_and_the_uuid_that_it_becomes_collide() -> None:
     assert len(found) == 1
     assert found[0].target == target
     assert set(found[0].ids) == {"text hello", f"uuid {target}"}
-    with pytest.raises(IdCollision, match="text hello.*would both become") as caught:
+    with pytest.raises(IdCollision, match=r"text hello.*would both become") as caught:
         refuse("docs", found)
     assert target in str(caught.value)
     assert "text hello" in caught.value.ids
@@ -122,3 +123,14 @@ def test_a_rule_that_forgets_the_kind_collides() -> None:
     assert prove([lambda: source], UUIDS) == ()
     (found,) = prove([lambda: source], IdSpace(IdRule(template="{id}", verbatim=())))
     assert found.ids == ("int 5", "text 5")
+
+
+def test_a_store_that_knows_the_kind_keeps_the_integer_and_the_text_apart() -> None:
+    """The memory store and the archive hold 12 and "12" as two records."""
+    spec = replace(SPEC, id_kind=IdKind.MIXED)
+    records = [record("12", id_kind=IdKind.INT), record("12", id_kind=IdKind.TEXT), record("12", id_kind=IdKind.TEXT)]
+    source = Held([from_records(spec, records[:2])], spec)
+    twice = Held([from_records(spec, records)], spec)
+    assert prove([lambda: source], IdSpace.of(LIMITS, RULE)) == ()
+    (found,) = prove([lambda: twice], IdSpace.of(LIMITS, RULE))
+    assert found.ids == ("text 12", "text 12")
