@@ -11,11 +11,12 @@ import threading
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
 import orjson
 import pyarrow as pa
 
 from vecferry import registry
-from vecferry.arrow import schema
+from vecferry.arrow import build
 from vecferry.connectors.memory import LIMITS
 from vecferry.errors import NotFound
 from vecferry.model import (
@@ -160,10 +161,6 @@ def spec_of(name: str, dim: int) -> CollectionSpec:
     return CollectionSpec(name=name, vectors=(VectorSpec(dim=dim),))
 
 
-def empty_schema(dim: int) -> pa.Schema:
-    return schema(spec_of("x", dim))
-
-
 class DurableConnector:
     def open(self, url: StoreUrl) -> DurableDatabase:
         return DurableDatabase(url)
@@ -179,10 +176,6 @@ def register() -> None:
 
 def fill(path: Path, names: Sequence[str], count: int) -> None:
     """A source to move: `count` records in each collection."""
-    import numpy as np
-
-    from vecferry.arrow import build
-
     database = DurableDatabase(StoreUrl.parse(f"durable:{path}"))
     for name in names:
         spec = spec_of(name, 8)

@@ -1,6 +1,6 @@
 """Kills a process at a named point of its run, and says which points it reached. For crash tests.
 
-    python -m vecferry.testing.crash --at batch.written --nth 3 --log reached.txt -- vecferry migrate SOURCE TARGET --yes
+    python -m vecferry.testing.crash --at batch.written --nth 3 --log FILE -- vecferry migrate SOURCE TARGET --yes
 
 runs the module `vecferry` with those arguments, and sends SIGKILL to itself when `batch.written` is reached for the
 third time. Nothing is flushed, closed or said: what is on disk then is what a power cut or the kernel would leave.
