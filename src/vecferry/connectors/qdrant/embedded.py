@@ -12,10 +12,10 @@ import orjson
 from vecferry import catalog
 from vecferry.connectors.qdrant._codec import restore
 from vecferry.connectors.qdrant._codec.form import Form
+from vecferry.connectors.qdrant._codec.settings import vectors
 from vecferry.connectors.qdrant.embedded_engine import engine
 from vecferry.connectors.qdrant.embedded_folder import LOCK, MANIFEST, SHARD, Entry, Folder, version
 from vecferry.connectors.qdrant.embedded_limits import EMBEDDED
-from vecferry.connectors.qdrant.embedded_points import described
 from vecferry.connectors.qdrant.embedded_sink import EmbeddedSink
 from vecferry.connectors.qdrant.embedded_source import EmbeddedSource
 from vecferry.connectors.qdrant.local_mode import LocalModeDatabase, is_local_mode
@@ -105,7 +105,7 @@ class EmbeddedDatabase:
         """(spec, layout) of a shard that somebody else made."""
         if name not in self._described:
             path = self._folder.shard_path(entry)
-            spec = CollectionSpec(name=name, id_kind=IdKind.MIXED, vectors=described(_configuration(path)))
+            spec = CollectionSpec(name=name, id_kind=IdKind.MIXED, vectors=vectors(_configuration(path)))
             sample = self._folder.shard(name).scroll(start=None, limit=_SAMPLE)
             layout = restore.detect([point.payload or {} for point in sample], list(LAYOUTS.values()))
             self._described[name] = spec, layout

@@ -80,10 +80,13 @@ class Shard:
         count: int = _guarded(self._path, lambda: self._inner.count(request))
         return count
 
-    def scroll(self, *, start: Any, limit: int, content: bool = True, where: Any = None) -> list[Any]:
-        """Up to `limit` points from id `start` on (inclusive): numbers ascending, then UUIDs by their bytes."""
+    def scroll(self, *, start: Any, limit: int, content: bool | Sequence[str] = True, where: Any = None) -> list[Any]:
+        """Up to `limit` points from id `start` on (inclusive): numbers ascending, then UUIDs by their bytes.
+
+        `content` is everything, nothing, or the payload at these paths.
+        """
         request = self._edge.ScrollRequest(
-            offset=start, limit=limit, filter=where, with_payload=content, with_vector=content
+            offset=start, limit=limit, filter=where, with_payload=content, with_vector=content is True
         )
         points: list[Any] = _guarded(self._path, lambda: self._inner.scroll(request))[0]
         return points

@@ -1,85 +1,57 @@
-"""Filters in the engine's own conditions, with the meaning that `vecferry.filters` gives them.
+"""Qdrant's filters, as `_codec.filters` writes them in JSON, in the edge engine's own objects.
 
-Qdrant's conditions match a list where one of its elements matches; ours never do. `key` says "the value, or an element
-of it", `key[]` says "an element of it": so a scalar matches where the first holds and the second does not.
+Two things are different in the engine: a plain bool is taken for 0 or 1, a NumPy bool is not; and `values_count` at
+least 0, which on a server says "the key is there", holds for missing keys as well.
 """
 
 from __future__ import annotations
 
-import re
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
-from vecferry.connectors.qdrant._codec.form import Form
 from vecferry.connectors.qdrant.embedded_engine import engine
-from vecferry.errors import Unsupported
-from vecferry.filters import And, Compare, Contains, Exists, Filter, Not, OneOf, Op, Or, Scalar
+from vecferry.layouts import ENVELOPE
 
-_PLAIN = re.compile(r"[A-Za-z0-9_-]+")
-_EXACT = 1 << 53
-"""Integers up to here are the same as a double."""
-
-
-def translate(node: Filter, form: Form) -> Any:
-    """`node` as an engine filter over the payloads of `form`."""
-    make = engine().Filter
-    match node:
-        case And(parts):
-            return make(must=[translate(part, form) for part in parts])
-        case Or(parts):
-            return make(should=[translate(part, form) for part in parts]) if parts else _nothing()
-        case Not(part):
-            return make(must_not=[translate(part, form)])
-        case Exists(key):
-            return _exists(index_path(key, form))
-        case Contains(key, value):
-            return make(must=[_equal(f"{index_path(key, form)}[]", value)])
-        case OneOf(key, values):
-            return translate(Or(tuple(Compare(key, Op.EQ, value) for value in values)), form)
-        case Compare(key, op, value):
-            return _compare(index_path(key, form), op, value)
+Condition = Mapping[str, Any]
+EmptyLists = Callable[[str], Iterable[Any]]
+"""Payload path -> ids of the points that hold an empty list there: the one thing that no condition finds."""
 
 
-def index_path(key: str, form: Form) -> str:
-    """Where metadata key `key` stands in a payload, as Qdrant writes paths.
-
-    Raises:
-        Unsupported: a key with a quotation mark, which such a path cannot hold.
-    """
-    if '"' in key:
-        raise Unsupported(f"Qdrant cannot filter on the key {key!r}: its paths know no quotation mark.")
-    quoted = key if _PLAIN.fullmatch(key) else f'"{key}"'
-    return quoted if form.layout.metadata_key is None else f"{form.layout.metadata_key}.{quoted}"
+def as_filter(condition: Condition, empty_lists: EmptyLists) -> Any:
+    """A JSON filter as an engine filter."""
+    parts = {
+        clause: [_condition(part, empty_lists) for part in condition[clause]]
+        for clause in ("must", "should", "must_not")
+        if clause in condition
+    }
+    return engine().Filter(**parts)
 
 
-def _compare(path: str, op: Op, value: Scalar) -> Any:
-    condition = _equal if op is Op.EQ else lambda at, number: _range(at, **{_BOUNDS[op]: float(number)})
-    return engine().Filter(must=[condition(path, value)], must_not=[condition(f"{path}[]", value)])
-
-
-_BOUNDS = {Op.GT: "gt", Op.GTE: "gte", Op.LT: "lt", Op.LTE: "lte"}
-
-
-def _equal(path: str, value: Scalar) -> Any:
+def _condition(one: Condition, empty_lists: EmptyLists) -> Any:
     edge = engine()
-    if isinstance(value, bool):
-        return edge.FieldCondition(path, match=edge.MatchValue(np.bool_(value)))  # a plain bool is taken for 0 or 1
-    if isinstance(value, str) or (isinstance(value, int) and abs(value) > _EXACT):
-        return edge.FieldCondition(path, match=edge.MatchValue(value))
-    return _range(path, gte=float(value), lte=float(value))
+    if "key" not in one and "is_null" not in one and "has_id" not in one:
+        return as_filter(one, empty_lists)
+    if "is_null" in one:
+        return edge.IsNullCondition(one["is_null"]["key"])
+    if "has_id" in one:
+        return edge.HasIdCondition(set(one["has_id"]))
+    if "match" in one:
+        value = one["match"]["value"]
+        return edge.FieldCondition(one["key"], match=edge.MatchValue(np.bool_(value) if type(value) is bool else value))
+    if "range" in one:
+        bounds = {name: float(bound) for name, bound in one["range"].items()}
+        return edge.FieldCondition(one["key"], range=edge.RangeFloat(**bounds))
+    if one["values_count"] == {"gte": 0}:
+        return _there(one["key"], empty_lists)
+    return edge.FieldCondition(one["key"], values_count=edge.ValuesCount(**one["values_count"]))
 
 
-def _range(path: str, **bounds: float) -> Any:
+def _there(path: str, empty_lists: EmptyLists) -> Any:
     edge = engine()
-    return edge.FieldCondition(path, range=edge.RangeFloat(**bounds))
-
-
-def _exists(path: str) -> Any:
-    edge = engine()
-    return edge.Filter(must_not=[edge.IsEmptyCondition(path), edge.IsNullCondition(path)])
-
-
-def _nothing() -> Any:
-    """What no record matches."""
-    return engine().Filter(must=[engine().HasIdCondition(set())])
+    filled = edge.FieldCondition(path, values_count=edge.ValuesCount(gte=1))
+    if path.startswith(f"{ENVELOPE}."):  # our own notes are never empty
+        return filled
+    empty = edge.HasIdCondition(set(empty_lists(path)))
+    return edge.Filter(should=[filled, edge.IsNullCondition(path), empty])

@@ -21,9 +21,12 @@ from vecferry.errors import Unsupported
 from vecferry.model import Element, Metric, VectorKind, VectorSpec
 
 _DISTANCES = {Metric.COSINE: "Cosine", Metric.IP: "Dot", Metric.L2: "Euclid", Metric.L1: "Manhattan"}
-_DATATYPES = {Element.FLOAT32: "Float32", Element.FLOAT16: "Float16", Element.UINT8: "Uint8"}
-_METRICS = {distance: metric for metric, distance in _DISTANCES.items()}
-_ELEMENTS = {datatype.lower(): element for element, datatype in _DATATYPES.items()}
+_DATATYPES = {
+    Element.FLOAT32: "Float32",
+    Element.FLOAT16: "Float16",
+    Element.UINT8: "Uint8",
+    Element.INT8: "Float32",  # holds every int8 exactly
+}
 
 
 # --------------------------------------------------------------------------- configuration
@@ -50,26 +53,6 @@ def _dense(vector: VectorSpec) -> Any:
         distance=getattr(edge.Distance, _DISTANCES[vector.metric]),
         datatype=getattr(edge.VectorStorageDatatype, _DATATYPES[vector.element]),
         multivector_config=several,
-    )
-
-
-def described(config: Mapping[str, Any]) -> tuple[VectorSpec, ...]:
-    """The vectors of a collection that somebody else made, from its configuration as Qdrant writes it in JSON."""
-    dense = config.get("vectors") or {}
-    dense = {"": dense} if "size" in dense else dense
-    sparse = config.get("sparse_vectors") or {}
-    found = [_described(name, params) for name, params in dense.items()]
-    found += [VectorSpec(name=name, kind=VectorKind.SPARSE, metric=Metric.IP) for name in sparse]
-    return tuple(sorted(found, key=lambda vector: vector.name))
-
-
-def _described(name: str, params: Mapping[str, Any]) -> VectorSpec:
-    return VectorSpec(
-        name=name,
-        kind=VectorKind.MULTI if params.get("multivector_config") else VectorKind.DENSE,
-        dim=params["size"],
-        metric=_METRICS[params["distance"]],
-        element=_ELEMENTS[params.get("datatype") or "float32"],
     )
 
 

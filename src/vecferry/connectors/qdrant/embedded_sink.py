@@ -11,22 +11,12 @@ import pyarrow as pa
 from vecferry import catalog
 from vecferry.arrow import validate
 from vecferry.connectors.qdrant._codec.form import Form, Rows
+from vecferry.connectors.qdrant._codec.settings import indexes, merged_card
 from vecferry.connectors.qdrant.embedded_engine import MAX_DEPTH, Shard, depth, engine
-from vecferry.connectors.qdrant.embedded_filters import index_path
 from vecferry.connectors.qdrant.embedded_folder import Folder
 from vecferry.connectors.qdrant.embedded_points import configuration, point_id, points
 from vecferry.errors import Conflict, DataError
-from vecferry.model import Card, CollectionSpec, IndexKind, Receipt, Rejection
-
-_SCHEMAS = {
-    IndexKind.KEYWORD: "Keyword",
-    IndexKind.INTEGER: "Integer",
-    IndexKind.FLOAT: "Float",
-    IndexKind.BOOL: "Bool",
-    IndexKind.TEXT: "Text",
-    IndexKind.DATETIME: "Datetime",
-    IndexKind.UUID: "Uuid",
-}
+from vecferry.model import Card, CollectionSpec, Receipt, Rejection
 
 
 class EmbeddedSink:
@@ -66,7 +56,8 @@ class EmbeddedSink:
                 store=self._store,
                 hint="Use the same options as then, or let it be replaced (--if-exists recreate).",
             )
-        made = replace(spec, uid=known.uid, count=None)
+        card = merged_card(known.card, spec.card) if known.card and spec.card else spec.card
+        made = replace(spec, uid=known.uid, count=None, card=card)
         self._folder.update(self._name, spec=made)
         return made
 
@@ -86,11 +77,10 @@ class EmbeddedSink:
         """Build the payload indexes. No graph is built: searches here are exact."""
         form, shard = self._prepared(), self._open()
         built = shard.indexes()
-        for index in self._spec.indexes:
-            path = index_path(index.key, form)
+        for path, schema in indexes(form).items():
             if path not in built:
-                schema = getattr(engine().PayloadSchemaType, _SCHEMAS[index.kind])
-                shard.update(engine().UpdateOperation.create_field_index(path, schema))
+                kind = getattr(engine().PayloadSchemaType, schema["type"].capitalize())
+                shard.update(engine().UpdateOperation.create_field_index(path, kind))
         self._folder.settle(self._name)
 
     def close(self) -> None:

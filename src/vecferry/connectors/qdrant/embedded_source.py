@@ -11,9 +11,10 @@ import orjson
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from vecferry.connectors.qdrant._codec.filters import Translator
 from vecferry.connectors.qdrant._codec.form import Form
 from vecferry.connectors.qdrant.embedded_engine import Shard, engine
-from vecferry.connectors.qdrant.embedded_filters import translate
+from vecferry.connectors.qdrant.embedded_filters import as_filter
 from vecferry.connectors.qdrant.embedded_points import batch, point_id
 from vecferry.filters import Filter
 from vecferry.layouts import ENVELOPE
@@ -103,7 +104,7 @@ class EmbeddedSource:
         return frozenset(points[str(point.id)] for point in found)
 
     def count_where(self, where: Filter) -> int:
-        return self._shard().count(translate(where, self._form))
+        return self._shard().count(self._filter(where))
 
     def search(
         self,
@@ -116,7 +117,7 @@ class EmbeddedSource:
     ) -> list[list[Hit]]:
         """The nearest, compared with every record; the graph that the engine can build misses too many (docs/adr)."""
         edge = engine()
-        narrowed = None if where is None else translate(where, self._form)
+        narrowed = None if where is None else self._filter(where)
         params = edge.SearchParams(exact=True)
         requests = [
             edge.QueryRequest(
@@ -130,9 +131,29 @@ class EmbeddedSource:
         ]
         return [[self._hit(point) for point in found] for found in self._shard().query(requests)] if requests else []
 
+    def _filter(self, where: Filter) -> Any:
+        # `indexed` is empty: the engine's integer index, unlike a server's, leaves floats to a scan
+        return as_filter(Translator(self._form, indexed={}).filter(where), self._empty_lists)
+
+    def _empty_lists(self, path: str) -> list[Any]:
+        """Ids of the points that hold an empty list at `path`."""
+        edge, start, found = engine(), None, []
+        unfilled = edge.Filter(must=[edge.IsEmptyCondition(path)], must_not=[edge.IsNullCondition(path)])
+        while points := self._shard().scroll(start=start, limit=_IDS_AT_ONCE, content=[path], where=unfilled):
+            found += [point.id for point in points if _holds_list(point.payload)]
+            if len(points) < _IDS_AT_ONCE:
+                break
+            start = points[-1].id
+        return found
+
     def _hit(self, point: Any) -> Hit:
         envelope = (point.payload or {}).get(ENVELOPE, {}) if self._form.ours else {}
         return Hit(envelope.get("id", str(point.id)), point.score)
+
+
+def _holds_list(value: Any) -> bool:
+    """True where what is left of a payload, cut down to one path, has a list at its end."""
+    return isinstance(value, list) or (isinstance(value, dict) and any(map(_holds_list, value.values())))
 
 
 def _before(point: int | UUID, high: str) -> bool:

@@ -25,10 +25,11 @@ import pyarrow as pa
 from vecferry import catalog
 from vecferry.connectors.qdrant._codec import restore
 from vecferry.connectors.qdrant._codec.form import Form
+from vecferry.connectors.qdrant._codec.settings import vectors
 from vecferry.connectors.qdrant.embedded_engine import in_use
 from vecferry.connectors.qdrant.embedded_limits import LOCAL_MODE
 from vecferry.connectors.qdrant.embedded_lock import share, unlock
-from vecferry.connectors.qdrant.embedded_points import batch, described
+from vecferry.connectors.qdrant.embedded_points import batch
 from vecferry.connectors.qdrant.local_mode_points import Point, check_vectors, read_id, read_point
 from vecferry.errors import CorruptData, NotFound, Unsupported
 from vecferry.layouts import LAYOUTS
@@ -114,7 +115,7 @@ class LocalModeSource:
     """Reads one collection in the order in which its points were last written."""
 
     def __init__(self, name: str, config: Mapping[str, Any], file: Path) -> None:
-        self._spec = CollectionSpec(name=name, id_kind=IdKind.MIXED, vectors=described(config))
+        self._spec = CollectionSpec(name=name, id_kind=IdKind.MIXED, vectors=vectors(config))
         self._file = file
 
     def describe(self) -> CollectionSpec:
