@@ -30,13 +30,22 @@ _SAMPLE = 100
 """Records of somebody else's collection that are looked at to learn its layout."""
 
 
-def open_folder(url: StoreUrl) -> Database:
-    """The database in the folder of `url`; a folder that is not there, or is empty, is one without collections.
+class EmbeddedConnector:
+    """Opens folders."""
 
-    Raises:
-        ConfigError: a file, or the extra is missing. NotFound: a folder with something else in it.
-    """
-    path = url.local_path
+    def open(self, url: StoreUrl) -> Database:
+        """The database in the folder of `url`; one that is not there, or is empty, is a database without collections.
+
+        Raises:
+            ConfigError: a file, or the extra is missing. NotFound: a folder with something else in it.
+        """
+        return _open(url.local_path)
+
+
+CONNECTOR = EmbeddedConnector()
+
+
+def _open(path: Path) -> Database:
     if is_local_mode(path):
         return LocalModeDatabase(path)
     if path.exists() and not path.is_dir():
