@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+import vecferry
+
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 LOCKS = sorted((ROOT / "requirements").glob("*.txt"))
@@ -57,6 +59,12 @@ def test_importing_vecferry_imports_no_client():
     loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
     heavy = {"chromadb", "grpc", "httpx", "qdrant_client", "qdrant_edge", "pyarrow", "numpy", "sqlalchemy", "rich"}
     assert not heavy & set(loaded)
+
+
+def test_every_public_name_exists():
+    """What `vecferry.__all__` names can be had, and dir() shows it."""
+    assert sorted(vecferry.__all__) == dir(vecferry)
+    assert all(getattr(vecferry, name) is not None for name in vecferry.__all__)
 
 
 def test_a_client_is_named_by_connectors_only():
