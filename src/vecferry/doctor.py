@@ -214,7 +214,7 @@ def _scratch(database: Database) -> list[Step]:
 
 
 def _scratch_spec(name: str, dim: int, limits: Limits) -> CollectionSpec:
-    metric = Metric.COSINE if Metric.COSINE in limits.metrics else sorted(limits.metrics)[0]
+    metric = Metric.COSINE if Metric.COSINE in limits.metrics else min(limits.metrics)
     vectors = (VectorSpec(dim=dim, metric=metric, element=Element.FLOAT32),)
     card = Card(vecferry=__version__, vectors=vectors)
     return CollectionSpec(
@@ -237,7 +237,9 @@ def _read(source: Source, vectors: np.ndarray, clock: _Clock) -> None:
     if isinstance(source, Searchable):
         hits = clock.time("search", lambda: source.search(vectors[:1], k=5), lambda h: f"{len(h[0])} hits")
         if not hits[0] or hits[0][0].id != "scratch-0":
-            clock.steps.append(Step(name="search", state=State.FAILED, detail="a record is not its own nearest neighbour"))
+            clock.steps.append(
+                Step(name="search", state=State.FAILED, detail="a record is not its own nearest neighbour")
+            )
     if isinstance(source, FilterCountable):
         node = Compare("group", Op.EQ, 1)
         clock.time("filter", lambda: source.count_where(node), lambda n: f"{n:,} of {SCRATCH_RECORDS} match")

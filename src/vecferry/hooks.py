@@ -1,6 +1,6 @@
 """Named points of a run where a test may step in: kill the process, pause it, raise. One registry lists them all.
 
-The product only calls `reach(NAME)`; what happens there is nobody's business but the test's (`vecferry.testing.faults`).
+The product only calls `reach(NAME)`; what happens there is the test's business (`vecferry.testing.faults`).
 """
 
 from __future__ import annotations

@@ -112,7 +112,8 @@ class Lines:
             return None
         tally.spoke = time.monotonic()
         total = f" of {tally.total:,}" if tally.total else ""
-        return f"{_VERB[event.stage]} {event.collection}: {tally.records:,}{total} records, {tally.rate():,.0f}/s{tally.left()}"
+        how_far = f"{tally.records:,}{total} records, {tally.rate():,.0f}/s{tally.left()}"
+        return f"{_VERB[event.stage]} {event.collection}: {how_far}"
 
 
 def sentence(event: Event) -> str | None:
@@ -143,42 +144,50 @@ def bars(console: Console) -> Iterator[Observer]:
         TimeRemainingColumn(compact=True),
     )
     with Progress(*columns, console=console, refresh_per_second=8) as progress:
-        yield _drawer(progress)
+        yield _Drawer(progress)
 
 
-def _drawer(progress: Progress) -> Observer:
-    tasks: dict[tuple[Stage, str], tuple[TaskID, Tally]] = {}
-    lock = Lock()
+class _Drawer:
+    """Draws one bar for each collection and stage."""
 
-    def start(event: events.StageStarted) -> None:
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._tasks: dict[tuple[Stage, str], tuple[TaskID, Tally]] = {}
+        self._lock = Lock()
+
+    def __call__(self, event: Event) -> None:
+        with self._lock:
+            match event:
+                case events.StageStarted(collection=name) if name:
+                    self._start(event)
+                case events.Progress():
+                    self._advance(event)
+                case events.StageFinished():
+                    self._finish(event)
+                case _:
+                    self._say(event)
+
+    def _start(self, event: events.StageStarted) -> None:
         name = f"{_VERB[event.stage]} [bold]{_escape(event.collection)}[/]"
-        task = progress.add_task(name, total=event.records or None, amount="", rate="")
-        tasks[event.stage, event.collection] = (task, Tally(event.records))
+        task = self._progress.add_task(name, total=event.records or None, amount="", rate="")
+        self._tasks[event.stage, event.collection] = (task, Tally(event.records))
 
-    def advance(event: events.Progress) -> None:
-        if (event.stage, event.collection) not in tasks:
-            start(events.StageStarted(stage=event.stage, collection=event.collection))
-        task, tally = tasks[event.stage, event.collection]
+    def _advance(self, event: events.Progress) -> None:
+        if (event.stage, event.collection) not in self._tasks:
+            self._start(events.StageStarted(stage=event.stage, collection=event.collection))
+        task, tally = self._tasks[event.stage, event.collection]
         tally.records += event.records
-        progress.update(task, completed=tally.records, amount=f"{tally.records:,}", rate=f"{tally.rate():,.0f}/s")
+        rate = f"{tally.rate():,.0f}/s"
+        self._progress.update(task, completed=tally.records, amount=f"{tally.records:,}", rate=rate)
 
-    def finish(event: events.StageFinished) -> None:
-        if found := tasks.get((event.stage, event.collection)):
+    def _finish(self, event: events.StageFinished) -> None:
+        if found := self._tasks.get((event.stage, event.collection)):
             done = found[1].records or 1
-            progress.update(found[0], total=done, completed=done, rate=duration(event.seconds))
+            self._progress.update(found[0], total=done, completed=done, rate=duration(event.seconds))
 
-    def observe(event: Event) -> None:
-        with lock:
-            if isinstance(event, events.StageStarted) and event.collection:
-                start(event)
-            elif isinstance(event, events.Progress):
-                advance(event)
-            elif isinstance(event, events.StageFinished):
-                finish(event)
-            elif said := sentence(event):
-                progress.console.print(said, markup=False, highlight=False)
-
-    return observe
+    def _say(self, event: Event) -> None:
+        if said := sentence(event):
+            self._progress.console.print(said, markup=False, highlight=False)
 
 
 def _escape(text: str) -> str:
@@ -204,4 +213,3 @@ def size(number: float) -> str:
             return f"{number:.0f} {unit}" if unit == "B" else f"{number:.1f} {unit}"
         number /= 1000
     return f"{number:.1f} TB"
-

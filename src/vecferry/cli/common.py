@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -16,7 +15,7 @@ import click
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from vecferry.engine.stop import StopSignal
+    from vecferry.engine.stop import Stop
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -78,7 +77,7 @@ def as_data(value: object) -> Any:
 
 
 @contextmanager
-def stoppable(stop: StopSignal) -> Iterator[None]:
+def stoppable(stop: Stop) -> Iterator[None]:
     """Ctrl-C or SIGTERM once asks `stop`; a second time stops at once. Either way the run can be resumed."""
 
     def ask(_number: int, _frame: FrameType | None) -> None:
@@ -102,6 +101,19 @@ def is_interactive() -> bool:
     return sys.stdin is not None and sys.stdin.isatty()
 
 
-def replace(value: Any, **changes: Any) -> Any:
-    """`dataclasses.replace` with the changes that are not None."""
-    return dataclasses.replace(value, **{name: change for name, change in changes.items() if change is not None})
+def consent(question: str, *, yes: bool) -> None:
+    """Ask before the first write.
+
+    Raises:
+        Refused: the answer is no, or there is no terminal to ask on and no `--yes`.
+    """
+    from vecferry.migration.preflight import Refused
+
+    if yes:
+        return
+    if not is_interactive():
+        raise Refused(
+            "Nothing was written: there is no terminal to ask on.", hint="Add --yes to go ahead without a question."
+        )
+    if not click.confirm(question, default=False, err=True):
+        raise Refused("Nothing was written: you did not agree.")

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 @click.option("--write", is_flag=True, help="Also make a scratch collection, use it, measure it, and remove it.")
 @common.json_option
 def doctor(urls: tuple[str, ...], write: bool, as_json: bool) -> int:
-    """Is everything installed, and does each store do what a migration needs?
+    r"""Is everything installed, and does each store do what a migration needs?
 
     \b
     Examples:
@@ -42,7 +42,12 @@ def doctor(urls: tuple[str, ...], write: bool, as_json: bool) -> int:
     return Exit.DONE if healthy else Exit.FAILED
 
 
-_MARK = {"ok": "[green]ok[/]", "warning": "[yellow]warning[/]", "failed": "[red]failed[/]", "skipped": "[dim]skipped[/]"}
+_MARK = {
+    "ok": "[green]ok[/]",
+    "warning": "[yellow]warning[/]",
+    "failed": "[red]failed[/]",
+    "skipped": "[dim]skipped[/]",
+}
 
 
 def _examination(console: Console, one: Examination) -> None:
@@ -51,7 +56,7 @@ def _examination(console: Console, one: Examination) -> None:
     from vecferry.cli import show
 
     rows = [(step.name, Text.from_markup(_MARK[step.state]), _time(step), step.detail) for step in one.steps]
-    show.table(console, one.subject, ("", "", "ms", ""), rows, numbers="ms")
+    show.table(console, one.subject, ("", "", "ms", ""), rows, numbers=("ms",))
     for step in one.steps:
         if step.hint and step.state != "ok":
             console.print(f"  [cyan]->[/] {step.name}: ", end="")
@@ -66,14 +71,16 @@ def _time(step: Step) -> str:
 
 @click.command()
 @click.argument("url", required=False)
-@click.option("--collection", "-c", "collections", multiple=True, metavar="NAME", help="Only these; globs are understood.")
+@click.option(
+    "--collection", "-c", "collections", multiple=True, metavar="NAME", help="Only these; globs are understood."
+)
 @click.option("--details", is_flag=True, help="Also every metadata key and everything remarkable, per collection.")
 @common.quiet_options
 @common.json_option
 def inspect(
     url: str | None, collections: tuple[str, ...], details: bool, quiet: bool, log: Path | None, as_json: bool
 ) -> int:
-    """Look at every record of a store and say what is there. Writes nothing.
+    r"""Look at every record of a store and say what is there. Writes nothing.
 
     \b
     Examples:
@@ -101,7 +108,7 @@ def inspect(
 @common.ledger_option
 @common.json_option
 def status(ledger: str | None, as_json: bool) -> int:
-    """Show the runs that the ledger knows: what they move, how far they are, how they ended.
+    r"""Show the runs that the ledger knows: what they move, how far they are, how they ended.
 
     \b
     Examples:

@@ -26,7 +26,10 @@ if TYPE_CHECKING:
 @click.argument("target", required=False)
 @planning
 @click.option(
-    "--output", "-o", type=click.Path(dir_okay=False, path_type=Path), help="Write the plan to this file instead of printing it."
+    "--output",
+    "-o",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write the plan to this file instead of printing it.",
 )
 @common.quiet_options
 @common.json_option
@@ -39,7 +42,7 @@ def plan(
     as_json: bool,
     **given: Any,
 ) -> int:
-    """Say what a migration would do, as a file that you can read, edit and review. Touches nothing in the target.
+    r"""Say what a migration would do, as a file that you can read, edit and review. Touches nothing in the target.
 
     \b
     Examples:
@@ -74,15 +77,38 @@ def plan(
 @click.argument("source", required=False)
 @click.argument("target", required=False)
 @planning
-@click.option("--plan", "plan_file", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Take the decisions from this plan file.")
+@click.option(
+    "--plan",
+    "plan_file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Take the decisions from this plan file.",
+)
 @click.option("--dry-run", is_flag=True, help="Stop after the plan. Writes nothing anywhere.")
-@click.option("--yes", "-y", is_flag=True, help="Do not ask before the first write. Records of somebody else are still refused.")
-@click.option("--backup", type=click.Path(file_okay=False, path_type=Path), metavar="DIR", help="First write a verified archive of the source, and of what is overwritten.")
+@click.option(
+    "--yes", "-y", is_flag=True, help="Do not ask before the first write. Records of somebody else are still refused."
+)
+@click.option(
+    "--backup",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="First write a verified archive of the source, and of what is overwritten.",
+)
 @click.option("--no-verify", is_flag=True, help="Leave verification out. The report will say so.")
-@click.option("--queries", type=click.IntRange(1), default=100, show_default=True, help="Searches to compare per collection.")
-@click.option("--report", "reports", type=click.Path(file_okay=False, path_type=Path), default=Path("vecferry-reports"), show_default=True, help="The folder for reports.")
+@click.option(
+    "--queries", type=click.IntRange(1), default=100, show_default=True, help="Searches to compare per collection."
+)
+@click.option(
+    "--report",
+    "reports",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("vecferry-reports"),
+    show_default=True,
+    help="The folder for reports.",
+)
 @click.option("--restart", is_flag=True, help="Give the unfinished run of this job up and begin anew.")
-@click.option("--batch-bytes", type=click.IntRange(1024), default=4 << 20, show_default=True, help="The largest request.")
+@click.option(
+    "--batch-bytes", type=click.IntRange(1024), default=4 << 20, show_default=True, help="The largest request."
+)
 @click.option("--jobs", type=click.IntRange(1, 64), default=3, show_default=True, help="Requests in flight.")
 @click.option("--rate", type=click.FloatRange(min=0, min_open=True), help="Records per second, at most.")
 @common.ledger_option
@@ -98,7 +124,7 @@ def migrate(
     as_json: bool,
     **given: Any,
 ) -> int:
-    """Move collections, verify every record, and write a report.
+    r"""Move collections, verify every record, and write a report.
 
     Interrupted? Run the same command again: it goes on where it was.
 
@@ -120,7 +146,7 @@ def migrate(
         done = migration.migrate(
             source, target, settings=settings, ask=Person(console, yes=yes), observer=observe, stop=stop
         )
-    return _say(done, source, target, settings, as_json=as_json)
+    return _say(done, source, target, as_json=as_json)
 
 
 def _settings(
@@ -173,7 +199,7 @@ class Person:
         there = [(state.target, state.standing, state.records) for state in standing if state.found is not None]
         if there:
             heads = ("collection", "is", "records")
-            show.table(self._console, "In the target already", heads, there, numbers="records")
+            show.table(self._console, "In the target already", heads, there, numbers=("records",))
 
     def existing(self, state: TargetState) -> IfExists:
         """Append, recreate or refuse: asked where somebody can answer, else refused."""
@@ -190,24 +216,17 @@ class Person:
 
     def proceed(self, plan: Plan) -> bool:
         """The question before the first write."""
-        from vecferry.migration.preflight import Refused
-
-        if self._yes:
-            return True
-        if not common.is_interactive():
-            raise Refused(
-                "Nothing was written: there is no terminal to ask on.", hint="Add --yes to go ahead without a question."
-            )
-        return click.confirm(f"Write {plan.records:,} records to {plan.target_url}?", default=False, err=True)
+        common.consent(f"Write {plan.records:,} records to {plan.target_url}?", yes=self._yes)
+        return True
 
 
-def _say(done: Migration, source: str, target: str, settings: Settings, *, as_json: bool) -> int:
+def _say(done: Migration, source: str, target: str, *, as_json: bool) -> int:
     """The last screen, or the last object; the exit code."""
     from vecferry.cli import show
 
     proof = done.verification
     if as_json:
-        common.print_json(_summary(done))
+        common.print_json(summary(done))
     elif done.run is None:
         common.messages().print("Dry run: nothing was written. Without --dry-run, this is what would be done.")
     else:
@@ -217,7 +236,7 @@ def _say(done: Migration, source: str, target: str, settings: Settings, *, as_js
     return Exit.DONE if proof.ok else Exit.DIFFERENCES
 
 
-def _summary(done: Migration) -> dict[str, Any]:
+def summary(done: Migration) -> dict[str, Any]:
     """What `--json` prints; documented in docs/reference/json.md."""
     proof = done.verification
     return {

@@ -21,7 +21,9 @@ _OPTIONS = (
         metavar="NAME|GLOB|OLD=NEW",
         help="Only these collections; OLD=NEW renames. May be given more than once. Default: all.",
     ),
-    click.option("--layout", default="auto", metavar="NAME", help="auto, plain, flat or langchain: who shall read the target."),
+    click.option(
+        "--layout", default="auto", metavar="NAME", help="auto, plain, flat or langchain: who shall read the target."
+    ),
     click.option(
         "--exact-vectors",
         type=click.Choice(["restore", "keep"]),
@@ -57,7 +59,9 @@ _OPTIONS = (
         metavar="KEY[:KIND]",
         help="Index this metadata key in the target; 'none' for no index. Default: keys chosen from the profile.",
     ),
-    click.option("--tenant-key", metavar="KEY", help="The metadata key that separates tenants; it gets a tenant index."),
+    click.option(
+        "--tenant-key", metavar="KEY", help="The metadata key that separates tenants; it gets a tenant index."
+    ),
     click.option(
         "--target-config",
         "config",
@@ -66,7 +70,10 @@ _OPTIONS = (
         help="A setting under the target's own name, for example hnsw_config='{\"m\": 32}' or on_disk_payload=true.",
     ),
     click.option(
-        "--name", default="{name}", metavar="TEMPLATE", help="Target names, from {name}, {tenant}, {database}, {namespace}."
+        "--name",
+        default="{name}",
+        metavar="TEMPLATE",
+        help="Target names, from {name}, {tenant}, {database}, {namespace}.",
     ),
 )
 

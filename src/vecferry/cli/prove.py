@@ -26,9 +26,20 @@ def _collections(command: Any) -> Any:
 @click.argument("source", required=False)
 @click.argument("target", required=False)
 @_collections
-@click.option("--queries", type=click.IntRange(1), default=100, show_default=True, help="Searches to compare per collection.")
+@click.option(
+    "--queries", type=click.IntRange(1), default=100, show_default=True, help="Searches to compare per collection."
+)
 @click.option("-k", "k", type=click.IntRange(1), default=10, show_default=True, help="Neighbours per search.")
-@click.option("--no-parity", is_flag=True, help="Compare records only; searches and filters are reported as not checked.")
+@click.option(
+    "--no-parity", is_flag=True, help="Compare records only; searches and filters are reported as not checked."
+)
+@click.option(
+    "--report",
+    "reports",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Also write report.html and report.json into this folder.",
+)
 @common.quiet_options
 @common.json_option
 def verify(
@@ -38,11 +49,12 @@ def verify(
     queries: int,
     k: int,
     no_parity: bool,
+    reports: Path | None,
     quiet: bool,
     log: Path | None,
     as_json: bool,
 ) -> int:
-    """Compare every record of source and target, then searches and filters. Changes nothing.
+    r"""Compare every record of source and target, then searches and filters. Changes nothing.
 
     \b
     Examples:
@@ -58,7 +70,7 @@ def verify(
     levels = DATA_LEVELS if no_parity else frozenset(Level)
     stop = Stop()
     with observer(common.messages(), quiet=quiet, log=log) as observe, common.stoppable(stop):
-        proof = migration.verify(
+        done = migration.verify(
             defaults.source_url(source),
             defaults.target_url(target),
             collections=collections,
@@ -66,8 +78,146 @@ def verify(
             observer=observe,
             stop=stop,
         )
+    written = migration.write_report(done.report, reports) if reports else None
+    proof = done.verification
     if as_json:
-        common.print_json({**common.as_data(proof), "ok": proof.ok, "differences": proof.differences})
+        report = str(written) if written else None
+        common.print_json({**common.as_data(proof), "ok": proof.ok, "differences": proof.differences, "report": report})
     else:
-        show.verification(common.output(as_json=False), proof)
-    return Exit.DONE if not proof.differences and (proof.ok or no_parity) else Exit.DIFFERENCES
+        console = common.output(as_json=False)
+        show.verification(console, proof)
+        show.verdict(console, proof)
+        if written:
+            console.print(f"\nReport: [bold]{written}[/]")
+    return Exit.DONE if proof.ok or (no_parity and not proof.differences) else Exit.DIFFERENCES
+
+
+@click.command()
+@click.argument("source", required=False)
+@click.argument("target", required=False)
+@_collections
+@click.option(
+    "--queries", type=click.IntRange(1), default=100, show_default=True, help="Searches per collection and side."
+)
+@click.option("-k", "k", type=click.IntRange(1), default=10, show_default=True, help="Neighbours per search.")
+@click.option(
+    "--workers",
+    type=click.IntRange(1, 64),
+    default=4,
+    show_default=True,
+    help="Searches at a time, for queries per second.",
+)
+@common.quiet_options
+@common.json_option
+def compare(
+    source: str | None,
+    target: str | None,
+    collections: tuple[str, ...],
+    queries: int,
+    k: int,
+    workers: int,
+    quiet: bool,
+    log: Path | None,
+    as_json: bool,
+) -> int:
+    r"""Measure the same queries against source and target: latency and queries per second, side by side.
+
+    \b
+    Examples:
+      vecferry compare chroma:./chroma_db qdrant+http://localhost:6333
+      vecferry compare chroma:./chroma_db qdrant+http://localhost:6333 --queries 1000 --workers 8
+    """
+    from vecferry import migration
+    from vecferry.cli import show
+    from vecferry.progress import observer
+    from vecferry.verify.model import VerifyOptions
+
+    with observer(common.messages(), quiet=quiet, log=log) as observe:
+        found = migration.compare(
+            defaults.source_url(source),
+            defaults.target_url(target),
+            collections=collections,
+            workers=workers,
+            options=VerifyOptions(queries=queries, k=k),
+            observer=observe,
+        )
+    if as_json:
+        common.print_json({"comparisons": [common.as_data(one) for one in found]})
+    else:
+        show.comparisons(common.output(as_json=False), found)
+    return Exit.DONE
+
+
+@click.command()
+@click.argument("source", required=False)
+@click.argument("target", required=False)
+@_collections
+@click.option("--delete-extra", is_flag=True, help="Also delete records that only the target has.")
+@click.option("--yes", "-y", is_flag=True, help="Do not ask before writing.")
+@common.quiet_options
+@common.json_option
+def repair(
+    source: str | None,
+    target: str | None,
+    collections: tuple[str, ...],
+    delete_extra: bool,
+    yes: bool,
+    quiet: bool,
+    log: Path | None,
+    as_json: bool,
+) -> int:
+    r"""Compare, write every missing or changed record of the target again from the source, and compare anew.
+
+    \b
+    Examples:
+      vecferry repair chroma:./chroma_db qdrant+http://localhost:6333
+      vecferry repair chroma:./chroma_db qdrant+http://localhost:6333 -c docs --delete-extra
+    """
+    from vecferry import migration
+    from vecferry.cli import show
+    from vecferry.engine.stop import Stop
+    from vecferry.progress import observer
+
+    source, target = defaults.source_url(source), defaults.target_url(target)
+    common.consent(f"Write what differs from {source} to {target} again{_extra(delete=delete_extra)}?", yes=yes)
+    stop = Stop()
+    with observer(common.messages(), quiet=quiet, log=log) as observe, common.stoppable(stop):
+        done = migration.repair(
+            source, target, collections=collections, delete_extra=delete_extra, observer=observe, stop=stop
+        )
+    if as_json:
+        common.print_json({**common.as_data(done), "ok": done.after.ok, "differences": done.after.differences})
+    else:
+        console = common.output(as_json=False)
+        show.repairs(console, done)
+        show.verification(console, done.after)
+        show.verdict(console, done.after)
+    return Exit.DONE if done.after.ok else Exit.DIFFERENCES
+
+
+def _extra(*, delete: bool) -> str:
+    return " and delete what only the target has" if delete else ""
+
+
+@click.command()
+@click.argument("path", type=click.Path(path_type=Path))
+@click.option(
+    "--output", "-o", type=click.Path(dir_okay=False, path_type=Path), help="Where to write. Default: beside it."
+)
+@common.json_option
+def report(path: Path, output: Path | None, as_json: bool) -> int:
+    r"""Write the HTML page of a report.json again, or print the report with --json.
+
+    \b
+    Examples:
+      vecferry report vecferry-reports/20260101-120000-a1b2c3
+      vecferry report report.json --output for-the-board.html
+    """
+    from vecferry import migration
+
+    path = path / "report.json" if path.is_dir() else path
+    if as_json:
+        common.print_json(migration.read_report(path))
+        return Exit.DONE
+    click.echo(f"Report: {migration.rewrite_report(path, output)}")
+    return Exit.DONE

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from vecferry.progress import duration, size
 from vecferry.model import VectorSpec
 from vecferry.plan.model import Cell, Inspection, Plan, Policy, Profile, Verdict
-from vecferry.verify.model import Check, Comparison, Latency, State, Verification
+from vecferry.progress import duration, size
+from vecferry.verify.model import Check, Comparison, Latency, RepairResult, State, Verification
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.text import Text
 
     from vecferry.migration import Migration
 
@@ -21,25 +22,31 @@ _VERDICT = {
     Verdict.LOSSY: "yellow",
     Verdict.IMPOSSIBLE: "red",
 }
-_STATE = {State.OK: "[green]ok[/]", State.DIFFERENT: "[red]different[/]", State.NOT_CHECKED: "[yellow]not checked[/]"}
+_STATE = {
+    State.OK: "[green]ok[/]",
+    State.DIFFERENT: "[red]different[/]",
+    State.NOT_CHECKED: "[yellow]not checked[/]",
+    State.NOT_APPLICABLE: "[dim]nothing to check[/]",
+}
 
 
-def table(console: Console, title: str, heads: Sequence[str], rows: Iterable[Sequence[object]], *, numbers: str = "") -> None:
+def table(
+    console: Console, title: str, heads: Sequence[str], rows: Iterable[Sequence[object]], *, numbers: Sequence[str] = ()
+) -> None:
     """A table; `numbers` names the columns that are aligned right. Cells are plain text, never markup."""
     from rich.table import Table
     from rich.text import Text
 
     shown = Table(title=title, title_justify="left", title_style="bold", header_style="bold", box=None, pad_edge=False)
-    right = set(numbers.split())
     for head in heads:
-        shown.add_column(head, justify="right" if head in right else "left", overflow="fold")
+        shown.add_column(head, justify="right" if head in numbers else "left", overflow="fold")
     for row in rows:
         shown.add_row(*(cell if isinstance(cell, Text) else plain(cell) for cell in row))
     console.print(shown)
     console.print()
 
 
-def plain(value: object) -> str | object:
+def plain(value: object) -> Text:
     """`value` as text that a terminal shows as it is: no markup, no control characters."""
     from rich.text import Text
 
@@ -57,20 +64,36 @@ def inspection(console: Console, found: Inspection) -> None:
         for p in found.profiles
     ]
     title = f"{len(found.profiles)} collections, {found.records:,} records"
-    table(console, title, ("collection", "records", "vectors", "size", "keys", "layout"), rows, numbers="records size keys")
+    table(
+        console,
+        title,
+        ("collection", "records", "vectors", "size", "keys", "layout"),
+        rows,
+        numbers=("records", "size", "keys"),
+    )
 
 
 def details(console: Console, profile: Profile) -> None:
     """One collection in full: keys with their types, and every shape that some store cannot hold."""
     keys = [
-        (key, ", ".join(f"{name} {count:,}" for name, count in found.types.items()), _examples(v for v, _ in found.values))
+        (
+            key,
+            ", ".join(f"{name} {count:,}" for name, count in found.types.items()),
+            _examples(v for v, _ in found.values),
+        )
         for key, found in profile.keys.items()
     ]
     if keys:
         table(console, f"{profile.spec.qualified_name}: metadata keys", ("key", "types", "most frequent"), keys)
     shapes = [(shape, seen.count, _examples(seen.examples)) for shape, seen in profile.shapes.items()]
     if shapes:
-        table(console, f"{profile.spec.qualified_name}: remarkable", ("what", "records", "examples"), shapes, numbers="records")
+        table(
+            console,
+            f"{profile.spec.qualified_name}: remarkable",
+            ("what", "records", "examples"),
+            shapes,
+            numbers=("records",),
+        )
 
 
 def the_plan(console: Console, plan: Plan) -> None:
@@ -85,7 +108,13 @@ def the_plan(console: Console, plan: Plan) -> None:
         for c in plan.collections
     ]
     title = f"{len(plan.collections)} collections, {plan.records:,} records"
-    table(console, title, ("source", "target", "records", "size", "vectors", "fidelity"), rows, numbers="records size")
+    table(
+        console,
+        title,
+        ("source", "target", "records", "size", "vectors", "fidelity"),
+        rows,
+        numbers=("records", "size"),
+    )
     _estimate(console, plan)
     _cells(console, plan)
 
@@ -111,7 +140,7 @@ def _cells(console: Console, plan: Plan) -> None:
     ]
     if rows:
         heads = ("collection", "what", "verdict", "records", "what happens", "policy")
-        table(console, "What the target cannot hold as it is", heads, rows, numbers="records")
+        table(console, "What the target cannot hold as it is", heads, rows, numbers=("records",))
 
 
 def refused(plan: Plan) -> list[Cell]:
@@ -124,12 +153,19 @@ def verification(console: Console, proof: Verification) -> None:
     from rich.text import Text
 
     rows = [
-        (one.source, check.level, Text.from_markup(_STATE[check.state]), check.scanned, check.differences, _remark(check))
+        (
+            one.source,
+            check.level,
+            Text.from_markup(_STATE[check.state]),
+            check.scanned,
+            check.differences,
+            _remark(check),
+        )
         for one in proof.collections
         for check in one.checks
     ]
     heads = ("collection", "check", "result", "scanned", "differences", "remark")
-    table(console, "Verification", heads, rows, numbers="scanned differences")
+    table(console, "Verification", heads, rows, numbers=("scanned", "differences"))
     findings = [
         (one.target, check.level, found.difference, found.id, found.what)
         for one in proof.collections
@@ -137,7 +173,11 @@ def verification(console: Console, proof: Verification) -> None:
         for found in check.findings
     ]
     if findings:
-        title = "Differences" if len(findings) <= 20 else f"Differences (the first 20 of {len(findings):,}; all in the report)"
+        title = (
+            "Differences"
+            if len(findings) <= 20
+            else f"Differences (the first 20 of {len(findings):,}; all in the report)"
+        )
         table(console, title, ("collection", "check", "difference", "id", "what"), findings[:20])
 
 
@@ -155,7 +195,7 @@ def comparisons(console: Console, found: Sequence[Comparison]) -> None:
         for side, latency in (("source", one.source), ("target", one.target))
     ]
     heads = ("collection", "side", "store", "p50 ms", "p95 ms", "queries/s", "remark")
-    table(console, "The same queries, both sides", heads, rows, numbers="p50 ms p95 queries/s")
+    table(console, "The same queries, both sides", heads, rows, numbers=("p50 ms", "p95 ms", "queries/s"))
 
 
 def _latency(latency: Latency | None) -> tuple[str, str, str, str]:
@@ -189,21 +229,37 @@ def outcome(console: Console, done: Migration, source: str, target: str) -> None
     total = duration(sum(done.seconds.values()))
     console.print(f"[bold]{done.records:,} records[/] in {len(done.plan.collections)} collections, {total}{rate}.")
     if done.run.rejected:
-        console.print(f"[yellow]{done.run.rejected:,} records were set aside[/]; the report lists them with the reason.")
-    console.print(_sentence(proof))
+        console.print(
+            f"[yellow]{done.run.rejected:,} records were set aside[/]; the report lists them with the reason."
+        )
+    verdict(console, proof)
     if done.report:
         console.print(f"\nReport: [bold]{done.report}[/]")
     _next(console, proof, source, target)
 
 
-def _sentence(proof: Verification | None) -> str:
+def verdict(console: Console, proof: Verification | None) -> None:
+    """The proof in one sentence."""
     if proof is None:
-        return "[yellow]Not verified.[/]"
-    if proof.differences:
-        return f"[red]{proof.differences:,} differences found.[/]"
-    if not proof.ok:
-        return "[yellow]No difference found, but not everything could be checked; see above.[/]"
-    return "[green]Every record was compared, and nothing differs.[/]"
+        console.print("[yellow]Not verified.[/]")
+    elif proof.differences:
+        console.print(f"[red]{proof.differences:,} differences found.[/]")
+    elif not proof.ok:
+        console.print("[yellow]No difference found, but not everything was checked; see above.[/]")
+    else:
+        console.print("[green]Every record was compared, and nothing differs.[/]")
+
+
+def repairs(console: Console, done: RepairResult) -> None:
+    """What was written again."""
+    rows = [(one.target, one.rewritten, one.deleted, one.extra_left) for one in done.collections]
+    table(
+        console,
+        "Repaired",
+        ("collection", "written again", "deleted", "extra, left there"),
+        rows,
+        numbers=("written again", "deleted", "extra, left there"),
+    )
 
 
 def _next(console: Console, proof: Verification | None, source: str, target: str) -> None:
@@ -215,7 +271,10 @@ def _next(console: Console, proof: Verification | None, source: str, target: str
     else:
         steps = [
             ("point your app at the target, then measure both sides", f"vecferry compare {source} {target}"),
-            ("after more writes to the source, run the migration again, or check what changed", f"vecferry verify {source} {target}"),
+            (
+                "after more writes to the source, run the migration again, or check what changed",
+                f"vecferry verify {source} {target}",
+            ),
         ]
     for why, command in steps:
         console.print(f"  {why}:")

@@ -1,21 +1,28 @@
-"""The whole job as functions: inspect, plan, migrate, verify, compare, repair. The command line is a shell over these."""
+"""The whole job as functions: inspect, plan, migrate, verify, compare, repair. The command line calls these."""
 
 from vecferry.migration.history import RunStatus, status
 from vecferry.migration.looking import inspect, plan
 from vecferry.migration.moving import Migration, migrate
-from vecferry.migration.proving import compare, repair, verify
+from vecferry.migration.proving import Proof, compare, repair, verify
+from vecferry.migration.reporting import rewrite as rewrite_report
+from vecferry.migration.reporting import write_report
 from vecferry.migration.settings import Ask, Settings
+from vecferry.report.write import read_json as read_report
 
 __all__ = [
     "Ask",
     "Migration",
+    "Proof",
     "RunStatus",
     "Settings",
     "compare",
     "inspect",
     "migrate",
     "plan",
+    "read_report",
     "repair",
+    "rewrite_report",
     "status",
     "verify",
+    "write_report",
 ]

@@ -1,16 +1,17 @@
-"""`--backup DIR`: a verified archive of the source, and of what is overwritten in the target, before the first write."""
+"""`--backup DIR`: a verified archive of the source, and of what is overwritten, before the first write."""
 
 from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Protocol
 
 from vecferry.engine.job import job
 from vecferry.engine.keeping import keeping
 from vecferry.engine.run import migrate_collections
 from vecferry.engine.stop import Stop
 from vecferry.errors import DataError
-from vecferry.events import Notice, Observer, Stage, silent
+from vecferry.events import Notice, Stage, silent
 from vecferry.migration.settings import Settings
 from vecferry.migration.stores import opened
 from vecferry.plan.inspect import inspect
@@ -19,6 +20,7 @@ from vecferry.plan.model import IfExists, Plan
 from vecferry.plan.options import PlanOptions
 from vecferry.plan.plan import make_plan
 from vecferry.protocols import Database
+from vecferry.report.recorder import Recorder
 from vecferry.state.ledger import Ledger
 from vecferry.state.model import Outcome, Step
 from vecferry.state.run import Run
@@ -26,33 +28,40 @@ from vecferry.verify.model import DATA_LEVELS, VerifyOptions
 from vecferry.verify.run import verify
 
 
-def write(
-    plan: Plan,
-    run: Run,
-    ledger: Ledger,
-    origin: Database,
-    goal: Database,
-    settings: Settings,
-    observer: Observer,
-    stop: Stop,
-) -> None:
-    """Archive what the run reads and what it overwrites, each under the run's own folder of `settings.backup`.
+class Context(Protocol):
+    """What a backup needs of the migration that it belongs to."""
+
+    @property
+    def ledger(self) -> Ledger: ...
+    @property
+    def origin(self) -> Database: ...
+    @property
+    def goal(self) -> Database: ...
+    @property
+    def settings(self) -> Settings: ...
+    @property
+    def recorder(self) -> Recorder: ...
+    @property
+    def stop(self) -> Stop: ...
+
+
+def write(trip: Context, plan: Plan, run: Run, folder: Path) -> None:
+    """Archive what the run reads and what it overwrites, each under the run's own folder of `folder`.
 
     A backup is a run of its own, so it is resumed as any other; one that is done is not made twice.
 
     Raises:
         DataError: the archive differs from what it was made of; nothing was written to the target.
     """
-    assert settings.backup is not None
     if any(state.step is not Step.PLANNED for state in run.collections().values()):
         return
     began = time.monotonic()
-    base = settings.backup / run.id
+    base = folder / run.id
     sources = [collection.source for collection in plan.collections]
-    _archive(origin, plan.source_url, sources, base / "source", f"{run.id}-source", ledger, settings, stop)
-    if doomed := _overwritten(plan, goal):
-        _archive(goal, plan.target_url, doomed, base / "target", f"{run.id}-target", ledger, settings, stop)
-    observer(Notice(message=f"The backup lies in {base}, verified."))
+    _archive(trip, trip.origin, plan.source_url, sources, base / "source", f"{run.id}-source")
+    if doomed := _overwritten(plan, trip.goal):
+        _archive(trip, trip.goal, plan.target_url, doomed, base / "target", f"{run.id}-target")
+    trip.recorder(Notice(message=f"The backup lies in {base}, verified."))
     run.spend(sources[0], Stage.BACKUP.value, time.monotonic() - began)
 
 
@@ -63,17 +72,8 @@ def _overwritten(plan: Plan, goal: Database) -> list[str]:
     return sorted(there.intersection(touched))
 
 
-def _archive(
-    database: Database,
-    url: str,
-    names: list[str],
-    folder: Path,
-    run_id: str,
-    ledger: Ledger,
-    settings: Settings,
-    stop: Stop,
-) -> None:
-    known = ledger.run(run_id)
+def _archive(trip: Context, database: Database, url: str, names: list[str], folder: Path, run_id: str) -> None:
+    known = trip.ledger.run(run_id)
     if known is not None and known.outcome is Outcome.DONE:
         return
     target_url = f"files:{folder}"
@@ -81,11 +81,11 @@ def _archive(
         found = inspect(database, url=url, patterns=names)
         plan = make_plan(found, database, archive, PlanOptions(collections=tuple(names)), target_url=target_url)
         check(plan)
-        run = ledger.open_run(job(plan), run_id=run_id)
-        with keeping(run, stop=stop, observer=silent):
-            migrate_collections(plan, database, archive, run, options=settings.engine, stop=stop)
+        run = trip.ledger.open_run(job(plan), run_id=run_id)
+        with keeping(run, stop=trip.stop, observer=silent):
+            migrate_collections(plan, database, archive, run, options=trip.settings.engine, stop=trip.stop)
             pairs = [(collection.source, collection.target.qualified_name) for collection in plan.collections]
-            proof = verify(database, archive, pairs, options=VerifyOptions(levels=DATA_LEVELS), stop=stop)
+            proof = verify(database, archive, pairs, options=VerifyOptions(levels=DATA_LEVELS), stop=trip.stop)
             if proof.differences:
                 raise DataError(
                     f"The backup in {folder} differs from what it was made of in {proof.differences} places.",

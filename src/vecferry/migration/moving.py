@@ -17,13 +17,15 @@ from vecferry.events import Observer, Stage, silent
 from vecferry.hooks import reach
 from vecferry.migration import backup, journal
 from vecferry.migration.preflight import Refused, decide
-from vecferry.migration.reporting import write_report
+from vecferry.migration.reporting import of_run, write_report
 from vecferry.migration.settings import Ask, Consent, Settings
 from vecferry.migration.stores import forget, held_still, opened, pin, pin_again, shown
+from vecferry.model import Pin
 from vecferry.plan.inspect import inspect
-from vecferry.plan.model import Plan, Profile
+from vecferry.plan.model import Inspection, Plan, Profile
 from vecferry.plan.plan import make_plan
 from vecferry.protocols import Database
+from vecferry.report.recorder import Recorder
 from vecferry.state.ledger import Ledger, new_run_id
 from vecferry.state.model import Outcome, RunInfo, Step
 from vecferry.state.run import Run
@@ -81,152 +83,138 @@ def migrate(
         Interrupted: stopped; the same call goes on.
         ConnectorError, LedgerError: a store or the ledger cannot be used; what was written stays and is resumed.
     """
-    settings, ask, stop = settings or Settings(), ask or Consent(), stop or Stop()
+    settings, ask = settings or Settings(), ask or Consent()
     if settings.dry_run:
         return _dry_run(source, target, settings, ask, observer)
     with ExitStack() as stack:
-        ledger = stack.enter_context(Ledger(settings.ledger))
-        goal = stack.enter_context(opened(target))
-        origin = stack.enter_context(opened(source))
-        begun = _begin(ledger, origin, goal, source, target, settings, ask, observer)
-        with keeping(begun.run, stop=stop, observer=observer):
-            done = _carry_out(begun, ledger, origin, goal, settings, observer, stop)
-        forget(ledger.snapshot_folder(begun.run.id))
+        trip = Trip(
+            ledger=stack.enter_context(Ledger(settings.ledger)),
+            goal=stack.enter_context(opened(target)),
+            origin=stack.enter_context(opened(source)),
+            source_url=shown(source),
+            target_url=shown(target),
+            settings=settings,
+            ask=ask,
+            recorder=Recorder(observer),
+            stop=stop or Stop(),
+        )
+        held = trip.begin()
+        with keeping(held.run, stop=trip.stop, observer=trip.recorder):
+            done = trip.carry_out(held)
+        forget(trip.ledger.snapshot_folder(held.run.id))
     return done
 
 
+def _dry_run(source: str, target: str, settings: Settings, ask: Ask, observer: Observer) -> Migration:
+    with held_still(source) as (origin, held), opened(target) as goal:
+        found = _look(origin, shown(source), settings, observer, held)
+        plan = make_plan(found, origin, goal, settings.plan, target_url=shown(target))
+        plan = decide(plan, goal, settings, ask)
+    return Migration(plan=plan, seconds={Stage.INSPECT.value: found.seconds})
+
+
+def _look(origin: Database, url: str, settings: Settings, observer: Observer, held: Pin | None) -> Inspection:
+    wished = settings.plan
+    return inspect(origin, url=url, patterns=wished.collections, observer=observer, pin=held, rule=wished.id_rule)
+
+
 @dataclass(frozen=True, slots=True)
-class _Begun:
-    """A held run, and what is known of its source beyond the plan (nothing, where it was resumed)."""
+class Held:
+    """A run that this process holds, and the profiles of its source (none, where it was resumed)."""
 
     run: Run
     plan: Plan
     profiles: tuple[Profile, ...] = ()
 
 
-def _dry_run(source: str, target: str, settings: Settings, ask: Ask, observer: Observer) -> Migration:
-    with held_still(source) as (origin, held), opened(target) as goal:
-        found = inspect(
-            origin,
-            url=shown(source),
-            patterns=settings.plan.collections,
-            observer=observer,
-            pin=held,
-            rule=settings.plan.id_rule,
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trip:
+    """One call of `migrate`: both stores open, the ledger, the wishes, and who listens."""
+
+    ledger: Ledger
+    origin: Database
+    goal: Database
+    source_url: str
+    target_url: str
+    settings: Settings
+    ask: Ask
+    recorder: Recorder
+    stop: Stop
+
+    # ----------------------------------------------------------------------- up to the first write
+
+    def begin(self) -> Held:
+        """The unfinished run of this job, or a new one that was planned, shown and agreed to."""
+        unfinished = journal.unfinished(self.ledger, self.origin.identity, self.goal.identity, self.settings)
+        if unfinished is not None and not self.settings.restart:
+            return self._resume(unfinished)
+        run_id = new_run_id()
+        folder = self.ledger.snapshot_folder(run_id)
+        try:
+            held = self._begin_anew(run_id, folder)
+        except BaseException:
+            forget(folder)
+            raise
+        if unfinished is not None:
+            forget(self.ledger.snapshot_folder(unfinished.id))
+        return held
+
+    def _resume(self, unfinished: RunInfo) -> Held:
+        plan = load_plan(unfinished.plan)
+        run = self.ledger.open_run(job(plan, journal.request(self.settings)))
+        try:
+            pin_again(self.origin, self.ledger.snapshot_folder(run.id), plan.pin, run.id)
+        except VecferryError as error:
+            run.close(Outcome.INTERRUPTED, error=error.message)
+            raise
+        return Held(run, plan)
+
+    def _begin_anew(self, run_id: str, folder: Path) -> Held:
+        held = pin(self.origin, folder)
+        found = _look(self.origin, self.source_url, self.settings, self.recorder, held)
+        plan = make_plan(found, self.origin, self.goal, self.settings.plan, target_url=self.target_url)
+        plan = decide(plan, self.goal, self.settings, self.ask, unfinished=journal.unfinished_ids(self.ledger))
+        if not self.ask.proceed(plan):
+            raise Refused("Nothing was written: you did not agree.")
+        wished = job(plan, journal.request(self.settings))
+        run = self.ledger.open_run(wished, run_id=run_id, restart=self.settings.restart)
+        for collection in plan.collections:
+            profile = next(p for p in found.profiles if p.spec.qualified_name == collection.source)
+            run.spend(collection.source, Stage.INSPECT.value, profile.seconds)
+        return Held(run, plan, found.profiles)
+
+    # ----------------------------------------------------------------------- on a held run
+
+    def carry_out(self, held: Held) -> Migration:
+        """Back up, copy, verify, report; the run is closed when all of it is done."""
+        if self.settings.backup is not None:
+            backup.write(self, held.plan, held.run, self.settings.backup)
+        result = migrate_collections(
+            held.plan,
+            self.origin,
+            self.goal,
+            held.run,
+            options=self.settings.engine,
+            observer=self.recorder,
+            stop=self.stop,
         )
-        plan = make_plan(found, origin, goal, settings.plan, target_url=shown(target))
-        plan = decide(plan, origin, goal, settings, ask)
-    return Migration(plan=plan, seconds={Stage.INSPECT.value: found.seconds})
+        proof = self._verify(held, self.settings.verify) if self.settings.verify else None
+        report = of_run(held.plan, result, proof, self.recorder.facts(), self.ledger)
+        written = write_report(report, self.settings.reports / held.run.id) if self.settings.reports else None
+        held.run.close(Outcome.DONE if proof is None or proof.ok else Outcome.DIFFERENT)
+        return Migration(plan=held.plan, run=result, verification=proof, seconds=report.seconds, report=written)
 
-
-def _begin(
-    ledger: Ledger,
-    origin: Database,
-    goal: Database,
-    source: str,
-    target: str,
-    settings: Settings,
-    ask: Ask,
-    observer: Observer,
-) -> _Begun:
-    unfinished = journal.unfinished(ledger, origin.identity, goal.identity, settings)
-    if unfinished is not None and not settings.restart:
-        return _resume(unfinished, ledger, origin, settings)
-    run_id = new_run_id()
-    folder = ledger.snapshot_folder(run_id)
-    try:
-        begun = _begin_anew(run_id, folder, ledger, origin, goal, source, target, settings, ask, observer)
-    except BaseException:
-        forget(folder)
-        raise
-    if unfinished is not None:
-        forget(ledger.snapshot_folder(unfinished.id))
-    return begun
-
-
-def _resume(unfinished: RunInfo, ledger: Ledger, origin: Database, settings: Settings) -> _Begun:
-    plan = load_plan(unfinished.plan)
-    run = ledger.open_run(job(plan, journal.request(settings)))
-    try:
-        pin_again(origin, ledger.snapshot_folder(run.id), plan.pin, run.id)
-    except VecferryError as error:
-        run.close(Outcome.INTERRUPTED, error=error.message)
-        raise
-    return _Begun(run, plan)
-
-
-def _begin_anew(
-    run_id: str,
-    folder: Path,
-    ledger: Ledger,
-    origin: Database,
-    goal: Database,
-    source: str,
-    target: str,
-    settings: Settings,
-    ask: Ask,
-    observer: Observer,
-) -> _Begun:
-    held = pin(origin, folder)
-    found = inspect(
-        origin,
-        url=shown(source),
-        patterns=settings.plan.collections,
-        observer=observer,
-        pin=held,
-        rule=settings.plan.id_rule,
-    )
-    plan = make_plan(found, origin, goal, settings.plan, target_url=shown(target))
-    plan = decide(plan, origin, goal, settings, ask, unfinished=journal.unfinished_ids(ledger))
-    if not ask.proceed(plan):
-        raise Refused("Nothing was written: you did not agree.")
-    run = ledger.open_run(job(plan, journal.request(settings)), run_id=run_id, restart=settings.restart)
-    for profile in found.profiles:
-        run.spend(profile.spec.qualified_name, Stage.INSPECT.value, profile.seconds)
-    return _Begun(run, plan, found.profiles)
-
-
-def _carry_out(
-    begun: _Begun,
-    ledger: Ledger,
-    origin: Database,
-    goal: Database,
-    settings: Settings,
-    observer: Observer,
-    stop: Stop,
-) -> Migration:
-    """Everything after the first question, on a held run."""
-    if settings.backup is not None:
-        backup.write(begun.plan, begun.run, ledger, origin, goal, settings, observer, stop)
-    result = migrate_collections(
-        begun.plan, origin, goal, begun.run, options=settings.engine, observer=observer, stop=stop
-    )
-    proof = _verify(begun, ledger, origin, goal, settings.verify, observer, stop) if settings.verify else None
-    seconds = {**result.seconds, **(proof.seconds if proof else {})}
-    done = Migration(plan=begun.plan, run=result, verification=proof, seconds=seconds)
-    report = write_report(done, begun.profiles, ledger, origin, goal, settings) if settings.reports else None
-    begun.run.close(Outcome.DONE if proof is None or proof.ok else Outcome.DIFFERENT)
-    return replace(done, report=report)
-
-
-def _verify(
-    begun: _Begun,
-    ledger: Ledger,
-    origin: Database,
-    goal: Database,
-    options: VerifyOptions,
-    observer: Observer,
-    stop: Stop,
-) -> Verification:
-    options = replace(
-        options,
-        profiles={profile.spec.qualified_name: profile for profile in begun.profiles},
-        promised={collection.target.qualified_name: collection.target for collection in begun.plan.collections},
-        set_aside=journal.set_aside(ledger, begun.run.id),
-    )
-    pairs = [(collection.source, collection.target.qualified_name) for collection in begun.plan.collections]
-    proof = verify(origin, goal, pairs, options=options, observer=observer, stop=stop)
-    for collection in begun.plan.collections:
-        begun.run.mark(collection.source, Step.VERIFIED)
-    reach("run.verified")
-    return proof
+    def _verify(self, held: Held, options: VerifyOptions) -> Verification:
+        collections = held.plan.collections
+        options = replace(
+            options,
+            profiles={profile.spec.qualified_name: profile for profile in held.profiles},
+            promised={collection.target.qualified_name: collection.target for collection in collections},
+            set_aside=journal.set_aside(self.ledger, held.run.id),
+        )
+        pairs = [(collection.source, collection.target.qualified_name) for collection in collections]
+        proof = verify(self.origin, self.goal, pairs, options=options, observer=self.recorder, stop=self.stop)
+        for collection in collections:
+            held.run.mark(collection.source, Step.VERIFIED)
+        reach("run.verified")
+        return proof

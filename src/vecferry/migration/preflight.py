@@ -7,9 +7,10 @@ from dataclasses import replace
 
 from vecferry.errors import ConfigError, DataError
 from vecferry.migration.settings import Ask, Settings
+from vecferry.model import Card
 from vecferry.plan.losses import check
-from vecferry.plan.model import CollectionPlan, IfExists, Plan
-from vecferry.plan.targets import Standing, TargetState, check_append, check_targets, look_at_targets
+from vecferry.plan.model import CollectionPlan, Plan
+from vecferry.plan.targets import TargetState, check_targets, look_at_targets
 from vecferry.protocols import Database
 
 
@@ -19,7 +20,6 @@ class Refused(DataError):
 
 def decide(
     plan: Plan,
-    origin: Database,
     goal: Database,
     settings: Settings,
     ask: Ask,
@@ -38,16 +38,11 @@ def decide(
     states = look_at_targets(plan, goal, unfinished=unfinished)
     ask.show(plan, states)
     check(plan)
-    if not settings.dry_run:
-        plan = _asked(plan, check_targets(plan, states, goal), ask)
-    standing = check_targets(plan, states, goal)
-    if settings.dry_run:
+    questions = check_targets(plan, states, goal)
+    if settings.dry_run or not questions:
         return plan
-    assert not standing  # every question is answered
-    occupied = {state.target for state in states if state.standing is Standing.OCCUPIED}
-    for collection in plan.collections:
-        if collection.if_exists is IfExists.APPEND and collection.target.name in occupied:
-            check_append(collection, origin, goal)
+    plan = _asked(plan, questions, ask)
+    check_targets(plan, states, goal)  # an answer may be refused too: `append` where the dimension differs
     return plan
 
 
@@ -89,12 +84,10 @@ def _decided(fresh: CollectionPlan, decided: CollectionPlan) -> CollectionPlan:
     policies = {cell.shape: cell.policy for cell in decided.cells}
     cells = tuple(replace(cell, policy=policies.get(cell.shape, cell.policy)) for cell in fresh.cells)
     target = replace(decided.target, count=fresh.target.count, card=_card(fresh, decided))
-    return replace(
-        fresh, target=target, cells=cells, if_exists=decided.if_exists, on_conflict=decided.on_conflict
-    )
+    return replace(fresh, target=target, cells=cells, if_exists=decided.if_exists, on_conflict=decided.on_conflict)
 
 
-def _card(fresh: CollectionPlan, decided: CollectionPlan) -> object:
+def _card(fresh: CollectionPlan, decided: CollectionPlan) -> Card | None:
     """The edited card, with what only the source can say taken from the source."""
     if fresh.target.card is None or decided.target.card is None:
         return fresh.target.card

@@ -1,0 +1,136 @@
+"""Verify, compare and repair two stores on their own, whoever moved the records."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from vecferry.engine.stop import Stop
+from vecferry.events import Observer, silent
+from vecferry.migration.stores import held_still, opened, shown
+from vecferry.model import CollectionSpec, Pin
+from vecferry.plan.inspect import select
+from vecferry.plan.patterns import Pattern, parse_patterns
+from vecferry.protocols import Database
+from vecferry.report.build import of_verification, store_facts
+from vecferry.report.model import Report
+from vecferry.report.recorder import Recorder
+from vecferry.verify.compare import compare as compare_databases
+from vecferry.verify.model import Comparison, RepairResult, Verification, VerifyOptions
+from vecferry.verify.repair import repair as repair_databases
+from vecferry.verify.run import Pair
+from vecferry.verify.run import verify as verify_databases
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """A verification, and the report of it."""
+
+    verification: Verification
+    report: Report
+
+
+def verify(
+    source: str,
+    target: str,
+    *,
+    collections: Sequence[str] = (),
+    options: VerifyOptions | None = None,
+    observer: Observer = silent,
+    stop: Stop | None = None,
+) -> Proof:
+    """Compare every record of the collections that both stores should have. Changes nothing.
+
+    Args:
+        collections: names, globs, or `old=new` where the target's name is another. A collection that was moved under
+            another name by vecferry is found by its card.
+
+    Raises:
+        NotFound: the source has no such collection.
+        ConfigError, Unavailable, AuthFailed, CorruptData: a store cannot be read.
+    """
+    recorder = Recorder(observer)
+    with _both(source, target) as (origin, goal, pin):
+        pairs = pair_up(origin, goal, collections, url=source)
+        proof = verify_databases(origin, goal, pairs, options=options, observer=recorder, stop=stop)
+        sides = store_facts(origin.identity, shown(source)), store_facts(goal.identity, shown(target))
+    return Proof(proof, of_verification(*sides, proof, pin=pin, run=recorder.facts()))
+
+
+def compare(
+    source: str,
+    target: str,
+    *,
+    collections: Sequence[str] = (),
+    workers: int = 4,
+    options: VerifyOptions | None = None,
+    observer: Observer = silent,
+    stop: Stop | None = None,
+) -> tuple[Comparison, ...]:
+    """Measure the same queries against both stores, side by side.
+
+    Raises:
+        NotFound: the source has no such collection.
+        ConfigError, Unavailable, AuthFailed, CorruptData: a store cannot be read.
+    """
+    with _both(source, target) as (origin, goal, _):
+        pairs = pair_up(origin, goal, collections, url=source)
+        return compare_databases(origin, goal, pairs, workers=workers, options=options, observer=observer, stop=stop)
+
+
+def repair(
+    source: str,
+    target: str,
+    *,
+    collections: Sequence[str] = (),
+    delete_extra: bool = False,
+    options: VerifyOptions | None = None,
+    observer: Observer = silent,
+    stop: Stop | None = None,
+) -> RepairResult:
+    """Write every missing or changed record of the target again, from the source, and verify anew.
+
+    Records that only the target has are deleted where `delete_extra` says so, else left and reported.
+
+    Raises:
+        NotFound: the source has no such collection.
+        ConfigError, Unavailable, AuthFailed, CorruptData: a store cannot be used.
+    """
+    with _both(source, target) as (origin, goal, _):
+        pairs = pair_up(origin, goal, collections, url=source)
+        return repair_databases(
+            origin, goal, pairs, delete_extra=delete_extra, options=options, observer=observer, stop=stop
+        )
+
+
+@contextmanager
+def _both(source: str, target: str) -> Iterator[tuple[Database, Database, Pin | None]]:
+    with held_still(source) as (origin, pin), opened(target) as goal:
+        yield origin, goal, pin
+
+
+def pair_up(origin: Database, goal: Database, collections: Sequence[str], *, url: str) -> list[Pair]:
+    """Which collection of the source stands where in the target.
+
+    Raises:
+        NotFound: a pattern fits no collection of the source.
+    """
+    patterns = parse_patterns(collections)
+    chosen = select(list(origin.collections()), patterns, store=url)
+    there = list(goal.collections())
+    return [(spec.qualified_name, _partner(spec, patterns, there)) for spec in chosen]
+
+
+def _partner(spec: CollectionSpec, patterns: Sequence[Pattern], there: Sequence[CollectionSpec]) -> str:
+    """The target's name of a collection: the one given, else the one whose card names it, else its own."""
+    given = next((name for pattern in patterns if (name := pattern.rename(spec)) is not None), None)
+    if given is not None:
+        return given
+    mine = [other.qualified_name for other in there if _came_from(other, spec)]
+    return mine[0] if len(mine) == 1 else spec.name
+
+
+def _came_from(other: CollectionSpec, spec: CollectionSpec) -> bool:
+    origin = other.card.origin if other.card else {}
+    return origin.get("uid") is not None and origin.get("uid") == spec.uid
