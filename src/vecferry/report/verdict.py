@@ -1,0 +1,97 @@
+"""The report in one sentence, from what was really checked. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from vecferry.report.model import CollectionFacts, Verdict, VerdictKind
+from vecferry.verify.model import DATA_LEVELS, CollectionVerification, Level, State
+
+_FINE = (State.OK, State.NOT_APPLICABLE)
+_NAMES = {
+    Level.SCHEMA: "schema",
+    Level.COUNTS: "counts",
+    Level.IDS: "ids",
+    Level.CONTENT: "content",
+    Level.ORDER: "order",
+    Level.SEARCH: "searches",
+    Level.FILTERS: "filters",
+}
+
+
+def judge(collections: Sequence[CollectionFacts]) -> Verdict:
+    """The verdict on a migration."""
+    checked = [c.verification for c in collections if c.verification is not None]
+    records = sum(c.records for c in checked)
+    if not checked:
+        return Verdict(
+            kind=VerdictKind.NOT_VERIFIED, sentence="Nothing was verified: run vecferry verify before you rely on it."
+        )
+    if differences := sum(c.differences for c in checked):
+        touched = sum(bool(c.differences) for c in checked)
+        there = f"{differences:,} difference{_s(differences)} found in {touched} of {_collections(len(checked))}"
+        return Verdict(kind=VerdictKind.DIFFERENT, sentence=f"{there}; {_what(checked)}.")
+    if len(checked) < len(collections):
+        missing = len(collections) - len(checked)
+        sentence = (
+            f"No difference was found, but {_collections(missing)} of {len(collections)} {_was(missing)} not verified."
+        )
+        return Verdict(kind=VerdictKind.INCOMPLETE, sentence=sentence)
+    if not all(c.identical for c in checked):
+        sentence = f"No difference was found, but {_left_out(checked, DATA_LEVELS)} could not be checked to the end."
+        return Verdict(kind=VerdictKind.INCOMPLETE, sentence=sentence)
+    return _proven(collections, checked, records)
+
+
+def _proven(collections: Sequence[CollectionFacts], checked: Sequence[CollectionVerification], records: int) -> Verdict:
+    aside = sum(c.rejections for c in collections)
+    all_ = "The only record" if records == 1 else f"All {records:,} records"
+    every = f"{all_} of {_collections(len(checked))} {_was(records)} compared and {_is(records)} in the target"
+    if aside:
+        every += f", except {aside:,} that {_was(aside)} set aside on purpose"
+    if all(check.state in _FINE for c in checked for check in c.checks):
+        return Verdict(kind=VerdictKind.PROVEN, sentence=f"{every}; searches and filters give the same answers.")
+    left = _left_out(checked, frozenset(Level) - DATA_LEVELS)
+    return Verdict(kind=VerdictKind.RECORDS_PROVEN, sentence=f"{every}; {left} were not (all) checked.")
+
+
+def _what(checked: Sequence[CollectionVerification]) -> str:
+    """What kinds of differences there are."""
+    counts = {level: sum(x.differences for c in checked for x in c.checks if x.level is level) for level in Level}
+    said = []
+    if counts[Level.SCHEMA]:
+        said.append("the schema is not as planned")
+    if counts[Level.COUNTS] or counts[Level.IDS]:
+        said.append("records are missing, or stand in the target alone")
+    if counts[Level.CONTENT]:
+        said.append("records changed")
+    if counts[Level.ORDER]:
+        said.append("records come in another order")
+    if not said:
+        said.append("every record is as it should be, but searches or filters answer otherwise")
+    return ", ".join(said)
+
+
+def _left_out(checked: Sequence[CollectionVerification], levels: frozenset[Level]) -> str:
+    left = [level for level in Level if level in levels and _open(checked, level)]
+    return " and ".join(_NAMES[level] for level in left) or "something"
+
+
+def _open(checked: Sequence[CollectionVerification], level: Level) -> bool:
+    return any(check.level is level and check.state not in _FINE for c in checked for check in c.checks)
+
+
+def _collections(count: int) -> str:
+    return f"{count:,} collection{_s(count)}"
+
+
+def _s(count: int) -> str:
+    return "" if count == 1 else "s"
+
+
+def _was(count: int) -> str:
+    return "was" if count == 1 else "were"
+
+
+def _is(count: int) -> str:
+    return "is" if count == 1 else "are"
