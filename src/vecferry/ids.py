@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from string import Formatter
 from uuid import UUID
 
+from vecferry.errors import ConfigError
 from vecferry.model import IdKind, IdRule
 
 _UUID = re.compile(rb"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
@@ -36,25 +38,30 @@ def kind_of(kind: IdKind, text: bytes) -> IdKind:
     return IdKind.UUID if kind is IdKind.TEXT and is_canonical_uuid(text) else kind
 
 
+_CANONICAL: dict[IdKind, Callable[[bytes], bool]] = {IdKind.INT: is_u64, IdKind.UUID: is_canonical_uuid}
+"""kind -> whether a text is the one spelling of it that comes back unchanged"""
+
+
 class IdMapper:
     """`IdRule` made ready for many ids: maps canonical text to canonical text."""
 
     def __init__(self, rule: IdRule, *, tenant: str = "") -> None:
-        self._namespace = UUID(rule.namespace).bytes
-        self._verbatim = frozenset(rule.verbatim)
-        self._affix = {kind: self._split(rule.template, kind, tenant) for kind in IdKind}
+        """Prepare `rule`.
 
-    @staticmethod
-    def _split(template: str, kind: IdKind, tenant: str) -> tuple[bytes, bytes]:
-        """The bytes before and after the id, so that a name is one concatenation."""
-        mark = "\x00\x00id\x00\x00"
-        before, _, after = template.format(kind=kind.value, tenant=tenant, id=mark).partition(mark)
-        return before.encode(), after.encode()
+        Raises:
+            ConfigError: the namespace is no UUID, or the template does not hold `{id}` once.
+        """
+        try:
+            self._namespace = UUID(rule.namespace).bytes
+        except ValueError as error:
+            raise ConfigError(f"The namespace '{rule.namespace}' of the id rule is not a UUID.") from error
+        self._verbatim = frozenset(rule.verbatim)
+        self._affix = {kind: _split(rule.template, kind, tenant) for kind in IdKind}
 
     def map(self, kind: IdKind, text: bytes) -> tuple[bytes, bool]:
         """(target id, rewritten?) of one id of `kind`. A target id is u64 digits or a canonical UUID."""
         actual = kind_of(kind, text)
-        if actual in self._verbatim and (actual is not IdKind.INT or is_u64(text)):
+        if actual in self._verbatim and _CANONICAL.get(actual, bool)(text):
             return text, False
         before, after = self._affix[kind]
         return uuid5(self._namespace, before + text + after), True
@@ -62,6 +69,21 @@ class IdMapper:
     def map_all(self, kind: IdKind, texts: Sequence[bytes]) -> list[tuple[bytes, bool]]:
         """`map` over many ids of one kind."""
         return [self.map(kind, text) for text in texts]
+
+
+def _split(template: str, kind: IdKind, tenant: str) -> tuple[bytes, bytes]:
+    """The bytes before and after the id, so that a name is one concatenation."""
+    try:
+        fields = [field for _, field, _, _ in Formatter().parse(template) if field is not None]
+        if fields.count("id") != 1 or not {"kind", "tenant", "id"}.issuperset(fields):
+            raise ValueError(fields)
+        before, after = (part.format(kind=kind.value, tenant=tenant) for part in template.split("{id}"))
+    except (ValueError, LookupError) as error:
+        raise ConfigError(
+            f"The template '{template}' of the id rule cannot tell ids apart.",
+            hint="Write {id} once; {kind} and {tenant} may stand beside it.",
+        ) from error
+    return before.encode(), after.encode()
 
 
 def uuid5(namespace: bytes, name: bytes) -> bytes:

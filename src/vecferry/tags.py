@@ -3,7 +3,7 @@
 A record's metadata is one JSON object in canonical text: keys sorted by their UTF-8 bytes, no white space, floats in
 their shortest exact form, so that equal objects have equal bytes. `1` is not `1.0`, `true` is not `1`, null is not
 missing. Values that JSON cannot say are replaced by text, and a second object, the *tags*, says what stood there:
-a JSON Pointer (RFC 6901) -> tag. `unpack(*pack(value)) == value`.
+a JSON Pointer (RFC 6901) -> tag. `unpack(*pack(value)) == value`; a datetime keeps its offset, not its zone's name.
 
     {"when": datetime(2026, 1, 1, tzinfo=UTC)}  ->  {"when": "2026-01-01T00:00:00+00:00"}   {"/when": "datetime"}
 """
@@ -48,12 +48,15 @@ def pack(value: Mapping[str, Any]) -> tuple[bytes, bytes | None]:
     """(canonical JSON, canonical JSON of the tags or None) of one metadata object.
 
     Raises:
-        DataError: a value that has no tag, a key that is no text, or text that is not valid Unicode.
+        DataError: a value that has no tag, a key that is no text, text that is not valid Unicode, nesting past 250
+            levels, or an integer of more than 4,300 digits.
     """
     tags: dict[str, str] = {}
     try:
         text = canonical(_pack(value, "", tags))
-    except TypeError as error:
+    except RecursionError as error:
+        raise DataError("Metadata is nested too deeply; no store can hold it.") from error
+    except (TypeError, ValueError) as error:  # orjson's own limit on nesting; integers past Python's limit on digits
         raise DataError(f"Metadata cannot be written as JSON: {error}.") from error
     return text, canonical(tags) if tags else None
 
@@ -77,11 +80,16 @@ def loads(text: bytes | str) -> Any:
     orjson reads those as floats; a text with 19 digits in a row is left to the standard library.
 
     Raises:
-        ValueError: not JSON (both parsers raise subclasses of it).
+        ValueError: not JSON (both parsers raise subclasses of it), or nested too deeply.
     """
     raw = text.encode() if isinstance(text, str) else text
     value = orjson.loads(raw)
-    return value if not _LONG.search(raw) else json.loads(raw)
+    if not _LONG.search(raw):
+        return value
+    try:
+        return json.loads(raw)
+    except RecursionError as error:
+        raise ValueError("JSON is nested too deeply") from error
 
 
 def _pack(value: Any, pointer: str, tags: dict[str, str]) -> Any:

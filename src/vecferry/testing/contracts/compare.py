@@ -57,7 +57,7 @@ def same(left: Any, right: Any) -> bool:
         return len(left) == len(right) and all(map(same, left, right))
     if isinstance(left, float):
         return bool(left.hex() == right.hex())
-    return bool(left == right and repr(left) == repr(right))
+    return repr(left) == repr(right)  # not `==`: Decimal("1.0") equals Decimal("1.00"), and Decimal("NaN") not itself
 
 
 def _short(value: object) -> str:
