@@ -43,7 +43,9 @@ class Cells:
 
     def share(self, record: int) -> slice:
         """Where the values of one record stand."""
-        return slice(record, record + 1) if self.offsets is None else slice(self.offsets[record], self.offsets[record + 1])
+        return (
+            slice(record, record + 1) if self.offsets is None else slice(self.offsets[record], self.offsets[record + 1])
+        )
 
 
 def dtype(vector: VectorSpec) -> np.dtype[Any]:

@@ -61,6 +61,26 @@ class Rows:
     metadata: list[bytes | None]
     envelope: dict[str, list[Any]] = field(default_factory=dict)
     vectors: list[Cells] = field(default_factory=list)
+    _parsed: dict[int, Any] = field(default_factory=dict)
+
+    def parse(self, row: int) -> Any:
+        """The metadata of record `row` as a Python object; parsed once, not to be changed."""
+        text = self.metadata[row]
+        if text is None:
+            return None
+        known = self._parsed.get(row)
+        if known is None:
+            known = self._parsed[row] = orjson.loads(text)
+        return known
+
+    def set_metadata(self, row: int, value: dict[str, Any]) -> None:
+        """Give record `row` other metadata."""
+        self.metadata[row], self._parsed[row] = canonical(value), value
+
+    def objects(self) -> list[Any]:
+        """The metadata of every record as Python objects; not to be changed."""
+        loads, parsed = orjson.loads, self._parsed.get
+        return [None if text is None else parsed(row) or loads(text) for row, text in enumerate(self.metadata)]
 
     def note(self, key: str, row: int, value: Any) -> None:
         """Put one value into the envelope of record `row`."""
@@ -151,51 +171,43 @@ class Form:
     def rows(self, batch: pa.RecordBatch) -> Rows:
         """`batch` (canonical, of this form's spec) as points."""
         ids, notes = self._ids(batch)
-        tags = [None if tags is None else orjson.loads(tags) for tags in arrow.utf8(batch, "tags")]
+        tags = [None if tags is None else orjson.loads(tags) for tags in _texts(batch, "tags")]
         rows = Rows(
             ids=ids,
-            document=arrow.utf8(batch, "document"),
-            uri=arrow.utf8(batch, "uri"),
-            metadata=arrow.utf8(batch, "metadata"),
+            document=_texts(batch, "document"),
+            uri=_texts(batch, "uri"),
+            metadata=_texts(batch, "metadata"),
             envelope={**notes, "seq": batch.column("seq").to_pylist(), "t": tags},
         )
-        self._guard_floats(rows)
+        _guard_floats(rows)
         self._fit_layout(rows)
         for vector in self.spec.vectors:
             self._add_vector(rows, batch, vector)
         rows.envelope = {key: values for key, values in rows.envelope.items() if values.count(None) < len(values)}
         return rows
 
-    @staticmethod
-    def _guard_floats(rows: Rows) -> None:
-        """Write down the floats that Qdrant's JSON storage would not give back bit for bit."""
-        for row, text in enumerate(rows.metadata):
-            if text is not None and _FLOAT.search(text) and (fragile := dict(fragile_floats(orjson.loads(text)))):
-                rows.note("f", row, fragile)
-
     def _fit_layout(self, rows: Rows) -> None:
         """Give the layout's reader the keys that it expects, and move those that it needs for itself."""
         flat = self.layout.metadata_key is None
-        for row in range(len(rows.ids)):
-            absent = []
-            if self.layout.needs_document and rows.document[row] is None:
+        if self.layout.needs_document:
+            for row in _nulls(rows.document):
                 rows.document[row] = b""
-                absent.append("document")
-            if (self.layout.needs_metadata or flat) and rows.metadata[row] is None:
+                rows.note("null", row, ["document"])
+        if self.layout.needs_metadata or flat:
+            for row in _nulls(rows.metadata):
                 rows.metadata[row] = b"{}"
-                absent.append("metadata")
-            if absent:
-                rows.note("null", row, absent)
+                known = rows.envelope.get("null")
+                rows.note("null", row, [*((known and known[row]) or []), "metadata"])
         if flat:
             self._move_collisions(rows)
 
     def _move_collisions(self, rows: Rows) -> None:
         own = self.layout.own_keys
-        for row, text in enumerate(rows.metadata):
-            values = orjson.loads(text or b"{}")
-            if moved := {key: values.pop(key) for key in sorted(own & values.keys())}:
-                rows.metadata[row] = canonical(values)
-                rows.note("k", row, moved)
+        for row in range(len(rows.ids)):
+            values = rows.parse(row)
+            if not own.isdisjoint(values):
+                rows.set_metadata(row, {key: value for key, value in values.items() if key not in own})
+                rows.note("k", row, {key: value for key, value in values.items() if key in own})
 
     # ----------------------------------------------------------------------- vectors
 
@@ -248,7 +260,7 @@ class Form:
         return [self._payload(rows, row) for row in range(len(rows.ids))]
 
     def _payload(self, rows: Rows, row: int) -> dict[str, Any]:
-        metadata = None if (text := rows.metadata[row]) is None else orjson.loads(text)
+        metadata: Any = None if (text := rows.metadata[row]) is None else orjson.loads(text)
         payload: dict[str, Any] = metadata if self.layout.metadata_key is None else {}
         named = ((self.layout.document_key, rows.document[row]), (self.layout.uri_key, rows.uri[row]))
         payload |= {key: text.decode() for key, text in named if text is not None}
@@ -258,6 +270,23 @@ class Form:
         if envelope:
             payload[ENVELOPE] = {k: v.decode() if isinstance(v, bytes) else v for k, v in envelope.items()}
         return payload
+
+
+def _texts(batch: pa.RecordBatch, name: str) -> list[bytes | None]:
+    """A text column as UTF-8; a column of nulls, the rule for some, costs nothing."""
+    empty = batch.column(name).null_count == batch.num_rows
+    return [None] * batch.num_rows if empty else arrow.utf8(batch, name)
+
+
+def _nulls(texts: list[bytes | None]) -> list[int]:
+    return [row for row, text in enumerate(texts) if text is None] if None in texts else []
+
+
+def _guard_floats(rows: Rows) -> None:
+    """Write down the floats that Qdrant's JSON storage would not give back bit for bit."""
+    for row, text in enumerate(rows.metadata):
+        if text is not None and _FLOAT.search(text) and (fragile := dict(fragile_floats(rows.parse(row)))):
+            rows.note("f", row, fragile)
 
 
 def told(point: bytes | str) -> IdKind:
@@ -278,16 +307,28 @@ def fragile_floats(value: Any, pointer: str = "") -> Iterator[tuple[str, str]]:
     It keeps payloads as JSON text and parses them with serde_json's fast reader, which is exact for up to 15 digits
     and small exponents; every re-reading (optimisation, restart) may move the value again.
     """
-    if type(value) is float:
-        text = repr(value)
-        if len(text) > _EXACT_CHARACTERS or "e" in text or abs(value) >= _EXACT_BELOW:
-            yield pointer, text
-    elif isinstance(value, dict):
-        for key, item in value.items():
-            yield from fragile_floats(item, f"{pointer}/{key.replace('~', '~0').replace('/', '~1')}")
-    elif isinstance(value, list):
-        for index, item in enumerate(value):
-            yield from fragile_floats(item, f"{pointer}/{index}")
+    if type(value) is dict:
+        pairs: Iterable[tuple[Any, Any]] = value.items()
+    elif type(value) is list:
+        pairs = enumerate(value)
+    else:
+        return
+    for key, item in pairs:
+        kind = type(item)
+        if kind is float and is_fragile(item):
+            yield f"{pointer}/{_escape(str(key))}", repr(item)
+        elif kind is dict or kind is list:
+            yield from fragile_floats(item, f"{pointer}/{_escape(str(key))}")
+
+
+def is_fragile(value: float) -> bool:
+    """True for a float whose shortest text has more digits or a larger exponent than Qdrant reads exactly."""
+    text = repr(value)
+    return len(text) > _EXACT_CHARACTERS or "e" in text or abs(value) >= _EXACT_BELOW
+
+
+def _escape(key: str) -> str:
+    return key.replace("~", "~0").replace("/", "~1")
 
 
 def as_stored(scaled: NDArray[np.float32], vector: VectorSpec) -> NDArray[Any]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
-from uuid import UUID
 
 import numpy as np
 from numpy.typing import NDArray
@@ -155,7 +154,9 @@ def _all_tagged(data: bytes, start: int, end: int) -> bool:
 
 def _multi(data: bytes, places: Sequence[Span | None], vector: VectorSpec, present: NDArray[np.bool_]) -> Cells:
     dim = vector.dim or 1
-    rows = [np.empty((0, dim), np.float32) if place is None else _rows(data, *place).reshape(-1, dim) for place in places]
+    rows = [
+        np.empty((0, dim), np.float32) if place is None else _rows(data, *place).reshape(-1, dim) for place in places
+    ]
     offsets = np.concatenate([[0], np.cumsum([len(row) for row in rows])]).astype(np.int64)
     values = np.concatenate(rows) if rows else np.empty((0, dim), np.float32)
     return Cells(vector.name, vector.kind, values, present, offsets)
@@ -186,10 +187,10 @@ def _sparse_pair(data: bytes, start: int, end: int) -> tuple[NDArray[np.uint32],
     numbers, weights = _NO_NUMBERS, _NO_WEIGHTS
     for number, at, stop in fields(data, start, end):
         if number == 102:
-            parts = dict((inner, data[a:b]) for inner, a, b in fields(data, at, stop))
+            parts = {inner: data[a:b] for inner, a, b in fields(data, at, stop)}
             return unpack_varints(parts.get(2, b"")), np.frombuffer(parts.get(1, b""), "<f4").astype(np.float32)
         if number == 2:
-            parts = dict((inner, data[a:b]) for inner, a, b in fields(data, at, stop))
+            parts = {inner: data[a:b] for inner, a, b in fields(data, at, stop)}
             numbers = unpack_varints(parts.get(1, b""))
         elif number == 1 and not len(weights):
             weights = _sparse_weights(data, start, end)
@@ -230,13 +231,3 @@ def _with_vectors(number: int, names: Sequence[str]) -> bytes:
     if not names:
         return wire.field(number, b"\x08\x00")
     return wire.field(number, wire.field(2, b"".join([wire.field(1, name.encode()) for name in names])))
-
-
-def is_uuid(point: str) -> bool:
-    """True for a point id that is a UUID."""
-    return len(point) == 36
-
-
-def order(point: str) -> tuple[bool, int]:
-    """The place of a point id in Qdrant's order: numbers first, then UUIDs by their value."""
-    return (True, UUID(point).int) if is_uuid(point) else (False, int(point))

@@ -8,17 +8,24 @@ docs/reference and benchmarks/qdrant_ceiling.py say where each microsecond goes.
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-import orjson
 from numpy.typing import NDArray
 
 from vecferry.connectors.qdrant._codec.cells import Cells
 from vecferry.connectors.qdrant._codec.form import Form, Rows
-from vecferry.connectors.qdrant._codec.values import PAYLOAD_ENTRY, STRUCT_ENTRY, entries, entry, object_entries, text_entries
+from vecferry.connectors.qdrant._codec.values import (
+    PAYLOAD_ENTRY,
+    STRUCT_ENTRY,
+    entries,
+    entry,
+    integer_entries,
+    number_entries,
+    object_entries,
+    text_entries,
+)
 from vecferry.connectors.qdrant._codec.wire import field, head, packed_varints, varint
 from vecferry.layouts import ENVELOPE
 from vecferry.model import VectorKind
@@ -64,19 +71,17 @@ def _payloads(rows: Rows, form: Form) -> list[bytes]:
     columns = [
         text_entries(PAYLOAD_ENTRY, layout.document_key, rows.document),
         text_entries(PAYLOAD_ENTRY, layout.uri_key, rows.uri),
-        _metadata(rows.metadata, layout.metadata_key),
+        _metadata(rows, layout.metadata_key),
         object_entries(PAYLOAD_ENTRY, ENVELOPE, _envelopes(rows)),
     ]
     used = [column for column in columns if any(column)]
     return [b"".join(parts) for parts in zip(*used, strict=True)] if used else [b""] * len(rows.ids)
 
 
-def _metadata(texts: list[bytes | None], key: str | None) -> list[bytes]:
-    loads = orjson.loads
-    if key is None:
-        return [b"" if text is None else entries(PAYLOAD_ENTRY, loads(text)) for text in texts]
-    bodies = [None if text is None else entries(STRUCT_ENTRY, loads(text), 1) for text in texts]
-    return object_entries(PAYLOAD_ENTRY, key, bodies)
+def _metadata(rows: Rows, key: str | None) -> list[bytes]:
+    number, depth = (PAYLOAD_ENTRY, 0) if key is None else (STRUCT_ENTRY, 1)
+    bodies = [None if value is None else entries(number, value, depth) for value in rows.objects()]
+    return [body or b"" for body in bodies] if key is None else object_entries(PAYLOAD_ENTRY, key, bodies)
 
 
 def _envelopes(rows: Rows) -> list[bytes | None]:
@@ -87,15 +92,22 @@ def _envelopes(rows: Rows) -> list[bytes | None]:
 
 
 def _envelope_column(key: str, values: list[Any]) -> list[bytes]:
-    """One key of the envelope. Texts and lengths, one for almost every record, have short cuts."""
-    kinds = {type(value) for value in values} - {type(None)}
-    if kinds == {bytes}:
-        return text_entries(STRUCT_ENTRY, key, values)
-    if kinds == {float}:
-        name = field(1, key.encode()) + b"\x12\x09\x11"
-        fixed = head(STRUCT_ENTRY, len(name) + 8) + name
-        return [b"" if value is None else fixed + struct.pack("<d", value) for value in values]
-    return [b"" if value is None else entry(STRUCT_ENTRY, key, value, 1) for value in values]
+    """One key of the envelope. Those that almost every record has are of one simple type and have short cuts."""
+    column = _COLUMNS.get(frozenset(map(type, values)) - {type(None)})
+    if column is not None:
+        return column(STRUCT_ENTRY, key, values)
+    return [b"" if value is None else entry(STRUCT_ENTRY, key, _text(value), 1) for value in values]
+
+
+_COLUMNS: dict[frozenset[type], Callable[[int, str, list[Any]], list[bytes]]] = {
+    frozenset({bytes}): text_entries,
+    frozenset({float}): number_entries,
+    frozenset({int}): integer_entries,
+}
+
+
+def _text(value: Any) -> Any:
+    return value.decode() if isinstance(value, bytes) else value
 
 
 # --------------------------------------------------------------------------- vectors
@@ -138,7 +150,7 @@ def _dense_head(width: int) -> bytes:
 def _raw(values: NDArray[Any]) -> tuple[memoryview, int]:
     """(bytes of float32 values as they lie in memory, bytes per row)."""
     little = np.ascontiguousarray(values, "<f4")
-    return memoryview(little.reshape(-1)).cast("B"), values.shape[1] * 4
+    return memoryview(little.reshape(-1).data).cast("B"), values.shape[1] * 4
 
 
 def _named(cells: Cells) -> list[bytes]:
@@ -146,7 +158,8 @@ def _named(cells: Cells) -> list[bytes]:
     bodies = {VectorKind.DENSE: _dense, VectorKind.MULTI: _multi, VectorKind.SPARSE: _sparse}[cells.kind](cells)
     name = field(1, cells.name.encode())
     return [
-        field(1, name + field(2, body)) if there else b"" for body, there in zip(bodies, cells.present.tolist(), strict=True)
+        field(1, name + field(2, body)) if there else b""
+        for body, there in zip(bodies, cells.present.tolist(), strict=True)
     ]
 
 
@@ -166,7 +179,8 @@ def _multi(cells: Cells) -> list[bytes]:
 
 
 def _sparse(cells: Cells) -> list[bytes]:
-    assert cells.offsets is not None and cells.indices is not None
+    assert cells.offsets is not None
+    assert cells.indices is not None
     weights = np.ascontiguousarray(cells.values, "<f4").tobytes()
     indices = packed_varints(cells.indices, cells.offsets)
     bounds = (cells.offsets * 4).tolist()

@@ -88,7 +88,7 @@ def strayed(values: NDArray[Any], stored: NDArray[Any], lengths: NDArray[np.floa
 
     That happens where a component becomes so small that its type loses digits (below 1.2e-38 for float32).
     """
-    suspects = lengths != 1.0
+    suspects: NDArray[np.bool_] = lengths != 1.0
     if values.dtype == np.float32:
         suspects &= np.abs(stored).min(axis=1, initial=np.inf) < _SMALLEST_NORMAL
     for row in np.flatnonzero(suspects):
@@ -101,5 +101,8 @@ def strayed(values: NDArray[Any], stored: NDArray[Any], lengths: NDArray[np.floa
 def _near(original: NDArray[Any], back: NDArray[Any]) -> bool:
     if original.dtype.kind != "f":
         return bool(np.array_equal(original, back))
-    low, high = np.nextafter(original, -np.inf, dtype=original.dtype), np.nextafter(original, np.inf, dtype=original.dtype)
+    low, high = (
+        np.nextafter(original, -np.inf, dtype=original.dtype),
+        np.nextafter(original, np.inf, dtype=original.dtype),
+    )
     return bool(((low <= back) & (back <= high) & (np.signbit(original) == np.signbit(back))).all())

@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-
 import pyarrow as pa
 from numpy.typing import NDArray
 
@@ -28,7 +27,9 @@ Payload = dict[str, Any]
 _NOTHING: Mapping[str, Any] = {}
 
 
-def batch(form: Form, points: Sequence[str], payloads: Sequence[Payload], vectors: Mapping[str, Cells]) -> pa.RecordBatch:
+def batch(
+    form: Form, points: Sequence[str], payloads: Sequence[Payload], vectors: Mapping[str, Cells]
+) -> pa.RecordBatch:
     """A canonical batch of points.
 
     Args:
@@ -179,12 +180,16 @@ def _numbers(told_length: Any) -> Any:
 
 
 def detect(payloads: Sequence[Payload], layouts: Sequence[Layout]) -> str:
-    """The name of the layout that at least 95 % of these payloads (of somebody else's) have, else `flat`."""
+    """The name of the layout by which somebody else's payloads are read: one that 95 % of them fit, else `flat`.
+
+    Every payload fits `flat`. Those that do not fit the layout found are read as metadata as a whole (`fits`).
+    """
     for layout in layouts:
-        if layout.metadata_key is not None and payloads:
-            hits = sum(fits(payload, layout) and layout.document_key in payload for payload in payloads)
-            if hits >= 0.95 * len(payloads):
+        if layout.metadata_key is not None and any(layout.document_key in payload for payload in payloads):
+            hits = sum(fits(payload, layout) for payload in payloads)
+            if hits >= _AGREEMENT * len(payloads):
                 return layout.name
     return "flat"
 
 
+_AGREEMENT = 0.95

@@ -1,0 +1,229 @@
+"""A batch as JSON for Qdrant's REST interface, and its answers back. Pure.
+
+Floats always carry a decimal point or an exponent: Qdrant 1.16 reads a multi-vector of two rows as a sparse vector
+where the first row looks like integers. Canonical metadata goes in as it stands, without being parsed; vectors go from
+numpy to text in one call per record, and back in one per page.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import numpy as np
+import orjson
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from vecferry.connectors.qdrant._codec.cells import Cells
+from vecferry.connectors.qdrant._codec.form import Form, Rows
+from vecferry.layouts import ENVELOPE
+from vecferry.model import VectorKind, VectorSpec
+
+_SMALL_BATCH = 64
+"""Up to so many records floats are written with all the digits of a float64. The shorter float32 text is read by way
+of a float64 and, about once in 10**9 numbers, ends on the neighbour; a repair comes in small batches and is exact."""
+
+
+def upsert(points: Sequence[bytes]) -> bytes:
+    """The body of `PUT /collections/NAME/points`."""
+    return b'{"points":[' + b",".join(points) + b"]}"
+
+
+def points(rows: Rows, form: Form) -> list[bytes]:
+    """Each record as one JSON object of `points`."""
+    payloads, vectors = _payloads(rows, form), _vectors(rows)
+    return [
+        b"".join((b'{"id":', _id(point), b',"vector":', vector, b',"payload":{', payload, b"}}"))
+        for point, payload, vector in zip(rows.ids, payloads, vectors, strict=True)
+    ]
+
+
+def _id(point: bytes) -> bytes:
+    return b'"' + point + b'"' if len(point) == 36 else point
+
+
+# --------------------------------------------------------------------------- payload
+
+
+def _payloads(rows: Rows, form: Form) -> list[bytes]:
+    layout = form.layout
+    columns = [
+        _texts(layout.document_key, rows.document),
+        _texts(layout.uri_key, rows.uri),
+        _metadata(rows.metadata, layout.metadata_key),
+        _objects(ENVELOPE, _envelopes(rows)),
+    ]
+    return [b",".join(filter(None, parts)) for parts in zip(*columns, strict=True)]
+
+
+def _texts(key: str, texts: list[bytes | None]) -> list[bytes]:
+    name = orjson.dumps(key) + b":"
+    return [b"" if text is None else name + orjson.dumps(text.decode()) for text in texts]
+
+
+def _metadata(texts: list[bytes | None], key: str | None) -> list[bytes]:
+    bodies = [None if text is None else text[1:-1] for text in texts]
+    return [body or b"" for body in bodies] if key is None else _objects(key, bodies)
+
+
+def _objects(key: str, bodies: Sequence[bytes | None]) -> list[bytes]:
+    """A column of JSON objects, each given without its braces."""
+    name = orjson.dumps(key) + b":{"
+    return [b"" if body is None else name + body + b"}" for body in bodies]
+
+
+def _envelopes(rows: Rows) -> list[bytes | None]:
+    if not rows.envelope:
+        return [None] * len(rows.ids)
+    columns = []
+    for key, values in rows.envelope.items():
+        name = orjson.dumps(key) + b":"
+        columns.append([b"" if value is None else name + _value(value) for value in values])
+    return [b",".join(filter(None, parts)) or None for parts in zip(*columns, strict=True)]
+
+
+def _value(value: Any) -> bytes:
+    return orjson.dumps(value.decode() if isinstance(value, bytes) else value)
+
+
+# --------------------------------------------------------------------------- vectors
+
+
+def _vectors(rows: Rows) -> list[bytes]:
+    if len(rows.vectors) == 1 and not rows.vectors[0].name and rows.vectors[0].kind is not VectorKind.SPARSE:
+        return [text or b"{}" for text in _cells(rows.vectors[0])]
+    columns = []
+    for cells in rows.vectors:
+        name = orjson.dumps(cells.name) + b":"
+        columns.append([b"" if text is None else name + text for text in _cells(cells)])
+    return [b"{" + b",".join(filter(None, parts)) + b"}" for parts in zip(*columns, strict=True)] or [b"{}"] * len(
+        rows.ids
+    )
+
+
+def _cells(cells: Cells) -> list[bytes | None]:
+    """One vector of each record as JSON."""
+    values = cells.values.astype(np.float64) if len(cells.present) <= _SMALL_BATCH else cells.values
+    values = np.ascontiguousarray(values)
+    there = cells.present.tolist()
+    if cells.kind is VectorKind.DENSE:
+        return [_numbers(values[row]) if there[row] else None for row in range(len(there))]
+    if cells.kind is VectorKind.MULTI:
+        return [_numbers(values[cells.share(row)]) if there[row] else None for row in range(len(there))]
+    assert cells.indices is not None
+    pairs = [(cells.indices[cells.share(row)], values[cells.share(row)]) for row in range(len(there))]
+    return [
+        b'{"indices":' + _numbers(indices) + b',"values":' + _numbers(weights) + b"}" if there[row] else None
+        for row, (indices, weights) in enumerate(pairs)
+    ]
+
+
+def _numbers(values: NDArray[Any]) -> bytes:
+    return orjson.dumps(values, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+# --------------------------------------------------------------------------- reading
+
+
+class _Point(msgspec.Struct):
+    id: int | str
+    payload: msgspec.Raw = msgspec.Raw(b"null")
+    vector: msgspec.Raw = msgspec.Raw(b"null")
+
+
+class _Scroll(msgspec.Struct):
+    points: list[_Point]
+    next_page_offset: int | str | None = None
+
+
+class _ScrollAnswer(msgspec.Struct):
+    result: _Scroll
+
+
+class _GetAnswer(msgspec.Struct):
+    result: list[_Point]
+
+
+_SCROLL = msgspec.json.Decoder(_ScrollAnswer)
+_GET = msgspec.json.Decoder(_GetAnswer)
+_NAMED = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+class _Sparse(msgspec.Struct):
+    indices: list[int]
+    values: msgspec.Raw
+
+
+_SPARSE = msgspec.json.Decoder(_Sparse)
+_ROWS = msgspec.json.Decoder(list[msgspec.Raw])
+
+
+class Page(msgspec.Struct):
+    """Points as they came, vectors still as text: name -> JSON."""
+
+    ids: list[str]
+    payloads: list[dict[str, Any]]
+    vectors: list[dict[str, bytes]]
+    next_id: str | None = None
+
+
+def scroll_page(data: bytes) -> Page:
+    """The points of an answer to `points/scroll`."""
+    result = _SCROLL.decode(data).result
+    page = _page(result.points)
+    page.next_id = None if result.next_page_offset is None else str(result.next_page_offset)
+    return page
+
+
+def get_page(data: bytes) -> Page:
+    """The points of an answer to `points`."""
+    return _page(_GET.decode(data).result)
+
+
+def _page(points: list[_Point]) -> Page:
+    return Page(
+        ids=[str(point.id) for point in points],
+        payloads=[orjson.loads(bytes(point.payload)) or {} for point in points],
+        vectors=[_named(bytes(point.vector)) for point in points],
+    )
+
+
+def _named(text: bytes) -> dict[str, bytes]:
+    if not text.startswith(b"{"):
+        return {} if text == b"null" else {"": text}
+    return {name: bytes(value) for name, value in _NAMED.decode(text).items()}
+
+
+def cells(page: Page, vector: VectorSpec) -> Cells:
+    """One vector of every point of a page, float32."""
+    texts = [names.get(vector.name) for names in page.vectors]
+    present = np.array([text is not None for text in texts], bool)
+    if vector.kind is VectorKind.DENSE:
+        values = np.zeros((len(texts), vector.dim or 0), np.float32)
+        values[present] = _parse([text for text in texts if text is not None]).reshape(-1, vector.dim or 0)
+        return Cells(vector.name, vector.kind, values, present)
+    if vector.kind is VectorKind.MULTI:
+        rows = [[] if text is None else [bytes(row) for row in _ROWS.decode(text)] for text in texts]
+        values = _parse([row for share in rows for row in share]).reshape(-1, vector.dim or 1)
+        return Cells(vector.name, vector.kind, values, present, _offsets([len(share) for share in rows]))
+    pairs = [_Sparse([], msgspec.Raw(b"[]")) if text is None else _SPARSE.decode(text) for text in texts]
+    indices = np.array([number for pair in pairs for number in pair.indices], np.uint32)
+    weights = _parse([text for pair in pairs if (text := bytes(pair.values)) != b"[]"])
+    return Cells(vector.name, vector.kind, weights, present, _offsets([len(pair.indices) for pair in pairs]), indices)
+
+
+def _offsets(lengths: list[int]) -> NDArray[np.int64]:
+    return np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+
+
+def _parse(lists: list[bytes]) -> NDArray[np.float32]:
+    """All numbers of JSON lists of numbers, one behind the other: text to float32 in Arrow, not in Python."""
+    if not lists:
+        return np.empty(0, np.float32)
+    joined = pa.array([text[1:-1] for text in lists], pa.large_string())
+    numbers = pc.split_pattern(joined, ",").values
+    values: NDArray[np.float32] = pc.cast(numbers, pa.float32()).to_numpy(zero_copy_only=False)
+    return values

@@ -1,0 +1,174 @@
+"""What Qdrant, the network and the operating system say when they refuse, as errors that say what to do."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from contextlib import suppress
+
+import grpc
+import httpx
+import orjson
+
+from vecferry.errors import (
+    AlreadyExists,
+    AuthFailed,
+    ConfigError,
+    ConnectorError,
+    NotFound,
+    StoreFull,
+    Throttled,
+    Unavailable,
+    VecferryError,
+)
+
+_FULL = re.compile(
+    r"no space left|disk is full|out of disk|read-only file system|readonly|os error 28\b|os error 30\b", re.IGNORECASE
+)
+_LARGE = re.compile(r"larger than allowed|too large|message length too large|exceeds? .*limit.*bytes", re.IGNORECASE)
+_MANY = re.compile(r"upsert limit exceeded|limit exceeded .* > \d+", re.IGNORECASE)
+_SLOW = re.compile(r"timed? ?out|timeout", re.IGNORECASE)
+_RETRY = re.compile(r"retry[- ]after[^0-9]*([0-9.]+)|([0-9.]+) ?s", re.IGNORECASE)
+_SHOWN = 300
+
+
+class TooLarge(ConnectorError):
+    """A request is larger than the server or something in front of it takes: send less at once."""
+
+
+def of_status(status: int, body: bytes, headers: httpx.Headers, store: str) -> VecferryError:
+    """The error of an HTTP answer."""
+    said = _said(body)
+    if status in (401, 403):
+        return _auth(said, store)
+    if status == 404:
+        return NotFound(said or f"{store} has no such thing.", store=store, hint="Check the name and the port.")
+    if status == 409:
+        return AlreadyExists(said, store=store, hint="Choose another name.")
+    if status == 413 or (status == 400 and _LARGE.search(said)):
+        return _too_large(said, store)
+    if status == 429:
+        return _throttled(said, store, headers.get("retry-after"))
+    if status in (408, 502, 503, 504) or (status == 500 and _SLOW.search(said)):
+        return Unavailable(f"{store} answered {status}: {said}", store=store, hint="It may be starting or overloaded.")
+    return _other(f"{store} refused ({status}): {said}", said, store)
+
+
+def _said(body: bytes) -> str:
+    """What the server says about its refusal, short."""
+    with suppress(orjson.JSONDecodeError, KeyError, TypeError):
+        return str(orjson.loads(body)["status"]["error"])[:_SHOWN]
+    return body[:_SHOWN].decode("utf-8", "replace").strip()
+
+
+def of_request(error: httpx.HTTPError, store: str) -> VecferryError:
+    """The error of a request that got no answer."""
+    text = _chain(error)
+    if "WRONG_VERSION_NUMBER" in text or "record layer failure" in text:
+        return ConfigError(f"{store} does not speak TLS on this port.", hint="Write qdrant+http:// or another port.")
+    if "CERTIFICATE_VERIFY_FAILED" in text:
+        return ConfigError(
+            f"The certificate of {store} is not trusted: {_tail(text)}",
+            hint="Name the authority that signed it with ?ca=PATH, and the host as the certificate names it.",
+        )
+    if isinstance(error, httpx.TimeoutException):
+        return Unavailable(f"{store} did not answer in time.", store=store, hint="Raise it with ?timeout=SECONDS.")
+    if isinstance(error, httpx.ConnectError):
+        return _unreachable(text, store)
+    return Unavailable(f"{store} broke off: {_tail(text)}", store=store, hint="Is something else listening there?")
+
+
+def _unreachable(text: str, store: str) -> VecferryError:
+    if re.search(r"name or service|nodename|getaddrinfo|name resolution|resolve", text, re.IGNORECASE):
+        return Unavailable(f"The host of {store} is not known.", store=store, hint="Check the spelling and your DNS.")
+    hint = "Is the server running there, and is the port right (6333 for REST)?"
+    return Unavailable(f"{store} cannot be reached: {_tail(text)}", store=store, hint=hint)
+
+
+def _chain(error: BaseException) -> str:
+    parts = []
+    cause: BaseException | None = error
+    while cause is not None:
+        parts.append(str(cause))
+        cause = cause.__cause__ or cause.__context__
+    return " | ".join(parts)
+
+
+def _tail(text: str) -> str:
+    return text.partition(" | ")[0][:_SHOWN]
+
+
+# --------------------------------------------------------------------------- gRPC
+
+
+def of_rpc(error: grpc.RpcError, store: str) -> VecferryError:
+    """The error of a gRPC call."""
+    code, said = error.code(), (error.details() or "")[:_SHOWN]
+    if code in (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED):
+        return _auth(said, store)
+    if code is grpc.StatusCode.NOT_FOUND:
+        return NotFound(said, store=store, hint="Check the collection's name.")
+    if code is grpc.StatusCode.ALREADY_EXISTS:
+        return AlreadyExists(said, store=store, hint="Choose another name.")
+    if code is grpc.StatusCode.OUT_OF_RANGE or _LARGE.search(said):
+        return _too_large(said, store)
+    if code is grpc.StatusCode.RESOURCE_EXHAUSTED and not _MANY.search(said):
+        return _throttled(said, store, _trailer(error, "retry-after"))
+    if _FULL.search(said):
+        return _full(said, store)
+    if code in _BROKEN or (code is grpc.StatusCode.INTERNAL and (_SLOW.search(said) or "RST_STREAM" in said)):
+        return Unavailable(
+            f"{store} cannot be reached over gRPC: {said}", store=store, hint="It may be starting or gone."
+        )
+    return _other(f"{store} refused ({code.name}): {said}", said, store)
+
+
+_BROKEN = frozenset(
+    {
+        grpc.StatusCode.UNAVAILABLE,
+        grpc.StatusCode.DEADLINE_EXCEEDED,
+        grpc.StatusCode.CANCELLED,
+        grpc.StatusCode.ABORTED,
+        grpc.StatusCode.UNKNOWN,
+    }
+)
+
+
+def _trailer(error: grpc.RpcError, name: str) -> str | None:
+    trailers: Sequence[tuple[str, str | bytes]] = error.trailing_metadata() or ()
+    return next((str(value) for key, value in trailers if key == name), None)
+
+
+# --------------------------------------------------------------------------- both
+
+
+def _auth(said: str, store: str) -> AuthFailed:
+    hint = "Give the key with ?api_key=env:NAME or ?api_key=file:PATH, or set QDRANT_API_KEY; it must allow writing."
+    return AuthFailed(f"{store} refused the key: {said or 'not authorised'}", store=store, hint=hint)
+
+
+def _throttled(said: str, store: str, header: str | None) -> Throttled:
+    found = _RETRY.search(header or "") or _RETRY.search(said)
+    number = header if header and re.fullmatch(r"[0-9.]+", header) else found and (found.group(1) or found.group(2))
+    hint = "The pace is lowered by itself; raise the collection's rate limits for more."
+    return Throttled(
+        f"{store} asks for less: {said}", retry_after=float(number) if number else None, store=store, hint=hint
+    )
+
+
+def _too_large(said: str, store: str) -> TooLarge:
+    hint = "Send less at once (--batch-bytes), or raise service.max_request_size_mb of the server."
+    return TooLarge(f"{store} takes no request of this size: {said}", store=store, hint=hint)
+
+
+def _full(said: str, store: str) -> StoreFull:
+    hint = "Make room or make it writable, then run the same command again: what is written stays."
+    return StoreFull(f"{store} can store no more: {said}", store=store, hint=hint)
+
+
+def _other(message: str, said: str, store: str) -> ConnectorError:
+    if _FULL.search(said):
+        return _full(said, store)
+    if _MANY.search(said):
+        return TooLarge(message, store=store, hint="The collection's strict mode limits how much may be sent at once.")
+    return ConnectorError(message, store=store, hint="The server's log says more.")

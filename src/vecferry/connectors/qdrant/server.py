@@ -1,0 +1,104 @@
+"""One Qdrant server: its connections, and what it tells of its collections."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from vecferry.catalog import find
+from vecferry.connectors.qdrant._codec.settings import CARD
+from vecferry.connectors.qdrant.transport import Address, Grpc, Rest, collection_path, find_grpc, greeting
+from vecferry.errors import NotFound
+from vecferry.model import IdKind
+
+_LAST_NUMBER, _FIRST_UUID = (1 << 64) - 1, "00000000-0000-0000-0000-000000000000"
+
+
+class Server:
+    """Open connections to one server, shared by everything that reads from it and writes to it."""
+
+    def __init__(self, address: Address) -> None:
+        self.address = address
+        self.store = address.store
+        self.rest = Rest(address)
+        self.grpc: Grpc | None = None
+        try:
+            self.version = str(greeting(self.rest, address).get("version", ""))
+            self.names()  # the greeting needs no key, this does
+            self.grpc = find_grpc(address)
+        except BaseException:
+            self.close()
+            raise
+
+    def at_least(self, *version: int) -> bool:
+        """Is the server of this version or a later one?"""
+        return tuple(map(int, re.findall(r"\d+", self.version)[: len(version)])) >= version
+
+    def names(self) -> list[str]:
+        """The names of the collections, sorted."""
+        return sorted(entry["name"] for entry in self.rest.call("GET", "/collections")["collections"])
+
+    def find(self, name: str) -> str:
+        """The collection (or the alias of one) that is called `name`.
+
+        Raises:
+            NotFound: there is none; lists near names.
+        """
+        names = self.names()
+        if name in names or name in self._aliases():
+            return name
+        return find([(known,) for known in names], name, store=self.store)[-1]
+
+    def _aliases(self) -> set[str]:
+        return {entry["alias_name"] for entry in self.rest.call("GET", "/aliases")["aliases"]}
+
+    def info(self, name: str) -> Mapping[str, Any] | None:
+        """What the server tells of a collection, None where there is none."""
+        try:
+            told: Mapping[str, Any] = self.rest.call("GET", collection_path(name))
+        except NotFound:
+            return None
+        return told
+
+    def count(self, name: str, where: Mapping[str, Any] | None = None) -> int:
+        """The exact number of points, of those that match a Qdrant filter if one is given."""
+        body = {"exact": True, **({"filter": where} if where is not None else {})}
+        return int(self.rest.call("POST", collection_path(name, "/points/count"), body)["count"])
+
+    def first_ids(self, name: str, start: int | str, limit: int = 1) -> list[int | str]:
+        """The first point ids from `start` on (inclusive), in Qdrant's order: numbers, then UUIDs."""
+        body = {"offset": start, "limit": limit, "with_payload": False, "with_vector": False}
+        found = self.rest.call("POST", collection_path(name, "/points/scroll"), body)["points"]
+        return [point["id"] for point in found]
+
+    def id_kind(self, name: str) -> IdKind:
+        """Of what kind the point ids of a collection are; `UUID` for an empty one."""
+        numbers = any(isinstance(point, int) for point in self.first_ids(name, 0))
+        uuids = bool(self.first_ids(name, _FIRST_UUID))
+        if numbers and uuids:
+            return IdKind.MIXED
+        return IdKind.INT if numbers else IdKind.UUID
+
+    def payloads(self, name: str, limit: int) -> list[dict[str, Any]]:
+        """The payloads of the first points."""
+        body = {"limit": limit, "with_payload": True, "with_vector": False}
+        found = self.rest.call("POST", collection_path(name, "/points/scroll"), body)["points"]
+        return [point.get("payload") or {} for point in found]
+
+    def strict_limit(self, info: Mapping[str, Any], name: str) -> int | None:
+        """A limit of the collection's strict mode, None where it is off or has none."""
+        strict = info["config"].get("strict_mode_config") or {}
+        value = strict.get(name) if strict.get("enabled") else None
+        return None if value is None else int(value)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self.rest.close()
+        if self.grpc is not None:
+            self.grpc.close()
+
+
+def has_card(info: Mapping[str, Any]) -> bool:
+    """Did we write this collection?"""
+    return CARD in (info["config"].get("metadata") or {})

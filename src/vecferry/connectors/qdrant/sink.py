@@ -1,0 +1,286 @@
+"""Writing a collection in bulk: make it from its spec, upsert batches, build what was deferred."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import pyarrow as pa
+
+from vecferry.catalog import fit
+from vecferry.connectors.qdrant._codec import grpc_write, rest
+from vecferry.connectors.qdrant._codec.form import Form, Rows
+from vecferry.connectors.qdrant._codec.settings import (
+    CARD,
+    LOAD,
+    card_text,
+    creation,
+    described,
+    indexes,
+    merged_card,
+    vectors,
+)
+from vecferry.connectors.qdrant._codec.values import Unsayable
+from vecferry.connectors.qdrant.facts import REST_REQUEST_BYTES
+from vecferry.connectors.qdrant.failures import TooLarge
+from vecferry.connectors.qdrant.server import Server
+from vecferry.connectors.qdrant.transport import UPSERT, collection_path
+from vecferry.errors import AlreadyExists, Conflict, ConnectorError, DataError, NotFound, Unsupported
+from vecferry.model import Card, CollectionSpec, Element, Receipt, VectorKind
+
+_LOG = logging.getLogger("vecferry.qdrant")
+_POLL_S, _MAX_POLL_S = 0.05, 1.0
+_DELETE = 1_000
+_CARD_FIELDS = ("id_rule", "tenant", "layout", "exact_vectors")
+
+
+class QdrantSink:
+    """The writing side of one collection. `write` is thread-safe; one batch is one request, where the limits allow it.
+
+    While a load is under way the collection builds no vector index; its metadata says so and what to restore, so that
+    `finish` in another process, after a kill, does the same.
+    """
+
+    def __init__(self, server: Server, spec: CollectionSpec) -> None:
+        self._server = server
+        self._path = collection_path(spec.name)
+        self._form = Form(_with_card(spec))
+        self._most_rows: int | None = None
+        self.indexed: int | None = None
+        """Vectors in indexes, as the server counted them at the end of `finish`."""
+
+    # ----------------------------------------------------------------------- prepare
+
+    def prepare(self, spec: CollectionSpec) -> CollectionSpec:
+        """Create the collection with indexing deferred, or check that the existing one fits.
+
+        Raises:
+            Conflict: it exists with another dimension, metric or vector name, or another kind, rule or layout of ids.
+            Unsupported: the server is older than 1.16, or a vector is of a kind that Qdrant has not.
+        """
+        self._form = Form(_with_card(spec))
+        self._check_server()
+        info = self._server.info(spec.name)
+        if info is None:
+            info = self._create()
+        else:
+            self._check(info)
+        self._most_rows = self._server.strict_limit(info, "upsert_max_batchsize")
+        self._defer(info)
+        return self._made()
+
+    def _check_server(self) -> None:
+        if not self._server.at_least(1, 16):
+            raise Unsupported(
+                f"{self._server.store} is version {self._server.version}, which keeps no metadata with a collection.",
+                store=self._server.store,
+                hint="Update it to 1.16 or later: the card that says how to read the collection stands there.",
+            )
+        for vector in self._form.spec.vectors:
+            if vector.kind is VectorKind.BITS:
+                raise Unsupported(
+                    f"Qdrant has no binary vectors ('{vector.name}').",
+                    store=self._server.store,
+                    hint="Turn them into 0/1 floats, with binary quantisation.",
+                )
+
+    def _create(self) -> Mapping[str, Any]:
+        try:
+            self._server.rest.call("PUT", self._path, creation(self._form))
+        except AlreadyExists:  # another worker of the same run was faster
+            _LOG.debug("%s was made by another process", self._path)
+        info = self._info()
+        self._check(info)
+        return info
+
+    def _info(self) -> Mapping[str, Any]:
+        info = self._server.info(self._form.spec.name)
+        if info is None:
+            raise NotFound(
+                f"The collection '{self._form.spec.name}' is gone from {self._server.store}.",
+                store=self._server.store,
+                hint="Run the same command again; it is made anew.",
+            )
+        return info
+
+    def _check(self, info: Mapping[str, Any]) -> None:
+        """Does the existing collection fit?"""
+        wanted = self._form.spec
+        stored = tuple(replace(vector, element=_as_stored(vector.element)) for vector in self._form.stored_vectors)
+        found = CollectionSpec(name=wanted.name, id_kind=wanted.id_kind, vectors=vectors(info["config"]["params"]))
+        fit(found, replace(found, vectors=stored), store=self._server.store)
+        existing = described(wanted.name, info, id_kind=wanted.id_kind, count=None)
+        if existing.card is not None:
+            fit(existing, wanted, store=self._server.store)
+            self._check_card(existing.card)
+
+    def _check_card(self, found: Card) -> None:
+        for name in _CARD_FIELDS:
+            there, asked = getattr(found, name), getattr(self._form.card, name)
+            if there != asked:
+                raise Conflict(
+                    f"The collection '{self._form.spec.name}' in {self._server.store} was written with {name} "
+                    f"{_shown(there)}; asked for was {_shown(asked)}.",
+                    store=self._server.store,
+                    hint="Choose another target name, or let the existing collection be replaced.",
+                )
+
+    def _defer(self, info: Mapping[str, Any]) -> None:
+        """Switch indexing off, and write down in the same request what to restore, and the card."""
+        metadata = info["config"].get("metadata") or {}
+        known = described(self._form.spec.name, info, id_kind=self._form.spec.id_kind, count=None).card
+        card = self._form.card if known is None else merged_card(known, self._form.card)
+        load = metadata.get(LOAD) or {"indexing_threshold": info["config"]["optimizer_config"]["indexing_threshold"]}
+        if metadata.get(LOAD) == load and known == card:
+            return
+        body = {"optimizers_config": {"indexing_threshold": 0}, "metadata": {CARD: card_text(card), LOAD: load}}
+        self._server.rest.call("PATCH", self._path, body)
+
+    def _made(self) -> CollectionSpec:
+        spec = self._form.spec
+        made = described(spec.name, self._info(), id_kind=spec.id_kind, count=self._server.count(spec.name))
+        return replace(made, vectors=spec.vectors, indexes=spec.indexes)
+
+    # ----------------------------------------------------------------------- write
+
+    def write(self, batch: pa.RecordBatch) -> Receipt:
+        """Upsert a batch; durable and visible when it returns. Of equal ids the last wins.
+
+        Raises:
+            DataError: one record alone is more than the server takes.
+        """
+        if not batch.num_rows:
+            return Receipt(0, 0)
+        rows = self._form.rows(batch)
+        sent = 0
+        for message in self._messages(rows):
+            sent += self._send(message)
+        return Receipt(batch.num_rows, sent)
+
+    def expect(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """What reading `batch` back from this collection gives, bit for bit. Pure."""
+        return self._form.expect(batch)
+
+    def _messages(self, rows: Rows) -> list[_Points]:
+        """The points of a batch, in as few requests as the limits allow, in their order."""
+        over_grpc = self._server.grpc is not None
+        try:
+            points = grpc_write.points(rows, self._form) if over_grpc else rest.points(rows, self._form)
+        except Unsayable as reason:
+            _LOG.debug("a batch goes over REST: %s", reason)
+            over_grpc, points = False, rest.points(rows, self._form)
+        parts = _parts(points, self._most_rows, None if over_grpc else REST_REQUEST_BYTES - (1 << 16))
+        return [_Points(over_grpc, rows.ids[start:end], points[start:end]) for start, end in parts]
+
+    def _send(self, message: _Points) -> int:
+        """Send points; where they are too many at once, in halves."""
+        try:
+            return self._send_whole(message)
+        except TooLarge as error:
+            if len(message.ids) == 1:
+                raise DataError(
+                    f"One record of {len(message.points[0])} bytes is more than the server takes.",
+                    ids=[message.ids[0].decode()],
+                    hint=error.hint,
+                ) from error
+            half = len(message.ids) // 2
+            return self._send(message.part(0, half)) + self._send(message.part(half, len(message.ids)))
+
+    def _send_whole(self, message: _Points) -> int:
+        if message.over_grpc and self._server.grpc is not None:
+            body = grpc_write.upsert(self._form.spec.name, message.points)
+            self._server.grpc.call(UPSERT, body)
+        else:
+            body = rest.upsert(message.points)
+            self._server.rest.send("PUT", f"{self._path}/points", body, wait="true")
+        return len(body)
+
+    def delete(self, ids: Sequence[str]) -> None:
+        """Remove the records with these original ids."""
+        points = [int(point) if point.isdigit() else point for point in self._form.point_ids(ids)]
+        for start in range(0, len(points), _DELETE):
+            body = {"points": points[start : start + _DELETE]}
+            self._server.rest.call("POST", f"{self._path}/points/delete", body, wait="true")
+
+    # ----------------------------------------------------------------------- finish
+
+    def finish(self) -> None:
+        """Build the payload indexes, switch vector indexing back on, and wait until the collection is green.
+
+        Payload indexes come first: Qdrant weaves those of tenants and filters into the vector index it then builds.
+        """
+        info = self._info()
+        schema = info.get("payload_schema") or {}
+        for path, wanted in indexes(self._form).items():
+            if path not in schema:
+                body = {"field_name": path, "field_schema": wanted}
+                self._server.rest.call("PUT", f"{self._path}/index", body, wait="true")
+        self._restore(info)
+        self._wait()
+
+    def _restore(self, info: Mapping[str, Any]) -> None:
+        load = (info["config"].get("metadata") or {}).get(LOAD)
+        if load is not None:
+            body = {"optimizers_config": {"indexing_threshold": load["indexing_threshold"]}, "metadata": {LOAD: None}}
+            self._server.rest.call("PATCH", self._path, body)
+
+    def _wait(self) -> None:
+        """Until the server says green: nothing is left to index."""
+        pause = _POLL_S
+        while (info := self._info())["status"] != "green":
+            if info["status"] == "red":
+                raise ConnectorError(
+                    f"Qdrant cannot index '{self._form.spec.name}': {info.get('optimizer_status')}",
+                    store=self._server.store,
+                    hint="The server's log says more; often its disk is full. What is written stays.",
+                )
+            if info["status"] == "grey":  # waits for a change before it goes on; this is one that changes nothing
+                self._server.rest.call("PATCH", self._path, {"optimizers_config": {}})
+            time.sleep(pause)
+            pause = min(_MAX_POLL_S, pause * 1.5)
+        self.indexed = info.get("indexed_vectors_count")
+        _LOG.info("%s: %s vectors indexed of %s points", self._form.spec.name, self.indexed, info.get("points_count"))
+
+    def close(self) -> None:
+        """Nothing of its own is open: the connections belong to the database."""
+
+
+class _Points:
+    """Ready-made points of one request."""
+
+    def __init__(self, over_grpc: bool, ids: list[bytes], points: list[bytes]) -> None:
+        self.over_grpc, self.ids, self.points = over_grpc, ids, points
+
+    def part(self, start: int, end: int) -> _Points:
+        """Some of them."""
+        return _Points(self.over_grpc, self.ids[start:end], self.points[start:end])
+
+
+def _parts(points: list[bytes], most_rows: int | None, most_bytes: int | None) -> list[tuple[int, int]]:
+    """(start, end) of each request; one record may exceed `most_bytes`."""
+    if (most_rows is None or len(points) <= most_rows) and (most_bytes is None or sum(map(len, points)) <= most_bytes):
+        return [(0, len(points))]
+    parts, start, size = [], 0, 0
+    for row, point in enumerate(points):
+        size += len(point) + 1
+        if row > start and (row - start == most_rows or (most_bytes is not None and size > most_bytes)):
+            parts.append((start, row))
+            start, size = row, len(point) + 1
+    return [*parts, (start, len(points))]
+
+
+def _with_card(spec: CollectionSpec) -> CollectionSpec:
+    """`spec` with a card: whoever opens the collection later must learn what it is."""
+    return spec if spec.card is not None else replace(spec, card=Card(id_kind=spec.id_kind, vectors=spec.vectors))
+
+
+def _as_stored(element: Element) -> Element:
+    """The number type of a vector in Qdrant, which has no signed bytes."""
+    return Element.FLOAT32 if element is Element.INT8 else element
+
+
+def _shown(value: object) -> str:
+    return f"'{value}'"

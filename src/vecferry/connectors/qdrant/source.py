@@ -1,0 +1,156 @@
+"""Reading a collection in bulk: pages of scroll, whole, in id order, from any position."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from vecferry import arrow
+from vecferry.connectors.qdrant._codec import restore
+from vecferry.connectors.qdrant._codec.filters import Translator
+from vecferry.connectors.qdrant._codec.form import Form
+from vecferry.connectors.qdrant._codec.settings import described, described_indexes
+from vecferry.connectors.qdrant._ids import Bounds, behind, split
+from vecferry.connectors.qdrant.pages import chunks, open_pages
+from vecferry.connectors.qdrant.server import Server, has_card
+from vecferry.connectors.qdrant.transport import collection_path
+from vecferry.errors import NotFound
+from vecferry.filters import Filter
+from vecferry.layouts import ENVELOPE, LAYOUTS
+from vecferry.model import Chunk, CollectionSpec, Hit, IdKind, Partition, PartitionId, Position
+
+_SAMPLE = 256
+_PARTITION_ROWS = 50_000
+_MAX_PARTITIONS = 64
+_MAX_PAGE = 2_000
+_FETCH = 500
+_SEARCHES = 64
+_ORIGINAL_ID = [f"{ENVELOPE}.id"]
+
+
+def describe(server: Server, name: str, info: Mapping[str, Any]) -> CollectionSpec:
+    """What a collection is: from its card, or, of somebody else's, from its settings, ids and payloads."""
+    return open_form(server, name, info).spec
+
+
+def open_form(server: Server, name: str, info: Mapping[str, Any]) -> Form:
+    """How the records of a collection stand in it, with its exact count."""
+    ours = has_card(info)
+    kind = IdKind.UUID if ours else server.id_kind(name)
+    spec = described(name, info, id_kind=kind, count=server.count(name))
+    form = Form(spec, foreign_layout="flat" if ours else _layout(server, name))
+    indexes = described_indexes(info.get("payload_schema") or {}, form.layout)
+    return Form(replace(spec, indexes=indexes), foreign_layout=form.layout.name)
+
+
+def _layout(server: Server, name: str) -> str:
+    return restore.detect(server.payloads(name, _SAMPLE), list(LAYOUTS.values()))
+
+
+class QdrantSource:
+    """The reading side of one collection. Thread-safe.
+
+    A scan is no snapshot: a record that is written while we read is seen with its old or its new state, whole.
+    """
+
+    def __init__(self, server: Server, name: str) -> None:
+        self._server = server
+        self._name = name
+        info = server.info(name)
+        if info is None:
+            raise NotFound(f"There is no collection '{name}' in {server.store}.", store=server.store)
+        self._form = open_form(server, name, info)
+        schema = info.get("payload_schema") or {}
+        self._translator = Translator(self._form, indexed={path: entry["data_type"] for path, entry in schema.items()})
+        self._max_page = min(_MAX_PAGE, server.strict_limit(info, "max_query_limit") or _MAX_PAGE)
+
+    def describe(self) -> CollectionSpec:
+        """The collection as it was when this source was opened, with its exact count then."""
+        return self._form.spec
+
+    # ----------------------------------------------------------------------- reading
+
+    def partitions(self) -> list[Partition]:
+        """Ranges of point ids, about 50,000 records each; the last of numbers and of UUIDs are open."""
+        rows = self.count()
+        shares = min(_MAX_PARTITIONS, max(1, round(rows / _PARTITION_ROWS)))
+        bounds = split(lambda start: self._server.first_ids(self._name, start), shares)
+        return [
+            Partition(id=PartitionId(f"ids-{number}"), bounds=bound.text(), estimated_rows=rows // len(bounds))
+            for number, bound in enumerate(bounds)
+        ]
+
+    def read(self, partition: Partition, *, after: Position | None = None) -> Iterator[Chunk]:
+        """Pages of `partition` behind `after`; the next page is under way while one is decoded."""
+        bounds = Bounds.of(partition.bounds)
+        start = bounds.start if after is None else behind(after)
+        if start is not None and bounds.holds(start):
+            yield from chunks(open_pages(self._server, self._name, self._form), bounds, start, self._max_page)
+
+    def count(self) -> int:
+        """The exact number of records, now."""
+        return self._server.count(self._name)
+
+    def fetch(self, ids: Sequence[str]) -> pa.RecordBatch:
+        """The records with these original ids."""
+        pages = open_pages(self._server, self._name, self._form)
+        wanted = list(self._form.point_ids(ids))
+        batches = [pages.get(wanted[start : start + _FETCH]) for start in range(0, len(wanted), _FETCH)]
+        table = pa.Table.from_batches([arrow.empty(self._form.spec), *batches]).combine_chunks()
+        found = table.to_batches()
+        return found[0] if found else arrow.empty(self._form.spec)
+
+    def existing(self, ids: Sequence[str]) -> frozenset[str]:
+        """Those of these original ids that are there."""
+        points = self._form.point_ids(ids)
+        wanted = [int(point) if point.isdigit() else point for point in points]
+        found: set[str] = set()
+        for start in range(0, len(wanted), _FETCH):
+            found |= self._original_ids(wanted[start : start + _FETCH])
+        return frozenset(ids) & found
+
+    def _original_ids(self, points: list[int | str]) -> set[str]:
+        body = {"ids": points, "with_payload": _ORIGINAL_ID, "with_vector": False}
+        answer = self._server.rest.call("POST", collection_path(self._name, "/points"), body)
+        return {self._original_id(point) for point in answer}
+
+    def _original_id(self, point: Mapping[str, Any]) -> str:
+        envelope = (point.get("payload") or {}).get(ENVELOPE) or {}
+        return str(envelope.get("id", point["id"]) if self._form.ours else point["id"])
+
+    # ----------------------------------------------------------------------- searching
+
+    def search(
+        self,
+        queries: NDArray[np.float32],
+        *,
+        k: int,
+        exact: bool = False,
+        vector: str = "",
+        where: Filter | None = None,
+    ) -> list[list[Hit]]:
+        """The `k` nearest records of each query (shape (q, dim)), best first; scores are Qdrant's own."""
+        found: list[list[Hit]] = []
+        common: dict[str, Any] = {"limit": k, "params": {"exact": exact}, "with_payload": _ORIGINAL_ID}
+        if vector:
+            common["using"] = vector
+        if where is not None:
+            common["filter"] = self._translator.filter(where)
+        for start in range(0, len(queries), _SEARCHES):
+            rows = np.ascontiguousarray(queries[start : start + _SEARCHES], np.float64)
+            body = {"searches": [{"query": row, **common} for row in rows]}
+            answer = self._server.rest.call("POST", collection_path(self._name, "/points/query/batch"), body)
+            found += [[Hit(self._original_id(hit), hit["score"]) for hit in one["points"]] for one in answer]
+        return found
+
+    def count_where(self, where: Filter) -> int:
+        """The exact number of records that match."""
+        return self._server.count(self._name, self._translator.filter(where))
+
+    def close(self) -> None:
+        """Nothing of its own is open: the connections belong to the database."""
