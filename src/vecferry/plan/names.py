@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from vecferry.errors import ConfigError
 from vecferry.limits import Limits
-from vecferry.model import CollectionSpec
+from vecferry.model import CollectionSpec, StoreIdentity
 from vecferry.plan.patterns import Pattern
 
 
@@ -23,7 +23,7 @@ def target_names(
     told = {spec.qualified_name: _told(spec, patterns) for spec in specs}
     names = {spec.qualified_name: told[spec.qualified_name] or fill(template, spec) for spec in specs}
     for name in names.values():
-        _legal(name, limits)
+        legal(name, limits)
     _distinct(names, told)
     return names
 
@@ -51,7 +51,12 @@ def fill(template: str, spec: CollectionSpec) -> str:
         ) from error
 
 
-def _legal(name: str, limits: Limits) -> None:
+def legal(name: str, limits: Limits) -> None:
+    """Whether the target takes `name` for a collection.
+
+    Raises:
+        ConfigError: it does not; suggests one that it takes.
+    """
     if re.fullmatch(limits.collection_name, name, re.DOTALL):
         return
     suggestion = suggest(name, limits)
@@ -71,6 +76,22 @@ def suggest(name: str, limits: Limits) -> str | None:
         if re.fullmatch(limits.collection_name, candidate, re.DOTALL):
             return candidate
     return None
+
+
+def not_onto_itself(names: Mapping[str, str], source: StoreIdentity, target: StoreIdentity) -> None:
+    """That no collection is its own target.
+
+    Raises:
+        ConfigError: source and target are one store, and a name stays as it is.
+    """
+    if (source.kind, source.where) != (target.kind, target.where):
+        return
+    for name, new in names.items():
+        if name.rpartition("/")[2] == new:
+            raise ConfigError(
+                f"'{name}' would be copied onto itself.",
+                hint=f"Source and target are one store; give the copy another name: --collection '{name}={new}-copy'.",
+            )
 
 
 def _distinct(names: Mapping[str, str], told: Mapping[str, str | None]) -> None:

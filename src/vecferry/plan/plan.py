@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
-from functools import partial
 
 from vecferry.errors import ConfigError
 from vecferry.layouts import layout as find_layout
 from vecferry.limits import Limits
-from vecferry.model import Card, CollectionSpec, IdKind, Json, JsonObject, StoreIdentity
+from vecferry.model import Card, CollectionSpec, Json, JsonObject, StoreIdentity
 from vecferry.plan import losses
-from vecferry.plan.collisions import IdSpace, prove, refuse
 from vecferry.plan.estimate import estimate
 from vecferry.plan.indexes import choose_indexes
 from vecferry.plan.model import CollectionPlan, Inspection, Plan, Profile
-from vecferry.plan.names import target_names
+from vecferry.plan.names import not_onto_itself, target_names
 from vecferry.plan.options import AUTO, PlanOptions
 from vecferry.plan.patterns import parse_patterns
+from vecferry.plan.proofs import prove_targets
 from vecferry.plan.vectors import described, map_vectors
 from vecferry.protocols import Database
 from vecferry.version import __version__
@@ -40,8 +39,8 @@ def make_plan(
     chosen = [p for p in inspection.profiles if not patterns or any(pattern.fits(p.spec) for pattern in patterns)]
     _check_patterns(inspection, options)
     names = target_names([p.spec for p in chosen], patterns, options.name, target.limits)
-    _not_onto_itself(names, source.identity, target.identity)
-    _prove(chosen, names, source, target.limits, options)
+    not_onto_itself(names, source.identity, target.identity)
+    prove_targets([(p, names[p.spec.qualified_name], options.id_rule) for p in chosen], source, target.limits)
     specs = _merged({p.spec.qualified_name: _target(p, names, source, target, options) for p in chosen}, names)
     plans = [_collection(p, specs[p.spec.qualified_name], source, target.limits, options) for p in chosen]
     return Plan(
@@ -59,17 +58,6 @@ def _check_patterns(inspection: Inspection, options: PlanOptions) -> None:
     from vecferry.plan.inspect import select
 
     select([p.spec for p in inspection.profiles], parse_patterns(options.collections), store=inspection.url)
-
-
-def _not_onto_itself(names: Mapping[str, str], source: StoreIdentity, target: StoreIdentity) -> None:
-    if (source.kind, source.where) != (target.kind, target.where):
-        return
-    for name, new in names.items():
-        if name.rpartition("/")[2] == new:
-            raise ConfigError(
-                f"'{name}' would be copied onto itself.",
-                hint=f"Source and target are one store; give the copy another name: --collection '{name}={new}-copy'.",
-            )
 
 
 # --------------------------------------------------------------------------- one target collection
@@ -169,37 +157,7 @@ def _collection(
     )
 
 
-# --------------------------------------------------------------------------- ids, and several sources on one target
-
-
-def _prove(
-    profiles: Sequence[Profile], names: Mapping[str, str], source: Database, limits: Limits, options: PlanOptions
-) -> None:
-    """That no two records fall on one target id, per target collection.
-
-    The inspection has proven it already for a single collection under its rule; only what that proof does not cover
-    is read again.
-    """
-    groups: dict[str, list[Profile]] = {}
-    for profile in profiles:
-        groups.setdefault(names[profile.spec.qualified_name], []).append(profile)
-    space = IdSpace.of(limits, options.id_rule)
-    for name, group in groups.items():
-        if len(group) == 1 and _covered(group[0], space):
-            refuse(name, group[0].collisions)
-        else:
-            refuse(name, prove([partial(source.source, p.spec.qualified_name) for p in group], space))
-
-
-def _covered(profile: Profile, space: IdSpace) -> bool:
-    """Whether the inspection's proof says what `space` needs.
-
-    Different ids under its rule are different source ids, so they stay different where they are kept as they are,
-    unless integers and texts meet there.
-    """
-    if space.rule is not None:
-        return space.rule == profile.id_rule
-    return not profile.collisions and (space.typed or profile.spec.id_kind is not IdKind.MIXED)
+# --------------------------------------------------------------------------- several sources on one target
 
 
 def _merged(specs: Mapping[str, CollectionSpec], names: Mapping[str, str]) -> dict[str, CollectionSpec]:
