@@ -6,9 +6,18 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from vecferry.model import VectorSpec
-from vecferry.plan.model import Cell, Inspection, Plan, Policy, Profile, Verdict
+from vecferry.plan.model import Cell, Inspection, Plan, Profile, Verdict
 from vecferry.progress import duration, size
-from vecferry.verify.model import Check, Comparison, Latency, RepairResult, State, Verification
+from vecferry.verify.model import (
+    Check,
+    CollectionVerification,
+    Comparison,
+    Latency,
+    Level,
+    RepairResult,
+    State,
+    Verification,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -21,6 +30,12 @@ _VERDICT = {
     Verdict.RESTORABLE: "cyan",
     Verdict.LOSSY: "yellow",
     Verdict.IMPOSSIBLE: "red",
+}
+_MARKS = {
+    State.OK: "[green]ok[/]",
+    State.DIFFERENT: "[red bold]differs[/]",
+    State.NOT_CHECKED: "[yellow]not checked[/]",
+    State.NOT_APPLICABLE: "[dim]–[/]",
 }
 _STATE = {
     State.OK: "[green]ok[/]",
@@ -37,7 +52,8 @@ def table(
     from rich.table import Table
     from rich.text import Text
 
-    shown = Table(title=title, title_justify="left", title_style="bold", header_style="bold", box=None, pad_edge=False)
+    console.print(Text(title, "bold"))
+    shown = Table(header_style="dim", box=None, pad_edge=False)
     for head in heads:
         shown.add_column(head, justify="right" if head in numbers else "left", overflow="fold")
     for row in rows:
@@ -130,42 +146,71 @@ def _estimate(console: Console, plan: Plan) -> None:
 
 
 def _cells(console: Console, plan: Plan) -> None:
+    """What is not exact, worst first; the same thing in several collections is said once."""
     from rich.text import Text
 
+    found: dict[tuple[str, Verdict, str, str], list[tuple[str, int]]] = {}
+    for collection in plan.collections:
+        for cell in collection.cells:
+            if cell.verdict is not Verdict.EXACT:
+                key = (cell.shape, cell.verdict, cell.meaning, cell.policy or "")
+                found.setdefault(key, []).append((collection.source, cell.count))
+    order = list(reversed(Verdict))
     rows = [
-        (c.source, cell.shape, Text(cell.verdict, _VERDICT[cell.verdict]), cell.count, cell.meaning, cell.policy or "")
-        for c in plan.collections
-        for cell in c.cells
-        if cell.verdict is not Verdict.EXACT
+        (shape, Text(verdict, _VERDICT[verdict]), sum(count for _, count in where), _where(where), meaning, policy)
+        for (shape, verdict, meaning, policy), where in sorted(found.items(), key=lambda item: order.index(item[0][1]))
     ]
     if rows:
-        heads = ("collection", "what", "verdict", "records", "what happens", "policy")
+        heads = ("what", "verdict", "records", "where", "what happens", "policy")
         table(console, "What the target cannot hold as it is", heads, rows, numbers=("records",))
 
 
-def refused(plan: Plan) -> list[Cell]:
-    """The cells that stop the run."""
-    return [cell for c in plan.collections for cell in c.cells if cell.policy is Policy.REFUSE]
+def _where(found: Sequence[tuple[str, int]]) -> str:
+    names = [name for name, _ in found]
+    return ", ".join(names) if len(names) <= 2 else f"{len(names)} collections"
 
 
 def verification(console: Console, proof: Verification) -> None:
-    """Every check of every collection; then the first differences."""
+    """One line a collection, one column a check; below, whatever is not plainly ok, and the first differences."""
     from rich.text import Text
 
+    levels = list(dict.fromkeys(check.level for one in proof.collections for check in one.checks))
     rows = [
         (
-            one.source,
-            check.level,
-            Text.from_markup(_STATE[check.state]),
-            check.scanned,
-            check.differences,
-            _remark(check),
+            one.target,
+            one.records,
+            *(Text.from_markup(_MARKS[_worst_state(one, level)]) for level in levels),
+            _recall(one),
         )
         for one in proof.collections
-        for check in one.checks
     ]
-    heads = ("collection", "check", "result", "scanned", "differences", "remark")
-    table(console, "Verification", heads, rows, numbers=("scanned", "differences"))
+    table(console, "Verification", ("collection", "records", *levels, "recall"), rows, numbers=("records", "recall"))
+    remarks = [
+        (one.target, check.level, Text.from_markup(_STATE[check.state]), _remark(check))
+        for one in proof.collections
+        for check in one.checks
+        if check.state in {State.DIFFERENT, State.NOT_CHECKED} or check.skipped
+    ]
+    if remarks:
+        table(console, "Remarks", ("collection", "check", "result", "remark"), remarks)
+    _findings(console, proof)
+
+
+def _worst_state(one: CollectionVerification, level: Level) -> State:
+    """The worst of the checks of one level (a collection with several vectors has several searches)."""
+    found = {check.state for check in one.checks if check.level is level}
+    order = (State.DIFFERENT, State.NOT_CHECKED, State.OK, State.NOT_APPLICABLE)
+    return next((state for state in order if state in found), State.NOT_CHECKED)
+
+
+def _recall(one: CollectionVerification) -> str:
+    """How much of the exact answers the target's own search finds; the worst of its vectors."""
+    figures = [check.figures for check in one.checks if check.level is Level.SEARCH]
+    found = [f[f"recall@{f['k']:.0f}"] for f in figures if "k" in f and f"recall@{f['k']:.0f}" in f]
+    return f"{min(found):.1%}" if found else ""
+
+
+def _findings(console: Console, proof: Verification) -> None:
     findings = [
         (one.target, check.level, found.difference, found.id, found.what)
         for one in proof.collections
@@ -173,18 +218,14 @@ def verification(console: Console, proof: Verification) -> None:
         for found in check.findings
     ]
     if findings:
-        title = (
-            "Differences"
-            if len(findings) <= 20
-            else f"Differences (the first 20 of {len(findings):,}; all in the report)"
-        )
-        table(console, title, ("collection", "check", "difference", "id", "what"), findings[:20])
+        more = f" (the first 20 of {len(findings):,}; more in the report)" if len(findings) > 20 else ""
+        heads = ("collection", "check", "difference", "id", "what")
+        table(console, f"Differences{more}", heads, findings[:20])
 
 
 def _remark(check: Check) -> str:
-    figures = ", ".join(f"{name} {value:.4g}" for name, value in check.figures.items())
     skipped = ", ".join(f"{count:,} skipped: {why}" for why, count in check.skipped.items())
-    return "; ".join(part for part in (check.note, figures, skipped) if part)
+    return " ".join(part for part in (check.note, skipped) if part)
 
 
 def comparisons(console: Console, found: Sequence[Comparison]) -> None:
