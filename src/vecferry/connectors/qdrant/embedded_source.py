@@ -22,7 +22,8 @@ from vecferry.model import Chunk, CollectionSpec, Hit, Partition, PartitionId, P
 
 PARTITION_ROWS = 100_000
 CHUNK_BYTES = 8 << 20
-FIRST_ROWS, MOST_ROWS = 128, 1_000
+CHUNK_ROWS = 1_000
+SCROLL_ROWS = 64
 _IDS_AT_ONCE = 10_000
 
 
@@ -72,19 +73,33 @@ class EmbeddedSource:
 
     def read(self, partition: Partition, *, after: Position | None = None) -> Iterator[Chunk]:
         low, high = orjson.loads(partition.bounds)
-        start, skip, rows = after or low, after, FIRST_ROWS
+        parts: list[pa.RecordBatch] = []
+        last = Position("")
+        for last, part in self._parts(low, high, after):
+            parts.append(part)
+            if sum(p.nbytes for p in parts) >= CHUNK_BYTES or sum(p.num_rows for p in parts) >= CHUNK_ROWS:
+                yield Chunk(pa.concat_batches(parts), last)
+                parts = []
+        if parts:
+            yield Chunk(pa.concat_batches(parts), last)
+
+    def _parts(
+        self, low: str | None, high: str | None, after: Position | None
+    ) -> Iterator[tuple[Position, pa.RecordBatch]]:
+        """Small batches: the engine cannot be told a size in bytes, so it is never asked for many records at once."""
+        start, rows = after or low, SCROLL_ROWS
         while True:
-            found = self._shard().scroll(start=None if start is None else point_id(start), limit=rows + bool(skip))
-            last = len(found) < rows + bool(skip)
-            points = [p for p in found if str(p.id) != skip and (high is None or _before(p.id, high))]
+            asked = rows + (after is not None)  # `start` is inclusive, `after` is not
+            found = self._shard().scroll(start=None if start is None else point_id(start), limit=asked)
+            points = [p for p in found if str(p.id) != after and (high is None or _before(p.id, high))]
             if not points:
                 return
-            start = skip = Position(str(points[-1].id))
-            chunk = Chunk(batch(self._form, points), start)
-            yield chunk
-            if last or points[-1] is not found[-1]:
+            start = after = Position(str(points[-1].id))
+            part = batch(self._form, points)
+            yield after, part
+            if len(found) < asked or points[-1] is not found[-1]:
                 return
-            rows = max(1, min(MOST_ROWS, CHUNK_BYTES * len(points) // chunk.batch.nbytes))
+            rows = max(1, min(SCROLL_ROWS, CHUNK_BYTES * len(points) // part.nbytes))
 
     def close(self) -> None:
         """The folder is closed by its database."""
