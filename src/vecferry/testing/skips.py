@@ -1,6 +1,6 @@
 """The only reasons for which a test of vecferry may be skipped. A skip with any other reason is a failure.
 
-`skip("qdrant-server", detail)` in a fixture or test; `reason("...")` where a mark wants text. With `CI=true` a reason
+`skip("qdrant-server", detail)` in a fixture, a test or a module; `reason("...")` where a mark wants text. With `CI=true` a reason
 that is about a missing server fails instead: on CI everything that can be run is run.
 """
 
@@ -28,6 +28,7 @@ REASONS = {
     "old-chroma": Reason(
         "an old chromadb could not be installed: its committed directories are tested, fresh ones not"
     ),
+    "chromadb": Reason("chromadb is not installed: nothing was compared with Chroma itself"),
     "unsupported-power": Reason("this store lacks the optional power that the test is about", accepted_in_ci=True),
     "platform": Reason("this operating system cannot do what the test needs", accepted_in_ci=True),
     "python-version": Reason("a package that the test needs has no wheel for this Python", accepted_in_ci=True),
@@ -51,7 +52,7 @@ def skip(key: str, detail: str = "") -> NoReturn:
     text = reason(key, detail)
     if on_ci() and not REASONS[key].accepted_in_ci:
         pytest.fail(f"CI=true, and {text}", pytrace=False)
-    pytest.skip(text)
+    pytest.skip(text, allow_module_level=True)
 
 
 def key_of(text: str) -> str | None:
