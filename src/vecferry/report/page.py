@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
 
@@ -15,6 +15,7 @@ from markupsafe import Markup
 from vecferry.progress import duration, size
 from vecferry.report import plots, text
 from vecferry.report.model import CollectionFacts, Report, VerdictKind
+from vecferry.report.verdict import LOW_RECALL, given_up
 from vecferry.verify.model import Check, Finding, Level, State
 
 LISTED = 200
@@ -47,13 +48,25 @@ MEANING = {
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A check, a finding or a reason with the collection that it belongs to."""
+    """A check or a finding with the collection that it belongs to."""
 
     collection: CollectionFacts
     check: Check
     finding: Finding | None = None
-    reason: str = ""
+
+
+@dataclass(slots=True)
+class Group:
+    """The same thing said of several collections."""
+
+    facts: tuple[str, ...]
+    collections: list[CollectionFacts] = field(default_factory=list)
     count: int = 0
+    examples: list[str] = field(default_factory=list)
+
+    def add(self, collection: CollectionFacts, count: int) -> None:
+        self.collections.append(collection)
+        self.count += count
 
 
 def render(report: Report) -> str:
@@ -64,14 +77,17 @@ def render(report: Report) -> str:
         style=Markup(_asset("style.css")),  # noqa: S704 - our own file
         policy=_policy(),
         tone=_TONE[report.verdict.kind],
-        headline=_HEADLINE[report.verdict.kind],
+        headline=headline(report),
         levels=list(Level),
         meaning=MEANING,
         worst=worst,
         differences=list(_differences(report)),
-        left_out=list(_left_out(report)),
+        left_out=_left_out(report),
+        losses=_losses(report),
+        prefix=common_prefix(report.collections),
         searches=list(_searches(report)),
         listed=LISTED,
+        low_recall=LOW_RECALL,
         copied=[c.copied for c in report.collections if c.copied is not None],
         most=max((c.records for c in report.collections), default=0) or 1,
         throughput=plots.throughput(report.run) if report.run else None,
@@ -79,6 +95,14 @@ def render(report: Report) -> str:
         slowest=plots.longest_latency(report.collections),
         stages=[stage for stage in plots.STAGES if report.seconds.get(stage)],
     )
+
+
+def headline(report: Report) -> str:
+    """The verdict in three words; what was given up or set aside is never passed over."""
+    proven = report.verdict.kind in {VerdictKind.PROVEN, VerdictKind.RECORDS_PROVEN}
+    if proven and (given_up(report.collections) or any(c.rejections for c in report.collections)):
+        return "Nothing was lost but what was accepted"
+    return _HEADLINE[report.verdict.kind]
 
 
 def worst(collection: CollectionFacts, level: Level) -> Check | None:
@@ -99,13 +123,35 @@ def _differences(report: Report) -> Iterator[Row]:
     return (Row(row.collection, row.check, finding) for row in _checks(report) for finding in row.check.findings)
 
 
-def _left_out(report: Report) -> Iterator[Row]:
-    """Everything that was not looked at, with the reason."""
+def _left_out(report: Report) -> list[Group]:
+    """Everything that was not looked at, with the reason; equal reasons of several collections stand together."""
+    groups: dict[tuple[str, ...], Group] = {}
     for row in _checks(report):
-        for reason, count in row.check.skipped.items():
-            yield Row(row.collection, row.check, reason=reason, count=count)
-        if row.check.state is State.NOT_CHECKED and not row.check.skipped:
-            yield Row(row.collection, row.check, reason=row.check.note)
+        reasons = dict(row.check.skipped)
+        if row.check.state is State.NOT_CHECKED and not reasons:
+            reasons = {row.check.note: 0}
+        for reason, count in reasons.items():
+            group = groups.setdefault((row.check.level, reason), Group((row.check.level.value, reason)))
+            group.add(row.collection, count)
+    return list(groups.values())
+
+
+def _losses(report: Report) -> list[Group]:
+    """What the target holds in another form; the same of several collections stands together."""
+    groups: dict[tuple[str, ...], Group] = {}
+    for collection in report.collections:
+        for cell in collection.losses:
+            facts = (cell.shape, cell.verdict.value, cell.meaning, cell.policy.value if cell.policy else "")
+            group = groups.setdefault(facts, Group(facts))
+            group.add(collection, cell.count)
+            group.examples += cell.examples[: 2 - len(group.examples)]
+    return sorted(groups.values(), key=lambda group: group.facts[1] not in {"lossy", "impossible"})
+
+
+def common_prefix(collections: Sequence[CollectionFacts]) -> str:
+    """The namespace that all source names share, with its last slash; names are shown without it."""
+    parents = {name.rpartition("/")[0] for name in (c.source for c in collections) if name}
+    return f"{parents.pop()}/" if len(parents) == 1 and "" not in parents else ""
 
 
 def _searches(report: Report) -> Iterator[Row]:

@@ -72,7 +72,7 @@ def nice(value: float) -> float:
 def _curve(stage: str, rates: Sequence[Rate], begin: float, end: float, top: float) -> Curve:
     """Steps: a slice's rate holds over the whole slice, and a slice without records is a gap at zero."""
     points: list[tuple[float, float]] = []
-    last = begin
+    last = rates[0].at
     for rate in rates:
         if rate.at > last + 1e-9:
             points += [(last, 0.0), (rate.at, 0.0)]

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from vecferry.plan.model import Verdict as Fidelity
 from vecferry.report.model import CollectionFacts, Verdict, VerdictKind
 from vecferry.verify.model import DATA_LEVELS, CollectionVerification, Level, State
 
 _FINE = (State.OK, State.NOT_APPLICABLE)
+LOW_RECALL = 0.9
+"""Share of the nearest records that an index should find."""
+_LOSSES = (Fidelity.LOSSY, Fidelity.IMPOSSIBLE)
 _NAMES = {
     Level.SCHEMA: "schema",
     Level.COUNTS: "counts",
@@ -49,10 +53,32 @@ def _proven(collections: Sequence[CollectionFacts], checked: Sequence[Collection
     every = f"{all_} of {_collections(len(checked))} {_was(records)} compared and {_is(records)} in the target"
     if aside:
         every += f", except {aside:,} that {_was(aside)} set aside on purpose"
+    if given_up(collections):
+        every += ", but for what the plan gave up with consent"
     if all(check.state in _FINE for c in checked for check in c.checks):
-        return Verdict(kind=VerdictKind.PROVEN, sentence=f"{every}; searches and filters give the same answers.")
+        same = "exact searches and filters give the same answers"
+        return Verdict(kind=VerdictKind.PROVEN, sentence=f"{every}; {same}.{_recall(checked)}")
     left = _left_out(checked, frozenset(Level) - DATA_LEVELS)
-    return Verdict(kind=VerdictKind.RECORDS_PROVEN, sentence=f"{every}; {left} were not (all) checked.")
+    return Verdict(
+        kind=VerdictKind.RECORDS_PROVEN, sentence=f"{every}; {left} were not (all) checked.{_recall(checked)}"
+    )
+
+
+def given_up(collections: Sequence[CollectionFacts]) -> bool:
+    """Does the target hold less than the source, with consent?"""
+    return any(cell.verdict in _LOSSES for c in collections for cell in c.losses)
+
+
+def _recall(checked: Sequence[CollectionVerification]) -> str:
+    """A warning where the target's index finds too little, which is no loss but will be noticed."""
+    found = [x.figures.get(f"recall@{x.figures.get('k', 0):.0f}") for c in checked for x in c.checks]
+    low = [recall for recall in found if recall is not None and recall < LOW_RECALL]
+    if not low:
+        return ""
+    return (
+        f" Beware: with its index the target finds only {int(min(low) * 1000) / 10:g} % of the nearest records in "
+        f"{_collections(len(low))}."
+    )
 
 
 def _what(checked: Sequence[CollectionVerification]) -> str:
