@@ -87,7 +87,7 @@ class ChromaDatabase:
             return kind(held.folder, entry, _spec(entry, facts))
 
     def sink(self, spec: CollectionSpec) -> ChromaSink:
-        return ChromaSink(spec, self._open_client)
+        return ChromaSink(spec, self._path, self._open_client)
 
     def drop(self, name: str) -> None:
         """Remove a collection through Chroma's own client."""
