@@ -86,6 +86,8 @@ class Limits:
     max_dim: int | None = None
     named_vectors: bool = False
     normalises: frozenset[Metric] = frozenset()
+    keeps_bits: bool = False
+    """whether it can hold a vector's original bytes beside one that it scales (`exact_vectors: keep`)"""
     id_bytes: int | None = None
     document_bytes: int | None = None
     record_bytes: int | None = None

@@ -76,13 +76,19 @@ def _counts(profile: Profile, limits: Limits) -> Iterator[tuple[Shape, int, tupl
     yield Shape.ID_TOO_LONG, *larger_than(profile, "id", limits.id_bytes)
     sizes = [
         larger_than(profile, "document", limits.document_bytes),
-        larger_than(profile, "record", limits.record_bytes),
+        larger_than(profile, "record", record_limit(limits)),
     ]
     yield Shape.TOO_LARGE, *max(sizes)
     reserved = [key for key in profile.keys if is_reserved(key, limits)]
     yield Shape.RESERVED_KEY, sum(profile.keys[key].records for key in reserved), tuple(reserved[:5])
     empty = profile.keys.get("")
     yield Shape.EMPTY_KEY, empty.records if empty else 0, ()
+
+
+def record_limit(limits: Limits) -> int | None:
+    """The largest record that the target takes: what it says, or what fits into one request."""
+    known = [size for size in (limits.record_bytes, limits.request_bytes) if size is not None]
+    return min(known, default=None)
 
 
 def is_reserved(key: str, limits: Limits) -> bool:
@@ -111,7 +117,8 @@ def _held(limits: Limits) -> frozenset[Shape]:
 
 
 def _cosine_length(vectors: tuple[VectorSpec, ...], limits: Limits, exact: Keep) -> Verdict:
-    if exact is Keep.BITS or not any(vector.metric in limits.normalises for vector in vectors):
+    scaled = any(vector.metric in limits.normalises for vector in vectors)
+    if not scaled or (exact is Keep.BITS and limits.keeps_bits):
         return Verdict.EXACT
     return Verdict.RESTORABLE if Shape.COSINE_LENGTH in limits.restores else Verdict.LOSSY
 

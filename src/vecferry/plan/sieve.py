@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from vecferry.arrow import as_array, column, dense, present, schema, utf8
 from vecferry.limits import Limits, Shape
 from vecferry.model import CollectionSpec, Element, Rejection, VectorKind, VectorSpec
-from vecferry.plan.losses import is_reserved
+from vecferry.plan.losses import is_reserved, record_limit
 from vecferry.plan.model import CollectionPlan, Policy
 from vecferry.plan.profile import is_zero, lengths_of, non_finite, nul_rows, record_bytes, squared_norms
 from vecferry.plan.values import parse, shapes_of
@@ -127,7 +127,7 @@ def _id_too_long(batch: pa.RecordBatch, _: CollectionSpec, limits: Limits) -> Ma
 
 def _too_large(batch: pa.RecordBatch, _: CollectionSpec, limits: Limits) -> Mask:
     documents = _over(lengths_of(batch.column("document")), limits.document_bytes)
-    return documents | _over(record_bytes(batch), limits.record_bytes)
+    return documents | _over(record_bytes(batch), record_limit(limits))
 
 
 def _over(sizes: NDArray[np.int64], limit: int | None) -> Mask:

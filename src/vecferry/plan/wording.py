@@ -14,7 +14,7 @@ _RESTORED: dict[Shape, str] = {
     Shape.ID_INT: "The integer is written as decimal text, and the collection's card says that it was an integer.",
     Shape.COSINE_LENGTH: (
         "{store} scales cosine vectors to length 1. The length is kept beside the vector and restores it to within "
-        "1 unit in the last place of each component; choose exact_vectors: keep for every bit."
+        "1 unit in the last place of each component."
     ),
     Shape.NULL_VALUE: "{store} drops null values: the keys that held null are kept beside the record.",
     Shape.NESTED_OBJECT: "{store} has no nested metadata: the object is kept as JSON text, which filters cannot see.",
@@ -68,6 +68,8 @@ def meaning(shape: Shape, verdict: Verdict, limits: Limits) -> str:
         return _KEPT
     table = {Verdict.RESTORABLE: _RESTORED, Verdict.LOSSY: _LOST, Verdict.IMPOSSIBLE: _REFUSED}[verdict]
     text = table.get(shape, "{store} cannot hold this as it is.")
+    if shape is Shape.COSINE_LENGTH and limits.keeps_bits:
+        text += " Choose exact_vectors: keep for every bit."
     return text.format(store=_title(limits.store), id_bytes=limits.id_bytes)
 
 

@@ -45,6 +45,7 @@ QDRANT_LIKE = Limits(
     keeps=frozenset(Shape) - {Shape.ID_TEXT, Shape.COSINE_LENGTH, Shape.ORDER, Shape.NON_FINITE_VECTOR},
     restores=frozenset({Shape.ID_TEXT, Shape.COSINE_LENGTH, Shape.ORDER}),
     normalises=frozenset({Metric.COSINE}),
+    keeps_bits=True,
     named_vectors=True,
     max_dim=65_536,
     payload_indexes=frozenset(IndexKind),

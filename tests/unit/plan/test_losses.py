@@ -71,7 +71,10 @@ def test_keeping_the_bits_makes_cosine_exact() -> None:
     """The restorable cell of cosine vectors is gone where their bytes travel along."""
     found = profiled([record("a")])
     assert judged(found, QDRANT_LIKE)["cosine-length"].verdict is Verdict.RESTORABLE
+    assert "exact_vectors: keep" in judged(found, QDRANT_LIKE)["cosine-length"].meaning
     assert judged(found, QDRANT_LIKE, Keep.BITS)["cosine-length"].verdict is Verdict.EXACT
+    cannot = replace(QDRANT_LIKE, keeps_bits=False)
+    assert judged(found, cannot, Keep.BITS)["cosine-length"].verdict is Verdict.RESTORABLE
 
 
 @pytest.mark.parametrize("verdict", [Verdict.RESTORABLE, Verdict.LOSSY, Verdict.IMPOSSIBLE])

@@ -45,6 +45,7 @@ LIMITS = Limits(
     max_dim=65_536,
     named_vectors=True,
     normalises=frozenset({Metric.COSINE}),
+    keeps_bits=True,
     payload_indexes=frozenset(IndexKind),
     request_bytes=None,
     reserved_keys=frozenset(),
