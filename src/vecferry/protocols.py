@@ -98,7 +98,15 @@ class Sink(Protocol):
         """
         ...
 
-    def write(self, batch: pa.RecordBatch) -> Receipt: ...
+    def write(self, batch: pa.RecordBatch) -> Receipt:
+        """Write a batch; its receipt accounts for every row, as durable or as rejected.
+
+        Raises:
+            DataError: a record of it is at fault; the engine writes the others in smaller batches.
+            ConnectorError: with the fact `too_large=True` where the store refuses the request for its size only; the
+                engine sends less at once from then on.
+        """
+        ...
 
     def finish(self) -> None:
         """Build what was deferred (indexes), and wait until it serves. Idempotent."""

