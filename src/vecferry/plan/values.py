@@ -209,18 +209,19 @@ class MetadataStats:
                     except KeyError:
                         columns[key] = [value]
         for key, values in columns.items():
-            for shape, count in self._stats(key).add(values).items():
+            for shape, count in self._stats(key, len(values)).add(values).items():
                 self._tally.add(shape, count, lambda key=key, shape=shape: _examples(rows, ids, key, shape))  # type: ignore[misc]
         self._empty(raws, ids)
 
-    def _stats(self, key: str) -> KeyStats:
+    def _stats(self, key: str, values: int) -> KeyStats:
+        """The statistics of a key; those of a key past the limit are looked at for odd shapes and then forgotten."""
         stats = self._keys.get(key)
         if stats is None:
             stats = KeyStats(_WIDE if len(self._keys) < _WIDE_KEYS else _NARROW)
             if len(self._keys) < MAX_KEYS:
                 self._keys[key] = stats
             else:
-                self.untracked += 1
+                self.untracked += values
         return stats
 
     def _empty(self, raws: Sequence[bytes | None], ids: Callable[[int], str]) -> None:

@@ -189,9 +189,11 @@ def test_long_texts_are_not_kept_as_values() -> None:
 
 def test_ten_thousand_keys_in_one_record() -> None:
     """Wide metadata is profiled up to the limit, and what lies past it is counted."""
-    found = profiled(with_metadata({f"key-{number}": number for number in range(10_050)}))
+    wide = {f"key-{number:05}": number for number in range(10_050)}
+    found = profiled(with_metadata(wide, wide, {"key-99999": None}))
     assert len(found.keys) == 10_000
-    assert found.untracked_keys == 50
+    assert found.untracked_keys == 101
+    assert found.shapes[Shape.NULL_VALUE].examples == ("r2: key-99999",)
 
 
 def test_metadata_nested_a_hundred_deep_is_walked() -> None:
