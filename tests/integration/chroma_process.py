@@ -38,9 +38,7 @@ class ChromaProcess:
 
     def dump(self, path: Path, **where: Any) -> list[dict[str, Any]]:
         """What `collection.get` returns, in its order: id, vector, document, uri, metadata."""
-        return [
-            {**record, "vector": unpack(record["vector"])} for record in self.ask("dump", path=str(path), **where)
-        ]
+        return [{**record, "vector": unpack(record["vector"])} for record in self.ask("dump", path=str(path), **where)]
 
     def kill(self) -> None:
         """As `kill -9` does."""

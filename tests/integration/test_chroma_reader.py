@@ -1,7 +1,5 @@
 """The direct reader against Chroma itself: whatever was done to a collection, both see the same records."""
 
-import shutil
-import sqlite3
 import tempfile
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec

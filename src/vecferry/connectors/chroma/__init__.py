@@ -1,4 +1,4 @@
-"""`chroma:PATH`: Chroma directories of 0.4 to 1.x, read without chromadb and written through it (extra chroma-local)."""
+"""`chroma:PATH`: Chroma directories, 0.4 to 1.x: read without chromadb, written through it (extra chroma-local)."""
 
 from vecferry.connectors.chroma._codec import LIMITS
 from vecferry.connectors.chroma.database import CONNECTOR, ChromaConnector, ChromaDatabase

@@ -31,8 +31,7 @@ DOCUMENT_KEY = "chroma:document"
 URI_KEY = "chroma:uri"
 OWN_PREFIX = "chroma:"
 RESERVED_PREFIXES = (OWN_PREFIX, "#", "$")
-DEFAULT_TENANT = "default_tenant"
-DEFAULT_DATABASE = "default_database"
+DEFAULT_NAMESPACE = ("default_tenant", "default_database")
 METRICS = {"l2": Metric.L2, "cosine": Metric.COSINE, "ip": Metric.IP}
 KNOWN = {"sysdb": 10, "metadb": 6, "embeddings_queue": 2}
 """Migrations that this reader knows; Chroma counts them per part of its database."""
@@ -136,9 +135,7 @@ def _from_metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:
 # --------------------------------------------------------------------------- the envelope
 
 
-def wrap(
-    metadata: bytes | None, tags: bytes | None = None, kind: IdKind | None = None
-) -> dict[str, Any] | None:
+def wrap(metadata: bytes | None, tags: bytes | None = None, kind: IdKind | None = None) -> dict[str, Any] | None:
     """Metadata (canonical JSON) as Chroma can hold it; None where there is nothing to hold."""
     value: Mapping[str, Any] = loads(metadata) if metadata is not None else {}
     flat = {key: item for key, item in value.items() if plain(key, item)}
@@ -222,7 +219,7 @@ def unwrap_collection(metadata: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def pack_odd(value: Mapping[str, Any], mark: str) -> tuple[bytes | None, bytes | None]:
-    """(canonical metadata, tags) of metadata in which infinite numbers and missing values stand as text behind `mark`."""
+    """(canonical metadata, tags) of metadata where infinite numbers and missing values stand as text behind `mark`."""
     clean = {key: _odd(item, mark) for key, item in value.items() if item != f"{mark}None"}
     return pack(clean) if clean else (None, None)
 

@@ -81,10 +81,10 @@ def check_version(db: sqlite3.Connection, *, newer: bool) -> str:
     found = dict(db.execute("SELECT dir, max(version) FROM migrations GROUP BY dir").fetchall())
     unknown = {part: version for part, version in found.items() if version > _codec.KNOWN.get(part, 0)}
     if unknown and not newer:
+        listed = ", ".join(f"{part} {found} (known: {_codec.KNOWN.get(part, 0)})" for part, found in unknown.items())
         raise Unsupported(
-            "The directory was written by a Chroma that is newer than this reader knows: migration "
-            f"{', '.join(f'{part} {version} (known: {_codec.KNOWN.get(part, 0)})' for part, version in unknown.items())}.",
-            hint="Update vecferry. To read it all the same, and verify the result with care, add ?newer=read to the URL.",
+            f"The directory was written by a Chroma that is newer than this reader knows: migration {listed}.",
+            hint="Update vecferry. To read it all the same, and verify the result with care, add ?newer=read.",
         )
     return _version(found)
 
@@ -100,7 +100,7 @@ def entries(db: sqlite3.Connection) -> list[Entry]:
     rows = db.execute(
         f"""SELECT c.id, c.name, d.tenant_id, d.name, c.dimension, {_optional(db, "config_json_str")},
                    {_optional(db, "schema_str")}
-            FROM collections c JOIN databases d ON d.id = c.database_id ORDER BY d.tenant_id, d.name, c.name"""
+            FROM collections c JOIN databases d ON d.id = c.database_id ORDER BY d.tenant_id, d.name, c.name"""  # noqa: S608 (two column names of ours)
     ).fetchall()
     marks = {segment: _codec.sequence(seq) for segment, seq in db.execute("SELECT segment_id, seq_id FROM max_seq_id")}
     return [_entry(db, number, row, marks) for number, row in enumerate(rows)]
@@ -144,7 +144,8 @@ def _folder(segment: str | None) -> str | None:
 def _own_metadata(db: sqlite3.Connection, table: str, key: str, owner: str | None) -> dict[str, Any]:
     flag = "bool_value" if "bool_value" in columns(db, table) else "NULL"
     rows = db.execute(
-        f"SELECT key, str_value, int_value, float_value, {flag} FROM {table} WHERE {key} = ? ORDER BY key", (owner,)
+        f"SELECT key, str_value, int_value, float_value, {flag} FROM {table} WHERE {key} = ? ORDER BY key",  # noqa: S608 (names of ours)
+        (owner,),
     )
     return {name: value for name, *cells in rows if (value := _codec.typed(*cells)) is not None}
 

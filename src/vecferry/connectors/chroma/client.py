@@ -20,8 +20,8 @@ class Client:
             StoreFull: the directory cannot be written.
         """
         try:
-            import chromadb  # noqa: PLC0415 (480 MB of an optional dependency)
-            from chromadb.config import Settings  # noqa: PLC0415
+            import chromadb
+            from chromadb.config import Settings
         except ImportError as error:
             raise missing_extra("Writing a Chroma directory and searching it", "chroma-local") from error
         self._module = chromadb

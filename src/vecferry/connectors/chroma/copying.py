@@ -71,7 +71,7 @@ class Mirror:
             if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
                 raise StoreFull(
                     f"There is no room for a snapshot of {self.source.name} in {self.target.parent}: {error.strerror}.",
-                    hint="Free some space, or name another folder for the ledger and the snapshot (TMPDIR for a temporary one).",
+                    hint="Free some space, or name another folder (TMPDIR says where temporary snapshots go).",
                 ) from error
             raise
         self._stamp = stamp
@@ -108,7 +108,7 @@ class Mirror:
 def _clone(source: int, target: int) -> bool:
     """Share the blocks of `source` (reflink): instant, on file systems that can."""
     try:
-        import fcntl  # noqa: PLC0415 (not on Windows)
+        import fcntl
 
         fcntl.ioctl(target, FICLONE, source)
     except (ImportError, OSError):

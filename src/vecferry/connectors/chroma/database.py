@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 import tempfile
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,14 +10,17 @@ from threading import RLock
 from vecferry.connectors.chroma import catalog, normalise, snapshot
 from vecferry.connectors.chroma._codec import LIMITS
 from vecferry.connectors.chroma.catalog import FILE, Entry
+from vecferry.connectors.chroma.client import Client
 from vecferry.connectors.chroma.search import SearchableChromaSource
-from vecferry.connectors.chroma.sink import ChromaSink, Client
+from vecferry.connectors.chroma.sink import ChromaSink
 from vecferry.connectors.chroma.snapshot import Snapshot
 from vecferry.connectors.chroma.source import ChromaSource
 from vecferry.errors import ConfigError, CorruptData, NotFound
 from vecferry.limits import Limits
 from vecferry.model import CollectionSpec, Pin, StoreIdentity
 from vecferry.url import StoreUrl
+
+FOLDER_HINT = "Name the folder that chromadb.PersistentClient(path=…) writes to."
 
 
 class ChromaDatabase:
@@ -58,7 +60,7 @@ class ChromaDatabase:
         with self._lock:
             if self._empty():
                 return []
-            return [_spec(entry, row) for entry, row in self._catalog(self._current())]
+            return [entry.spec(count=facts.count, dim=facts.dim) for entry, facts in self._catalog(self._current())]
 
     def source(self, name: str) -> ChromaSource:
         """See `Database.source`.
@@ -71,20 +73,19 @@ class ChromaDatabase:
                 raise NotFound(
                     f"There is no collection '{name}' in {self._path}: the folder is empty.",
                     store=f"chroma:{self._path}",
-                    hint="Name the folder that chromadb.PersistentClient(path=…) writes to.",
+                    hint=FOLDER_HINT,
                 )
             held = self._current()
             rows = self._catalog(held)
             entry = catalog.find([entry for entry, _ in rows], name, self._path)
             facts = rows[entry.number][1]
-            problem = facts[2]
-            if problem:
+            if facts.problem:
                 raise CorruptData(
-                    f"The vectors of {entry.qualified_name} cannot be read: {problem}",
+                    f"The vectors of {entry.qualified_name} cannot be read: {facts.problem}",
                     hint="Restore the index folder from a backup, or leave this collection out with --collection.",
                 )
             kind = SearchableChromaSource if find_spec("chromadb") else ChromaSource
-            return kind(held.folder, entry, _spec(entry, facts))
+            return kind(held.folder, entry, entry.spec(count=facts.count, dim=facts.dim))
 
     def sink(self, spec: CollectionSpec) -> ChromaSink:
         return ChromaSink(spec, self._path, self._open_client)
@@ -125,7 +126,7 @@ class ChromaDatabase:
         with self._lock:
             if self._empty():
                 return ""
-            with _reading(self._current().folder) as db:
+            with snapshot.opened(self._current().folder) as db:
                 return catalog.check_version(db, newer=True)
 
     def _current(self, *, fresh: bool = False) -> Snapshot:
@@ -145,23 +146,9 @@ class ChromaDatabase:
         return self._snapshot
 
     @staticmethod
-    def _catalog(held: Snapshot) -> list[tuple[Entry, tuple[int, int | None, str | None]]]:
-        with _reading(held.folder) as db:
-            facts = {number: rest for number, *rest in normalise.problems(db)}
-            return [(entry, (*facts[entry.number],)) for entry in catalog.entries(db)]  # type: ignore[misc]
-
-
-class _reading:
-    """A connection to a snapshot, closed on the way out."""
-
-    def __init__(self, folder: Path) -> None:
-        self._db = sqlite3.connect(f"{(folder / FILE).as_uri()}?mode=ro&immutable=1", uri=True)
-
-    def __enter__(self) -> sqlite3.Connection:
-        return self._db
-
-    def __exit__(self, *_: object) -> None:
-        self._db.close()
+    def _catalog(held: Snapshot) -> list[tuple[Entry, normalise.Facts]]:
+        with snapshot.opened(held.folder) as db:
+            return list(zip(catalog.entries(db), normalise.facts(db), strict=True))
 
 
 def _stamp(path: Path) -> tuple[int, int, int] | None:
@@ -170,10 +157,6 @@ def _stamp(path: Path) -> tuple[int, int, int] | None:
     except FileNotFoundError:
         return None
     return stat.st_size, stat.st_mtime_ns, stat.st_ino
-
-
-def _spec(entry: Entry, row: tuple[int, int | None, str | None]) -> CollectionSpec:
-    return entry.spec(count=row[0], dim=row[1])
 
 
 class ChromaConnector:
@@ -210,7 +193,7 @@ def _directory(path: Path) -> Path:
         raise NotFound(
             f"{path} is not a Chroma directory: it holds no {FILE}.",
             store=f"chroma:{path}",
-            hint=f"Did you mean chroma:{near[0]}?" if near else "Name the folder that chromadb.PersistentClient(path=…) writes to.",
+            hint=f"Did you mean chroma:{near[0]}?" if near else FOLDER_HINT,
         )
     if file.stat().st_size < 512:
         raise CorruptData(

@@ -83,12 +83,15 @@ def _elements(folder: Path) -> tuple[int, int, NDArray[Any], mmap.mmap]:
     with (folder / "data_level0.bin").open("rb") as file:
         there = file.seek(0, 2)
         if there < count * size:
-            raise CorruptData(
-                f"{folder.name}/data_level0.bin is torn: {there} of {count * size} bytes.", hint=HINT
-            )
+            raise CorruptData(f"{folder.name}/data_level0.bin is torn: {there} of {count * size} bytes.", hint=HINT)
         mapped = mmap.mmap(file.fileno(), count * size, access=mmap.ACCESS_READ) if count else mmap.mmap(-1, 1)
     element = np.dtype(
-        {"names": ["vector", "label"], "formats": [("<f4", dim), "<u8"], "offsets": [vector_at, label_at], "itemsize": size}
+        {
+            "names": ["vector", "label"],
+            "formats": [("<f4", dim), "<u8"],
+            "offsets": [vector_at, label_at],
+            "itemsize": size,
+        }
     )
     return count, dim, np.frombuffer(mapped, element, count), mapped
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import sqlite3
 import tempfile
-from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from vecferry.connectors.chroma import _codec, catalog, hnsw, pickle_map
+from vecferry.connectors.chroma import catalog, hnsw, pickle_map
 from vecferry.connectors.chroma.catalog import Entry
 from vecferry.errors import CorruptData
 from vecferry.model import Metric
@@ -76,7 +76,8 @@ def _replay_metadata(db: sqlite3.Connection, entry: Entry) -> None:
             _forget(db, found, arrays=arrays)
         elif found is None and operation != UPDATE:
             row = db.execute(
-                "INSERT INTO embeddings (segment_id, embedding_id, seq_id) VALUES (?, ?, ?)", (entry.metadata, text, last)
+                "INSERT INTO embeddings (segment_id, embedding_id, seq_id) VALUES (?, ?, ?)",
+                (entry.metadata, text, last),
             ).lastrowid
             _merge(db, row, metadata, arrays=arrays)
         elif found is not None and operation != ADD:
@@ -102,10 +103,10 @@ def _merge(db: sqlite3.Connection, row: int | None, metadata: str | None, *, arr
             db.execute("DELETE FROM embedding_metadata_array WHERE id = ? AND key = ?", (row, key))
         table = "embedding_metadata_array" if isinstance(value, list) else "embedding_metadata"
         for item in value if isinstance(value, list) else [] if value is None else [value]:
-            db.execute(
-                f"INSERT INTO {table} (id, key, string_value, int_value, float_value, bool_value) VALUES (?, ?, ?, ?, ?, ?)",
-                (row, key, *_cells(item)),
-            )
+            db.execute(f"INSERT INTO {table} {_CELLS}", (row, key, *_cells(item)))
+
+
+_CELLS = "(id, key, string_value, int_value, float_value, bool_value) VALUES (?, ?, ?, ?, ?, ?)"
 
 
 def _cells(value: Any) -> tuple[Any, Any, Any, Any]:
@@ -163,7 +164,7 @@ def _slots(db: sqlite3.Connection, folder: Path, entry: Entry) -> int:
 
 
 def _slot_of_label(index: hnsw.Index, file: Any) -> NDArray[np.int32]:
-    """label -> slot + 1, 0 where there is no such label; lies in a sparse file."""
+    """Label -> slot + 1, 0 where there is no such label; lies in a sparse file."""
     top = max((int(labels.max()) for _, labels in index.labels()), default=0)
     if top > hnsw.MAX_LABEL:
         raise CorruptData(f"data_level0.bin holds the label {top}.", hint=hnsw.HINT)
@@ -218,6 +219,15 @@ def _dimension(db: sqlite3.Connection, entry: Entry) -> int | None:
     return row[0] if row else None
 
 
-def problems(db: sqlite3.Connection) -> Iterator[tuple[int, int, int | None, str | None]]:
-    """(number, count, dimension, problem) of each collection of a normalised snapshot."""
-    yield from db.execute("SELECT number, count, dim, problem FROM vf_collection ORDER BY number")
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What normalising found of one collection. `problem`: why vectors that stand in its index cannot be read."""
+
+    count: int
+    dim: int | None
+    problem: str | None
+
+
+def facts(db: sqlite3.Connection) -> list[Facts]:
+    """The facts of each collection of a normalised snapshot, in the order of `catalog.entries`."""
+    return [Facts(*row) for row in db.execute("SELECT count, dim, problem FROM vf_collection ORDER BY number")]

@@ -27,14 +27,16 @@ class Order:
         if rows:
             with self._open() as db:
                 db.executemany(
-                    "INSERT INTO records (id, seq) VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET seq = excluded.seq", rows
+                    "INSERT INTO records (id, seq) VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET seq = excluded.seq",
+                    rows,
                 )
 
     def moved(self, ids: Sequence[str]) -> None:
         """Remember that these records stand at the end now."""
         with self._open() as db:
             db.executemany(
-                "UPDATE records SET place = (SELECT max(place) + 1 FROM records) WHERE id = ?", [(text,) for text in ids]
+                "UPDATE records SET place = (SELECT max(place) + 1 FROM records) WHERE id = ?",
+                [(text,) for text in ids],
             )
 
     def misplaced(self) -> list[str]:

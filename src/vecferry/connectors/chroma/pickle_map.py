@@ -15,11 +15,11 @@ Time: 0.5 µs per id of protocol 3, 0.7 µs per id of protocol 5 (each id stands
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from struct import Struct
-from struct import error as StructError
 from typing import Any, BinaryIO
 
 from vecferry.errors import CorruptData
@@ -64,10 +64,11 @@ def parse(path: Path, emit: Emit) -> Facts:
     try:
         with path.open("rb") as file:
             return _Parser(file, emit).run()
-    except (StructError, IndexError, UnicodeDecodeError, _Unexpected) as error:
+    except (struct.error, IndexError, UnicodeDecodeError, _Unexpected) as error:
         raise CorruptData(
-            f"{path.parent.name}/{path.name} is torn or not the id map that Chroma writes ({error}); nothing in it was executed.",
-            hint="Restore this file from a backup of the Chroma directory, or export the collection with the Chroma that wrote it.",
+            f"{path.parent.name}/{path.name} is torn or not the id map that Chroma writes ({error}); "
+            "nothing in it was executed.",
+            hint="Restore this file from a backup of the Chroma directory.",
         ) from error
 
 
@@ -94,7 +95,7 @@ class _Parser:
 
     def run(self) -> Facts:
         self._expect(_PROTO)
-        if self._take(1)[0] > 5:
+        if self.take(1)[0] > 5:
             raise _Unexpected("unknown pickle protocol")
         op = self._op()
         found = self._attributes() if op == _EMPTY_DICT else self._instance(op)
@@ -114,7 +115,7 @@ class _Parser:
             self._eof = not more
             self._buf, self._pos = self._buf[self._pos :] + more, 0
 
-    def _take(self, size: int) -> bytes:
+    def take(self, size: int) -> bytes:
         if size > MAX_TEXT:
             raise _Unexpected(f"a text of {size} bytes")
         self._fill(size)
@@ -130,9 +131,9 @@ class _Parser:
             op, self._ready = self._back.pop()
             return op
         while True:
-            op = self._take(1)[0]
+            op = self.take(1)[0]
             if op == _FRAME:
-                self._take(8)
+                self.take(8)
             elif op == _MEMOIZE:
                 if isinstance(self._last, str):
                     self._memo[self._memoized] = self._last
@@ -160,7 +161,7 @@ class _Parser:
             raise _Unexpected(f"opcode 0x{op:02x}")
         return read(self)
 
-    def _recall(self, index: int) -> object:
+    def recall(self, index: int) -> object:
         return self._memo.get(index, _NOTHING)
 
     # ------------------------------------------------------------------- the object
@@ -337,15 +338,15 @@ class _Batch:
 
 
 _SCALARS: dict[int, Callable[[_Parser], Any]] = {
-    _BINUNICODE: lambda p: p._take(_U32.unpack(p._take(4))[0]).decode(),
-    _SHORT_BINUNICODE: lambda p: p._take(p._take(1)[0]).decode(),
-    0x8D: lambda p: p._take(_U64.unpack(p._take(8))[0]).decode(),  # BINUNICODE8
-    _BININT: lambda p: _I32.unpack(p._take(4))[0],
-    _BININT1: lambda p: p._take(1)[0],
-    _BININT2: lambda p: _U16.unpack(p._take(2))[0],
-    0x8A: lambda p: int.from_bytes(p._take(p._take(1)[0]), "little", signed=True),  # LONG1
-    0x43: lambda p: int.from_bytes(p._take(p._take(1)[0]), "big"),  # SHORT_BINBYTES: a sequence number of 0.4
-    0x4E: lambda p: None,  # NONE
-    0x68: lambda p: p._recall(p._take(1)[0]),  # BINGET
-    0x6A: lambda p: p._recall(_U32.unpack(p._take(4))[0]),  # LONG_BINGET
+    _BINUNICODE: lambda p: p.take(_U32.unpack(p.take(4))[0]).decode(),
+    _SHORT_BINUNICODE: lambda p: p.take(p.take(1)[0]).decode(),
+    0x8D: lambda p: p.take(_U64.unpack(p.take(8))[0]).decode(),  # BINUNICODE8
+    _BININT: lambda p: _I32.unpack(p.take(4))[0],
+    _BININT1: lambda p: p.take(1)[0],
+    _BININT2: lambda p: _U16.unpack(p.take(2))[0],
+    0x8A: lambda p: int.from_bytes(p.take(p.take(1)[0]), "little", signed=True),  # LONG1
+    0x43: lambda p: int.from_bytes(p.take(p.take(1)[0]), "big"),  # SHORT_BINBYTES: a sequence number of 0.4
+    0x4E: lambda _: None,  # NONE
+    0x68: lambda p: p.recall(p.take(1)[0]),  # BINGET
+    0x6A: lambda p: p.recall(_U32.unpack(p.take(4))[0]),  # LONG_BINGET
 }

@@ -47,7 +47,9 @@ class SearchableChromaSource(ChromaSource):
                 "A Chroma directory is searched by Chroma's index alone: not exactly, and not with filters.",
                 hint="Compute exact results from the vectors themselves; vecferry verify does.",
             )
-        found = self._opened().query(query_embeddings=np.asarray(queries, np.float32), n_results=k, include=["distances"])
+        found = self._opened().query(
+            query_embeddings=np.asarray(queries, np.float32), n_results=k, include=["distances"]
+        )
         return [
             [Hit(text, float(score)) for text, score in zip(ids, scores, strict=True)]
             for ids, scores in zip(found["ids"], found["distances"], strict=True)
@@ -75,5 +77,3 @@ class SearchableChromaSource(ChromaSource):
                 self._client = client.Client(where)
                 self._collection = self._client.collection(self._entry.tenant, self._entry.database, self._entry.name)
             return self._collection
-
-

@@ -53,7 +53,7 @@ class ChromaSink:
         """
         with self._lock:
             vector = _only_vector(spec)
-            tenant, database = spec.namespace if len(spec.namespace) == 2 else (_codec.DEFAULT_TENANT, _codec.DEFAULT_DATABASE)
+            tenant, database = spec.namespace if len(spec.namespace) == 2 else _codec.DEFAULT_NAMESPACE
             client = self._open_client()
             client.of(tenant, database, make=True)
             try:
@@ -72,6 +72,7 @@ class ChromaSink:
 
     def write(self, batch: pa.RecordBatch) -> Receipt:
         with self._lock:
+            self._prepared()
             records, rejected = self._records(_in_order(batch))
             for start in range(0, len(records.ids), BATCH):
                 self._replace(records.slice(start, start + BATCH))
@@ -97,14 +98,15 @@ class ChromaSink:
         with self._lock:
             wanted = list(dict.fromkeys(ids))
             for start in range(0, len(wanted), BATCH):
-                self._prepared().delete(ids=wanted[start : start + BATCH])
+                self._prepared()[0].delete(ids=wanted[start : start + BATCH])
 
     # ----------------------------------------------------------------------- within
 
-    def _prepared(self) -> Any:
-        if self._collection is None:
-            raise DataError(f"{self._spec.qualified_name} was not prepared.", hint="Call prepare(spec) before the first write.")
-        return self._collection
+    def _prepared(self) -> tuple[Any, Order]:
+        if self._collection is None or self._order is None:
+            hint = "Call prepare(spec) before the first write."
+            raise DataError(f"{self._spec.qualified_name} was not prepared.", hint=hint)
+        return self._collection, self._order
 
     def _check(self, spec: CollectionSpec, vector: VectorSpec) -> None:
         """That an existing collection fits; one without our card gets it, so that envelopes are undone later.
@@ -138,13 +140,15 @@ class ChromaSink:
 
     def _records(self, batch: pa.RecordBatch) -> tuple[_Columns, tuple[Rejection, ...]]:
         """What Chroma's client takes, and what it cannot hold."""
-        vector = _only_vector(self._prepared_spec())
+        vector = _only_vector(self._spec)
         values, there = dense(batch, vector), present(batch, vector)
         ids: list[str] = batch.column("id").to_pylist()
         last = {text: row for row, text in enumerate(ids)}
         rejected = [Rejection(ids[row], "It has no vector, and Chroma needs one.") for row in np.flatnonzero(~there)]
         finite = np.isfinite(values).all(axis=1)
-        rejected += [Rejection(ids[row], "Its vector holds NaN or infinity.") for row in np.flatnonzero(there & ~finite)]
+        rejected += [
+            Rejection(ids[row], "Its vector holds NaN or infinity.") for row in np.flatnonzero(there & ~finite)
+        ]
         rows = [row for row in sorted(last.values()) if there[row] and finite[row]]
         mixed = self._spec.id_kind is IdKind.MIXED
         kinds = batch.column("id_kind").to_pylist() if mixed else [None] * len(ids)
@@ -161,14 +165,9 @@ class ChromaSink:
         )
         return columns, tuple(rejected)
 
-    def _prepared_spec(self) -> CollectionSpec:
-        self._prepared()
-        return self._spec
-
     def _replace(self, records: _Columns) -> None:
         """Add what is new, replace what is there: in place where Chroma can say it, else by deleting and adding."""
-        collection, order = self._prepared(), self._order
-        assert order is not None  # noqa: S101 (made together with the collection)
+        collection, order = self._prepared()
         order.note(records.seqs, records.ids)
         old = collection.get(ids=records.ids, include=["documents", "metadatas", "uris"])
         there = {
@@ -193,8 +192,7 @@ class ChromaSink:
 
     def _move(self, ids: list[str]) -> None:
         """Write records anew at the end, in the order of `ids`; kept aside meanwhile."""
-        collection, order = self._prepared(), self._order
-        assert order is not None  # noqa: S101
+        collection, order = self._prepared()
         found = collection.get(ids=ids, include=_EVERYTHING)
         row_of = {text: row for row, text in enumerate(found["ids"])}
         rows = [row_of[text] for text in ids if text in row_of]
@@ -215,14 +213,14 @@ class ChromaSink:
 
     def _put_back_held(self) -> None:
         """Add what a crash left between deleting and adding."""
-        assert self._order is not None  # noqa: S101
-        for batch in self._order.held():
+        collection, order = self._prepared()
+        for batch in order.held():
             records = _Columns.from_held(batch)
-            there = set(self._collection.get(ids=records.ids, include=[])["ids"])
+            there = set(collection.get(ids=records.ids, include=[])["ids"])
             missing = [row for row, text in enumerate(records.ids) if text not in there]
             if missing:
-                self._collection.add(**records.take(missing).arguments())
-            self._order.hold(None)
+                collection.add(**records.take(missing).arguments())
+            order.hold(None)
 
 
 class _Columns(msgspec.Struct, kw_only=True):
@@ -236,20 +234,27 @@ class _Columns(msgspec.Struct, kw_only=True):
     seqs: list[int | None]
 
     def take(self, rows: Sequence[int]) -> _Columns:
-        pick = lambda column: [column[row] for row in rows]  # noqa: E731
         return _Columns(
-            ids=pick(self.ids), embeddings=self.embeddings[list(rows)], documents=pick(self.documents),
-            uris=pick(self.uris), metadatas=pick(self.metadatas), seqs=pick(self.seqs),
-        )  # fmt: skip
+            ids=[self.ids[row] for row in rows],
+            embeddings=self.embeddings[list(rows)],
+            documents=[self.documents[row] for row in rows],
+            uris=[self.uris[row] for row in rows],
+            metadatas=[self.metadatas[row] for row in rows],
+            seqs=[self.seqs[row] for row in rows],
+        )
 
     def slice(self, start: int, stop: int) -> _Columns:
         return self.take(range(start, min(stop, len(self.ids))))
 
     def arguments(self) -> dict[str, Any]:
         """Arguments of `add` and `upsert`; a column that is all None is left out."""
-        columns = {"documents": self.documents, "uris": self.uris, "metadatas": self.metadatas}
-        given = {name: value for name, column in columns.items() for name, value in _some(name, column).items()}
-        return {"ids": self.ids, "embeddings": self.embeddings, **given}
+        return {
+            "ids": self.ids,
+            "embeddings": self.embeddings,
+            **_some("documents", self.documents),
+            **_some("uris", self.uris),
+            **_some("metadatas", self.metadatas),
+        }
 
     def held(self) -> pa.RecordBatch:
         """The records as one Arrow batch that can be kept in a file."""
@@ -277,7 +282,7 @@ class _Columns(msgspec.Struct, kw_only=True):
         )
 
 
-def _some(name: str, column: list[Any]) -> dict[str, Any]:
+def _some(name: str, column: Sequence[object]) -> dict[str, Any]:
     return {name: column} if any(value is not None for value in column) else {}
 
 

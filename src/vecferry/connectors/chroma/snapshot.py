@@ -1,4 +1,4 @@
-"""Take a consistent private copy of a Chroma directory that an app may be writing to, and hold the app up as little as possible.
+"""Take a consistent private copy of a Chroma directory that an app may be writing to, holding it up very little.
 
 Chroma keeps its SQLite file in rollback-journal mode: while anybody holds a read lock, every commit waits. So
 
@@ -31,8 +31,8 @@ from pathlib import Path
 
 from vecferry import errors
 from vecferry.connectors.chroma import catalog, hnsw, normalise
-from vecferry.errors import CorruptData, NotFound, StoreFull, Unavailable, VecferryError
 from vecferry.connectors.chroma.copying import Mirror
+from vecferry.errors import CorruptData, StoreFull, Unavailable, VecferryError
 from vecferry.model import Pin
 
 STORE = "store"
@@ -110,7 +110,19 @@ def _take(path: Path, folder: Path, *, newer: bool, lasting: bool) -> None:
             hint="Restore the directory from a backup; `sqlite3 chroma.sqlite3 'PRAGMA integrity_check'` says more.",
         ) from error
     except OSError as error:
-        raise StoreFull(f"The snapshot in {folder} cannot be written: {error.strerror}.", hint="Name a folder that can.") from error
+        text = f"The snapshot in {folder} cannot be written: {error.strerror}."
+        raise StoreFull(text, hint="Name a folder that can be written and has room.") from error
+
+
+@contextlib.contextmanager
+def opened(folder: Path) -> Iterator[sqlite3.Connection]:
+    """A connection to a complete snapshot, which nobody changes any more: no locks are taken."""
+    uri = f"{(folder / catalog.FILE).as_uri()}?mode=ro&immutable=1"
+    db = sqlite3.connect(uri, uri=True, check_same_thread=False)
+    try:
+        yield db
+    finally:
+        db.close()
 
 
 @contextlib.contextmanager
@@ -248,7 +260,7 @@ class _Copier:
     # ------------------------------------------------------------------- where no lock can be had
 
     def _unlocked(self, at: datetime) -> tuple[datetime, float] | None:
-        """Read-only media, or a journal that a killed writer left: copy with the journal, and see that nothing moved."""
+        """Read-only media, or the journal of a killed writer: copy it too, and see that nothing moved."""
         names = [catalog.FILE, *(f"{catalog.FILE}{end}" for end in ("-journal", "-wal"))]
         before = _stamps(self._path, names)
         for name in names:
@@ -270,7 +282,8 @@ def _uses_wal(path: Path) -> bool:
 @contextlib.contextmanager
 def _reading(path: Path) -> Iterator[sqlite3.Connection | None]:
     """A read transaction on the live file; None where SQLite would have to write to give one."""
-    db = sqlite3.connect(f"{(path / catalog.FILE).as_uri()}?mode=ro", uri=True, isolation_level=None, timeout=BUSY_SECONDS)
+    uri = f"{(path / catalog.FILE).as_uri()}?mode=ro"
+    db = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=BUSY_SECONDS)
     try:
         db.execute("BEGIN")
         try:
@@ -297,7 +310,7 @@ def _reading(path: Path) -> Iterator[sqlite3.Connection | None]:
 
 def _take_in_child(path: Path, folder: Path, *, newer: bool, lasting: bool) -> None:
     request = json.dumps({"path": str(path), "folder": str(folder), "newer": newer, "lasting": lasting})
-    done = subprocess.run(  # noqa: S603 (our own module, by the interpreter that runs us)
+    done = subprocess.run(
         [sys.executable, "-c", f"import sys; from {__name__} import main; sys.exit(main())"],
         input=request, capture_output=True, text=True, check=False,
     )  # fmt: skip
@@ -317,7 +330,6 @@ def main() -> int:
     try:
         _take(Path(request["path"]), Path(request["folder"]), newer=request["newer"], lasting=request["lasting"])
     except VecferryError as error:
-        print(json.dumps({"kind": type(error).__name__, "message": error.message, "hint": error.hint}))
+        sys.stdout.write(json.dumps({"kind": type(error).__name__, "message": error.message, "hint": error.hint}))
         return 1
     return 0
-

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from vecferry.arrow import build, empty
-from vecferry.connectors.chroma import _codec, catalog, hnsw
+from vecferry.connectors.chroma import _codec, catalog, hnsw, snapshot
 from vecferry.connectors.chroma.catalog import Entry
 from vecferry.errors import CorruptData
 from vecferry.model import Chunk, CollectionSpec, IdKind, Metric, Partition, PartitionId, Position, Rejection
@@ -30,6 +31,7 @@ from vecferry.tags import loads
 CHUNK_ROWS = 1_000
 CHUNK_BYTES = 2 << 20
 PARTITION_ROWS = 32_768
+NOWHERE = -(1 << 62)
 IDS = 500
 """Ids asked for in one statement; SQLite's oldest limit is 999 variables."""
 ODD = "\x01vecferry:"
@@ -48,8 +50,11 @@ SELECT e.id, e.embedding_id, p.place,
 FROM vf_place p CROSS JOIN embeddings e ON e.id = p.id
 LEFT JOIN embeddings_queue q ON q.seq_id = -p.place
 LEFT JOIN embedding_metadata m INDEXED BY sqlite_autoindex_embedding_metadata_1 ON m.id = p.id
-WHERE p.number = ? AND {{which}} GROUP BY p.id ORDER BY p.id"""
+WHERE p.number = ? AND {{which}} GROUP BY p.id ORDER BY p.id"""  # noqa: S608 (constants)
 RANGE = RECORDS.format(which="p.id > ? AND p.id <= ?")
+LISTED = RECORDS.format(which="p.id IN (SELECT value FROM json_each(?))")
+NEXT_ROWS = """SELECT max(id), count(*) FROM
+  (SELECT id FROM vf_place WHERE number = ? AND id > ? ORDER BY id LIMIT ?)"""
 LISTS = """SELECT a.id, a.key, a.string_value, a.int_value, a.float_value, a.bool_value
 FROM embedding_metadata_array a WHERE a.id IN (SELECT value FROM json_each(?))
 AND (a.key < 'chroma:' OR a.key >= 'chroma;') ORDER BY a.id, a.key, a.rowid"""
@@ -77,12 +82,9 @@ class ChromaSource:
 
     def partitions(self) -> list[Partition]:
         with self._open() as db:
-            found, low = [], 0
+            found, low = list[Partition](), 0
             while True:
-                high, rows = db.execute(
-                    "SELECT max(id), count(*) FROM (SELECT id FROM vf_place WHERE number = ? AND id > ? ORDER BY id LIMIT ?)",
-                    (self._entry.number, low, PARTITION_ROWS),
-                ).fetchone()
+                high, rows = db.execute(NEXT_ROWS, (self._entry.number, low, PARTITION_ROWS)).fetchone()
                 if not rows:
                     return found
                 found.append(
@@ -108,11 +110,8 @@ class ChromaSource:
         with self._open() as db:
             rows = [row for row, _ in self._rows_of(db, ids)]
             reader = _Reader(db, self._spec, self._entry, self._index)
-            sql = RECORDS.format(which="p.id IN (SELECT value FROM json_each(?))")
             batches = [
-                chunk.batch
-                for start in range(0, len(rows), CHUNK_ROWS)
-                for chunk in reader.chunks(sql, (self._entry.number, orjson.dumps(rows[start : start + CHUNK_ROWS]).decode()))
+                chunk.batch for chunk in reader.chunks(LISTED, (self._entry.number, orjson.dumps(rows).decode()))
             ]
         return pa.concat_batches(batches) if batches else empty(self._spec)
 
@@ -128,7 +127,7 @@ class ChromaSource:
             part = wanted[start : start + IDS]
             marks = ",".join("?" * len(part))
             yield from db.execute(
-                f"SELECT id, embedding_id FROM embeddings WHERE segment_id = ? AND embedding_id IN ({marks})",
+                f"SELECT id, embedding_id FROM embeddings WHERE segment_id = ? AND embedding_id IN ({marks})",  # noqa: S608 (question marks)
                 (self._entry.metadata, *part),
             )
 
@@ -137,23 +136,8 @@ class ChromaSource:
             sql = "SELECT 1 FROM vf_place WHERE number = ? AND place >= 0 LIMIT 1"
             return db.execute(sql, (self._entry.number,)).fetchone() is not None
 
-    def _open(self) -> _Connection:
-        return _Connection(self._folder)
-
-
-class _Connection:
-    """A connection to the snapshot, which nobody changes any more: no locks are taken."""
-
-    def __init__(self, folder: Path) -> None:
-        self._uri = f"{(folder / catalog.FILE).as_uri()}?mode=ro&immutable=1"
-
-    def __enter__(self) -> sqlite3.Connection:
-        self._db = sqlite3.connect(self._uri, uri=True, check_same_thread=False)
-        self._db.execute("PRAGMA cache_size = -8000")
-        return self._db
-
-    def __exit__(self, *_: object) -> None:
-        self._db.close()
+    def _open(self) -> AbstractContextManager[sqlite3.Connection]:
+        return snapshot.opened(self._folder)
 
 
 class _Reader:
@@ -202,23 +186,22 @@ class _Reader:
         tags: list[Any] | None = None
         if self._odd or self._lists:
             metadata, tags = self._repair(numbers, metadata)
-        columns = {"id": ids, "seq": numbers, "vector": vectors, "document": documents, "uri": uris, "metadata": metadata}
-        columns |= {"tags": tags} if self._spec.card is None else self._unwrap(columns)
+        columns: dict[str, Any] = {"id": ids, "seq": numbers, "vector": vectors, "document": documents, "uri": uris}
+        columns |= {"metadata": metadata, "tags": tags} if self._spec.card is None else self._unwrap(metadata)
         return Chunk(build(self._spec, columns), position, rejected)
 
     # ----------------------------------------------------------------------- vectors
 
     def _vectors(self, rows: list[Row]) -> tuple[list[Row], NDArray[np.float32], tuple[Rejection, ...]]:
         """The rows that have a vector, the vectors, and the other rows as rejections."""
-        places = [row[2] for row in rows]
+        at = np.array([NOWHERE if row[2] is None else row[2] for row in rows], np.int64)
         rejected: tuple[Rejection, ...] = ()
-        if None in places or self._index is None or min(places) < 0:  # type: ignore[type-var]  # no None left of `or`
-            rejected = tuple(Rejection(row[1].decode(), why) for row in rows if (why := self._fault(row)))
-            if rejected:
-                rows = [row for row in rows if not self._fault(row)]
-                places = [row[2] for row in rows]
-        at = np.array(places, np.int64)
-        if self._index is not None and (not len(at) or at.min() >= 0):
+        if (at < 0).any():
+            faults = [self._fault(row) for row in rows]
+            rejected = tuple(Rejection(row[1].decode(), why) for row, why in zip(rows, faults, strict=True) if why)
+            rows = [row for row, why in zip(rows, faults, strict=True) if not why]
+            at = at[[not why for why in faults]]
+        elif self._index is not None:
             return rows, self._index.read(at), rejected
         vectors = np.empty((len(rows), self._dim), np.float32)
         indexed = np.flatnonzero(at >= 0)
@@ -260,13 +243,13 @@ class _Reader:
         self._odd = False
         return texts, tags
 
-    def _unwrap(self, columns: dict[str, Any]) -> dict[str, Any]:
-        """Undo our envelopes, in a collection that we wrote."""
-        rows = len(columns["id"])
-        metadata, tags, kinds = list(columns["metadata"]), [None] * rows, [IdKind.TEXT.value] * rows
-        for row, text in enumerate(metadata):
+    def _unwrap(self, metadata: list[Any]) -> dict[str, list[Any]]:
+        """Undo our envelopes, in a collection that we wrote: the columns metadata, tags and, where mixed, id_kind."""
+        texts = list(metadata)
+        tags, kinds = list[Any]([None] * len(texts)), [IdKind.TEXT.value] * len(texts)
+        for row, text in enumerate(texts):
             if text is not None and b'"_vf":' in text:
-                metadata[row], tags[row], kind = _codec.unwrap(text)  # type: ignore[call-overload]  # list of None so far
+                texts[row], tags[row], kind = _codec.unwrap(text)
                 kinds[row] = kind or kinds[row]
         mixed = {"id_kind": kinds} if self._spec.id_kind is IdKind.MIXED else {}
-        return {"metadata": metadata, "tags": tags, **mixed}
+        return {"metadata": texts, "tags": tags, **mixed}
