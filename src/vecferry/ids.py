@@ -13,6 +13,7 @@ from vecferry.model import IdKind, IdRule
 
 _UUID = re.compile(rb"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 MAX_U64 = (1 << 64) - 1
+_UUID_BYTES = 36
 
 
 def is_canonical_uuid(text: bytes) -> bool:
@@ -22,12 +23,7 @@ def is_canonical_uuid(text: bytes) -> bool:
 
 def is_u64(text: bytes) -> bool:
     """True where `text` (UTF-8) is an unsigned 64-bit integer in its own canonical form: no sign, no leading zero."""
-    return (
-        len(text) <= 20
-        and text.isdigit()
-        and (text[:1] != b"0" or text == b"0")
-        and int(text) <= MAX_U64
-    )
+    return len(text) <= 20 and text.isdigit() and (text[:1] != b"0" or text == b"0") and int(text) <= MAX_U64
 
 
 def kind_of(kind: IdKind, text: bytes) -> IdKind:
@@ -68,7 +64,18 @@ class IdMapper:
 
     def map_all(self, kind: IdKind, texts: Sequence[bytes]) -> list[tuple[bytes, bool]]:
         """`map` over many ids of one kind."""
-        return [self.map(kind, text) for text in texts]
+        if kind is not IdKind.TEXT:
+            return [self.map(kind, text) for text in texts]
+        before, after = self._affix[kind]
+        prefix, keeps_uuids = self._namespace + before, IdKind.UUID in self._verbatim
+        if IdKind.TEXT in self._verbatim:
+            return [(text, False) for text in texts]
+        return [
+            (text, False)
+            if len(text) == _UUID_BYTES and keeps_uuids and is_canonical_uuid(text)
+            else (uuid5(prefix, text + after), True)
+            for text in texts
+        ]
 
 
 def _split(template: str, kind: IdKind, tenant: str) -> tuple[bytes, bytes]:
@@ -88,8 +95,9 @@ def _split(template: str, kind: IdKind, tenant: str) -> tuple[bytes, bytes]:
 
 def uuid5(namespace: bytes, name: bytes) -> bytes:
     """The canonical text of a version 5 UUID (RFC 9562, section 5.5), without building `UUID` objects."""
-    digest = bytearray(hashlib.sha1(namespace + name, usedforsecurity=False).digest()[:16])
-    digest[6] = digest[6] & 0x0F | 0x50
-    digest[8] = digest[8] & 0x3F | 0x80
-    h = digest.hex()
-    return f"{h[:8]}-{h[8:12]}-{h[12:16]}-{h[16:20]}-{h[20:]}".encode()
+    h = hashlib.sha1(namespace + name, usedforsecurity=False).hexdigest()
+    return f"{h[:8]}-{h[8:12]}-5{h[13:16]}-{_VARIANT[h[16]]}{h[17:20]}-{h[20:32]}".encode()
+
+
+_VARIANT = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
+"""The digit that carries the variant: its two upper bits become 10."""

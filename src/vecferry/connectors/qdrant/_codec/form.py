@@ -37,10 +37,9 @@ from vecferry.layouts import ENVELOPE, layout
 from vecferry.model import Card, CollectionSpec, Element, IdKind, Keep, Metric, VectorKind, VectorSpec
 from vecferry.tags import canonical
 
-_FLOAT = re.compile(rb"[:,\[]-?\d+[.eE]")
-"""Found in every JSON text that holds a float (and, harmlessly, in some that do not)."""
+_LONG_FLOAT = re.compile(rb"[:,\[](?:[-\d.]{17}|-?\d+(?:\.\d+)?e)")
+"""Found in every JSON text that holds a fragile float (and, harmlessly, in some that do not)."""
 _EXACT_CHARACTERS = 16
-_EXACT_BELOW = 1e15
 
 
 @dataclass(slots=True)
@@ -285,7 +284,7 @@ def _nulls(texts: list[bytes | None]) -> list[int]:
 def _guard_floats(rows: Rows) -> None:
     """Write down the floats that Qdrant's JSON storage would not give back bit for bit."""
     for row, text in enumerate(rows.metadata):
-        if text is not None and _FLOAT.search(text) and (fragile := dict(fragile_floats(rows.parse(row)))):
+        if text is not None and _LONG_FLOAT.search(text) and (fragile := dict(fragile_floats(rows.parse(row)))):
             rows.note("f", row, fragile)
 
 
@@ -322,9 +321,9 @@ def fragile_floats(value: Any, pointer: str = "") -> Iterator[tuple[str, str]]:
 
 
 def is_fragile(value: float) -> bool:
-    """True for a float whose shortest text has more digits or a larger exponent than Qdrant reads exactly."""
-    text = repr(value)
-    return len(text) > _EXACT_CHARACTERS or "e" in text or abs(value) >= _EXACT_BELOW
+    """True for a float whose shortest JSON text has more digits than Qdrant reads exactly, or an exponent."""
+    text = orjson.dumps(value)
+    return len(text) > _EXACT_CHARACTERS or b"e" in text
 
 
 def _escape(key: str) -> str:

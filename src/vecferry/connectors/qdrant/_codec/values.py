@@ -11,7 +11,7 @@ import struct
 from collections.abc import Mapping
 from typing import Any
 
-from vecferry.connectors.qdrant._codec.wire import field, head, read_varint, varint
+from vecferry.connectors.qdrant._codec.wire import field, fields, head, read_varint, varint
 
 STRUCT_ENTRY, PAYLOAD_ENTRY = 1, 3
 """Field numbers of a map entry in `Struct.fields` and in `PointStruct.payload`."""
@@ -68,7 +68,7 @@ def _new_entry(number: int, key: str, value: Any, depth: int) -> bytes:
 def _value(value: Any, depth: int) -> bytes:
     kind = type(value)
     if kind is str:
-        raw = value.encode()
+        raw: bytes = value.encode()
         return b"\x22" + varint(len(raw)) + raw
     if kind is int:
         return b"\x18" + _integer(value)
@@ -150,6 +150,7 @@ class EntryReader:
 
     def __init__(self) -> None:
         self._kept: dict[bytes, tuple[str, Any]] = {}
+        self._counts: dict[str, int] = {}
         self.wide = 0
         """How many doubles lay in [2**63, 2**64): over gRPC an unsigned integer of that size looks the same."""
 
@@ -159,26 +160,55 @@ class EntryReader:
         return known if known is not None else self._parse(raw)
 
     def _parse(self, raw: bytes) -> tuple[str, Any]:
-        size, at = read_varint(raw, 1) if raw[:1] == b"\x0a" else (0, 0)
-        key = raw[at : at + size].decode()
-        at += size
-        if at >= len(raw):
-            return key, None
-        size, at = read_varint(raw, at + 1)
-        value = self._value(raw, at, at + size)
-        kind = type(value)
-        if len(raw) <= _LONG and kind is not dict and kind is not list and not _is_wide(value):
-            if len(self._kept) >= 1 << 16:
-                self._kept.clear()
-            self._kept[raw] = key, value
+        """`1: key` (left out where it is empty), `2: value`. Lengths below 128, the rule, are read in place."""
+        if raw[:1] != b"\x0a" or raw[1] > 127:
+            return self._parse_odd(raw)
+        at = raw[1] + 2
+        key = raw[2:at].decode()
+        at = at + 2 if raw[at + 1] < 128 else read_varint(raw, at + 1)[1]
+        tag = raw[at]
+        if tag == 0x22:
+            at += 2
+            if raw[at - 1] > 127:
+                at = read_varint(raw, at - 1)[1]
+            value: Any = raw[at:].decode()
+        elif tag == 0x32:
+            size, at = read_varint(raw, at + 1)
+            return key, self.struct(raw, at, at + size)
+        else:
+            value = self._value(raw, at, len(raw))
+        if len(raw) <= _LONG:
+            self._keep(raw, key, value)
         return key, value
+
+    def _parse_odd(self, raw: bytes) -> tuple[str, Any]:
+        """An entry with an empty key, a long one, or without value."""
+        key, value = "", None
+        for number, start, end in fields(raw, 0, len(raw)):
+            if number == 1:
+                key = raw[start:end].decode()
+            else:
+                value = self._value(raw, start, end)
+        return key, value
+
+    def _keep(self, raw: bytes, key: str, value: Any) -> None:
+        """Keep a scalar for the next record, unless its key has too many values (ids, hashes) to be worth it."""
+        kind = type(value)
+        count = self._counts.get(key, 0)
+        if kind is dict or kind is list or kind is float or count >= _VALUES_KEPT or len(self._counts) >= _KEYS_KEPT:
+            return
+        self._counts[key] = count + 1
+        self._kept[raw] = key, value
 
     def _value(self, raw: bytes, at: int, end: int) -> Any:
         if at == end:
             return None
         tag = raw[at]
         if tag == 0x22:
-            size, at = read_varint(raw, at + 1)
+            size = raw[at + 1]
+            at += 2
+            if size > 127:
+                size, at = read_varint(raw, at - 1)
             return raw[at : at + size].decode()
         if tag == 0x32:
             size, at = read_varint(raw, at + 1)
