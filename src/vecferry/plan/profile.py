@@ -28,6 +28,8 @@ from vecferry.protocols import Source
 
 UNIT = 1e-6
 """A squared length this near to 1 counts as 1; Qdrant leaves such vectors as they are."""
+_TINY = 1e-30
+"""Squared lengths below this may have lost components to underflow."""
 _UUID_TEXT = 36
 _NUL_JSON = b"\\u0000"
 
@@ -46,46 +48,34 @@ class VectorStats:
         self.count += int(there.sum())
         if self.vector.kind is not VectorKind.DENSE or not self.vector.dim:
             return
-        values = dense(batch, self.vector)
-        squared = squared_norms(values, self.vector.element)
+        squared = squared_norms(dense(batch, self.vector), self.vector.element)
         all_there = bool(there.all())
         self.norms.add(np.sqrt(squared if all_there else squared[there]))
-        for shape, rows in self._odd(values, squared):
+        for shape, rows in self._odd(squared):
             hit = rows if all_there else rows & there
             self._tally.add(shape, int(hit.sum()), lambda hit=hit: map(ids, np.flatnonzero(hit).tolist()))  # type: ignore[misc]
 
-    def _odd(
-        self, values: NDArray[np.generic], squared: NDArray[np.floating]
-    ) -> Iterator[tuple[Shape, NDArray[np.bool_]]]:
-        if not np.isfinite(squared).all():
-            yield Shape.NON_FINITE_VECTOR, non_finite(values, squared)
-        zero = is_zero(values, squared)
+    def _odd(self, squared: NDArray[np.float64]) -> Iterator[tuple[Shape, NDArray[np.bool_]]]:
+        finite, zero = np.isfinite(squared), squared == 0
+        yield Shape.NON_FINITE_VECTOR, ~finite
         yield Shape.ZERO_VECTOR, zero
         if self.vector.metric is Metric.COSINE:
-            yield Shape.COSINE_LENGTH, (np.abs(squared - 1) > UNIT) & ~zero & np.isfinite(squared)
+            yield Shape.COSINE_LENGTH, (np.abs(squared - 1) > UNIT) & ~zero & finite
 
 
-def squared_norms(values: NDArray[np.generic], element: Element) -> NDArray[np.floating]:
-    """The squared length of each row, in float32 (bytes and half floats are widened first)."""
+def squared_norms(values: NDArray[np.generic], element: Element) -> NDArray[np.float64]:
+    """The squared length of each row: not finite only where a component is not, 0 only where all are 0.
+
+    Summed in float32, and again in float64 where that left its range: squares of ordinary components are far inside.
+    """
     wide: Any = values if element is Element.FLOAT32 else values.astype(np.float32)
-    squared: NDArray[np.floating] = np.einsum("ij,ij->i", wide, wide)
+    with np.errstate(over="ignore", invalid="ignore"):
+        squared: NDArray[np.float64] = np.einsum("ij,ij->i", wide, wide).astype(np.float64)
+    odd = np.flatnonzero(~np.isfinite(squared) | (squared < _TINY))
+    if odd.size:
+        exact = wide[odd].astype(np.float64)
+        squared[odd] = np.einsum("ij,ij->i", exact, exact)
     return squared
-
-
-def non_finite(values: NDArray[np.generic], squared: NDArray[np.floating]) -> NDArray[np.bool_]:
-    """Rows that hold NaN or infinity; a squared length may overflow without."""
-    suspect = np.flatnonzero(~np.isfinite(squared))
-    bad = np.zeros(len(values), np.bool_)
-    bad[suspect] = ~np.isfinite(values[suspect].astype(np.float64)).all(axis=1)
-    return bad
-
-
-def is_zero(values: NDArray[np.generic], squared: NDArray[np.floating]) -> NDArray[np.bool_]:
-    """Rows that hold nothing but zeros; a squared length may underflow without."""
-    suspect = np.flatnonzero(squared == 0)
-    zero = np.zeros(len(values), np.bool_)
-    zero[suspect] = ~values[suspect].astype(np.bool_).any(axis=1)
-    return zero
 
 
 class Profiler:

@@ -18,7 +18,7 @@ from vecferry.limits import Limits, Shape
 from vecferry.model import CollectionSpec, Element, Rejection, VectorKind, VectorSpec
 from vecferry.plan.losses import is_reserved, record_limit
 from vecferry.plan.model import CollectionPlan, Policy
-from vecferry.plan.profile import is_zero, lengths_of, non_finite, nul_rows, record_bytes, squared_norms
+from vecferry.plan.profile import lengths_of, nul_rows, record_bytes, squared_norms
 from vecferry.plan.values import parse, shapes_of
 from vecferry.plan.vectors import match_vectors
 
@@ -104,21 +104,18 @@ def _no_vector(batch: pa.RecordBatch, spec: CollectionSpec, _: Limits) -> Mask:
 
 
 def _non_finite(batch: pa.RecordBatch, spec: CollectionSpec, _: Limits) -> Mask:
-    return _any(batch.num_rows, (non_finite(v, s) & there for v, s, there in _dense(batch, spec)))
+    return _any(batch.num_rows, (~np.isfinite(squared) & there for squared, there in _lengths(batch, spec)))
 
 
 def _zero(batch: pa.RecordBatch, spec: CollectionSpec, _: Limits) -> Mask:
-    return _any(batch.num_rows, (is_zero(v, s) & there for v, s, there in _dense(batch, spec)))
+    return _any(batch.num_rows, ((squared == 0) & there for squared, there in _lengths(batch, spec)))
 
 
-def _dense(
-    batch: pa.RecordBatch, spec: CollectionSpec
-) -> Iterator[tuple[NDArray[np.generic], NDArray[np.floating], Mask]]:
-    """(values, squared norms, presence) of each dense vector."""
+def _lengths(batch: pa.RecordBatch, spec: CollectionSpec) -> Iterator[tuple[NDArray[np.float64], Mask]]:
+    """(squared lengths, presence) of each dense vector."""
     for vector in spec.vectors:
         if vector.kind is VectorKind.DENSE and vector.dim:
-            values = dense(batch, vector)
-            yield values, squared_norms(values, vector.element), present(batch, vector)
+            yield squared_norms(dense(batch, vector), vector.element), present(batch, vector)
 
 
 def _id_too_long(batch: pa.RecordBatch, _: CollectionSpec, limits: Limits) -> Mask:

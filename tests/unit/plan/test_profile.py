@@ -90,7 +90,9 @@ def test_shapes_of_vectors_are_told_apart() -> None:
     assert found.shapes[Shape.NON_FINITE_VECTOR].examples == ("nan", "inf")
     assert set(found.shapes[Shape.COSINE_LENGTH].examples) >= {"long", "tiny"}
     assert "unit" not in found.shapes[Shape.COSINE_LENGTH].examples
+    assert found.shapes[Shape.COSINE_LENGTH].count == 3
     assert found.dimensions == {"": {3: 7}}
+    assert found.norms[""].high == pytest.approx(3e38 * 3**0.5)
 
 
 def test_a_length_matters_only_under_cosine() -> None:
