@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import ssl
+import subprocess
+import sys
+import time
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -60,6 +64,22 @@ def test_a_stopped_server_leaves_nothing(start_qdrant):
     with socket.socket() as free:
         free.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         free.bind((servers.HOST, port))
+
+
+def test_a_server_does_not_outlive_killed_tests(tmp_path):
+    """kill -9 on the test run takes its servers along: nobody finds a Qdrant running the next day."""
+    code = (
+        "import os, signal; from pathlib import Path; from vecferry.testing.servers import start_qdrant\n"
+        "with start_qdrant(folder=Path('room')) as server:\n"
+        "    print(server.pid, flush=True); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    killed = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    server = Path(f"/proc/{int(killed.stdout)}/cmdline")
+    deadline = time.monotonic() + 10
+    while server.exists() and server.read_bytes():  # empty: dead, and not yet collected by its new parent
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 def test_a_key_is_wanted(qdrant_with_key):

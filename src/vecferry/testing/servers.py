@@ -61,6 +61,7 @@ class Server:
     ready_path: str = "/"
     ports: tuple[int, ...] = ()
     _process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
+    _guard: subprocess.Popen[bytes] | None = field(default=None, repr=False)
 
     @property
     def pid(self) -> int | None:
@@ -94,6 +95,7 @@ class Server:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,  # a Ctrl-C for the tests is not one for the server
             )
+        self._guard = _guard(self._process.pid)
         try:
             self._wait_until_ready(began)
         except BaseException:
@@ -121,6 +123,10 @@ class Server:
             os.killpg(self._process.pid, signal.SIGCONT)
 
     def _end(self, with_signal: signal.Signals) -> None:
+        if self._guard is not None:
+            self._guard.kill()
+            self._guard.communicate()
+            self._guard = None
         if self._process is None or self._process.poll() is not None:
             return
         with contextlib.suppress(ProcessLookupError):
@@ -297,6 +303,12 @@ def _started(build: Callable[[], ServerT]) -> ServerT:
         with contextlib.suppress(PortTaken):
             return build().start()
     return build().start()
+
+
+def _guard(pid: int) -> subprocess.Popen[bytes]:
+    """A shell that kills the server once we are gone, however that happened: our end of its input closes with us."""
+    command = ["/bin/sh", "-c", 'read -r _; kill -s KILL -- "-$0"', str(pid)]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
 
 
 @contextmanager
