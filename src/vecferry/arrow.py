@@ -1,17 +1,17 @@
 """The canonical batch: one Arrow schema for every store. Pure.
 
-| column                      | type                                           | meaning                                          |
-|-----------------------------|------------------------------------------------|--------------------------------------------------|
-| `id`                        | string                                         | canonical text of the source's id                |
-| `id_kind`                   | string; only where the spec says `mixed`       | `int`, `uuid` or `text`                          |
-| `seq`                       | int64, null where the source has no order      | rises in the source's own order of records       |
-| `vector`, `vector.<name>`   | fixed_size_list<float32·float16·uint8·int8>    | dense; null where the record has none            |
-| `sparse`, `sparse.<name>`   | struct<indices: list<uint32>, values: list<float32>> | indices ascending                          |
-| `multi`, `multi.<name>`     | list<fixed_size_list<…>>                       | row order kept                                   |
-| `bits`, `bits.<name>`       | fixed_size_binary(ceil(dim / 8))               | most significant bit first                       |
-| `document`, `uri`           | large_string                                   | null is not ""                                   |
-| `metadata`                  | arrow.json, canonical text (`vecferry.tags`)   | null is not {}                                   |
-| `tags`                      | arrow.json                                     | JSON Pointer -> type of what JSON cannot say     |
+| column                    | type                                                 | meaning                           |
+|---------------------------|------------------------------------------------------|-----------------------------------|
+| `id`                      | string                                               | canonical text of the source's id |
+| `id_kind`                 | string; only where the spec says `mixed`             | `int`, `uuid` or `text`           |
+| `seq`                     | int64, null where the source has no order            | rises in the source's order       |
+| `vector`, `vector.<name>` | fixed_size_list<float32·float16·uint8·int8>          | dense; null where there is none   |
+| `sparse`, `sparse.<name>` | struct<indices: list<uint32>, values: list<float32>> | indices ascending                 |
+| `multi`, `multi.<name>`   | list<fixed_size_list<…>>                             | row order kept                    |
+| `bits`, `bits.<name>`     | fixed_size_binary(ceil(dim / 8))                     | most significant bit first        |
+| `document`, `uri`         | large_string                                         | null is not ""                    |
+| `metadata`                | arrow.json, canonical text (`vecferry.tags`)         | null is not {}                    |
+| `tags`                    | arrow.json                                           | JSON Pointer -> type of the value |
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from vecferry.errors import DataError
@@ -119,7 +120,8 @@ def utf8(batch: pa.RecordBatch, name: str) -> list[bytes | None]:
     array = batch.column(name)
     if isinstance(array, pa.ExtensionArray):
         array = array.storage
-    raw: list[bytes | None] = array.cast(pa.large_binary() if pa.types.is_large_string(array.type) else pa.binary()).to_pylist()
+    wide = pa.types.is_large_string(array.type)
+    raw: list[bytes | None] = array.cast(pa.large_binary() if wide else pa.binary()).to_pylist()
     return raw
 
 
@@ -150,7 +152,8 @@ def validate(batch: pa.RecordBatch, spec: CollectionSpec) -> None:
     """Check that `batch` is a canonical batch of `spec`.
 
     Raises:
-        DataError: another schema, an id that is null or empty, or a dense vector that holds NaN or infinity.
+        DataError: another schema; an id that is null or empty; a vector that holds null, NaN or infinity; sparse
+            indices that do not rise, or are not as many as their values.
     """
     wanted = schema(spec)
     if not batch.schema.equals(wanted):
@@ -158,15 +161,73 @@ def validate(batch: pa.RecordBatch, spec: CollectionSpec) -> None:
     if batch.column("id").null_count or any(not text for text in batch.column("id").to_pylist()):
         raise DataError(f"A record of {spec.name} has no id.")
     for vector in spec.vectors:
-        if vector.kind is VectorKind.DENSE and vector.element in (Element.FLOAT32, Element.FLOAT16):
-            _finite(batch, vector)
+        _VALIDATE[vector.kind](batch, vector)
 
 
-def _finite(batch: pa.RecordBatch, vector: VectorSpec) -> None:
-    bad = ~np.isfinite(dense(batch, vector)).all(axis=1) & present(batch, vector)
+def _validate_dense(batch: pa.RecordBatch, vector: VectorSpec) -> None:
+    array = batch.column(column(vector))
+    if array.values.null_count:  # the slots of null vectors may hold nulls; `flatten` leaves them out
+        _refuse_nulls(array.flatten(), vector)
+    if vector.element in _FLOATS:
+        finite = np.isfinite(dense(batch, vector)).all(axis=1)
+        _refuse(batch, ~finite & present(batch, vector), "vectors hold NaN or infinity")
+
+
+def _validate_sparse(batch: pa.RecordBatch, vector: VectorSpec) -> None:
+    indices, values = batch.column(column(vector)).flatten()
+    lengths = [pc.list_value_length(part).fill_null(0).to_numpy(zero_copy_only=False) for part in (indices, values)]
+    _refuse(batch, lengths[0] != lengths[1], "sparse vectors have other numbers of indices than of values")
+    flat = [part.flatten() for part in (indices, values)]
+    for part in flat:
+        _refuse_nulls(part, vector)
+    rows = np.repeat(np.arange(batch.num_rows), lengths[0])
+    rising = np.diff(flat[0].to_numpy().astype(np.int64)) > 0
+    falling = rows[1:][~rising & (rows[1:] == rows[:-1])]
+    _refuse(batch, _rows(falling, batch), "sparse vectors have indices that do not rise")
+    _refuse(batch, _rows(rows[~np.isfinite(flat[1].to_numpy())], batch), "sparse vectors hold NaN or infinity")
+
+
+def _validate_multi(batch: pa.RecordBatch, vector: VectorSpec) -> None:
+    array = batch.column(column(vector))
+    inner = array.flatten()
+    flat = inner.flatten()
+    if inner.null_count or flat.null_count:
+        raise DataError(f"A multi-vector '{vector.name}' holds null.")
+    if vector.element in _FLOATS:
+        lengths = pc.list_value_length(array).fill_null(0).to_numpy(zero_copy_only=False)
+        rows = np.repeat(np.arange(batch.num_rows), lengths * (vector.dim or 0))
+        bad = rows[~np.isfinite(flat.to_numpy(zero_copy_only=False))]
+        _refuse(batch, _rows(bad, batch), "multi-vectors hold NaN or infinity")
+
+
+def _validate_bits(_: pa.RecordBatch, __: VectorSpec) -> None:
+    """Their type says it all."""
+
+
+_FLOATS = (Element.FLOAT32, Element.FLOAT16)
+_VALIDATE = {
+    VectorKind.DENSE: _validate_dense,
+    VectorKind.SPARSE: _validate_sparse,
+    VectorKind.MULTI: _validate_multi,
+    VectorKind.BITS: _validate_bits,
+}
+
+
+def _rows(numbers: NDArray[np.int64], batch: pa.RecordBatch) -> NDArray[np.bool_]:
+    mask = np.zeros(batch.num_rows, np.bool_)
+    mask[numbers] = True
+    return mask
+
+
+def _refuse(batch: pa.RecordBatch, bad: NDArray[np.bool_], problem: str) -> None:
     if bad.any():
         ids = [batch.column("id")[int(row)].as_py() for row in np.flatnonzero(bad)[:5]]
-        raise DataError(f"{int(bad.sum())} vectors hold NaN or infinity.", ids=ids)
+        raise DataError(f"{int(bad.sum())} {problem}.", ids=ids)
+
+
+def _refuse_nulls(array: pa.Array, vector: VectorSpec) -> None:
+    if array.null_count:
+        raise DataError(f"A vector '{vector.name}' holds null.")
 
 
 # --------------------------------------------------------------------------- records, for small numbers of them
@@ -224,4 +285,5 @@ def _from_arrow(array: pa.Array, vector: VectorSpec) -> list[Any]:
             None if cell is None else (np.array(cell["indices"], np.uint32), np.array(cell["values"], np.float32))
             for cell in array.to_pylist()
         ]
-    return [None if cell is None else np.array(cell, dtype) for cell in array.to_pylist()]
+    shape = (-1, vector.dim or 0) if vector.kind is VectorKind.MULTI and vector.dim else (-1,)
+    return [None if cell is None else np.array(cell, dtype).reshape(shape) for cell in array.to_pylist()]

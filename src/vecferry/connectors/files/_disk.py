@@ -125,7 +125,7 @@ def reading(path: Path) -> Iterator[None]:
     """Turn the disk's refusals, other than a missing file, into our errors."""
     try:
         yield
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise
     except PermissionError as error:
         raise AuthFailed(f"{path} may not be read.", store=str(path), hint="Ask its owner for the right.") from error

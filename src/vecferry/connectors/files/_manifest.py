@@ -36,7 +36,7 @@ from vecferry.connectors.files._codec import (
     spec_from_json,
     spec_to_json,
 )
-from vecferry.connectors.files._disk import append, reading, write_atomic
+from vecferry.connectors.files._disk import TEMPORARY, append, reading, write_atomic
 from vecferry.errors import ConfigError
 from vecferry.model import CollectionSpec
 from vecferry.version import __version__
@@ -93,7 +93,7 @@ def read_archive(root: Path) -> list[Listed]:
     try:
         with reading(file):
             text = file.read_bytes()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         _check_free(root)
         return []
     values = load_json(text, str(file))
@@ -116,7 +116,9 @@ def _check_free(root: Path) -> None:
 
 
 def write_archive(root: Path, listed: Iterable[Listed]) -> None:
-    """Replace the archive's manifest."""
+    """Replace the archive's manifest. Under the archive's lock, so that what a killed writer left can go."""
+    for torn in root.glob(f"{TEMPORARY}*"):
+        torn.unlink(missing_ok=True)
     collections = [msgspec.to_builtins(entry) for entry in sorted(listed, key=lambda entry: entry.path)]
     values = {"format": FORMAT, "version": VERSION, "vecferry": __version__, "collections": collections}
     write_atomic(root / MANIFEST, dump_json(values))
