@@ -6,6 +6,7 @@ import os
 import signal
 import sqlite3
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import pytest
 from tests.crash import durable_store
 from vecferry.hooks import POINTS
 from vecferry.testing.crash import Fault, Outcome, command, reached, run
+from vecferry.testing.skips import skip
 
 PROGRAM = "tests.crash.program"
 NAMES = ("alpha", "beta")
@@ -201,6 +203,8 @@ def test_ctrl_c_finishes_what_is_in_flight(source, untouched, tmp_path):
 
 def start(source: Path, folder: Path, *options: str, fault: Fault) -> subprocess.Popen[str]:
     """The command in the background, frozen at `fault`."""
+    if sys.platform != "linux":
+        skip("platform", "/proc says whether a process is frozen")
     log = folder / "background"
     process = subprocess.Popen(
         command(PROGRAM, arguments(source, folder, *options), log=log, fault=fault),

@@ -25,6 +25,7 @@ from vecferry.state.lease import Owner
 from vecferry.state.ledger import Ledger
 from vecferry.state.model import Checkpoint, IdProof, Job, Outcome, Step, Target
 from vecferry.state.run import HISTORY
+from vecferry.testing.skips import skip
 
 PART = PartitionId("p0")
 
@@ -258,6 +259,8 @@ def _commit_elsewhere(path: str, ident: str, epoch: int) -> None:
 
 def test_owners_know_the_dead_from_the_living(tmp_path):
     """This process lives; a zombie, a reused number and a gone one do not; of other hosts nothing is certain."""
+    if sys.platform != "linux":
+        skip("platform", "/proc")
     me = Owner.me()
     assert Owner.parse(str(me)) == me
     assert not me.certainly_dead
