@@ -10,7 +10,7 @@ bytes. Metadata and tags are canonical JSON already (`vecferry.tags`). `seq` is 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from vecferry.arrow import column, dense, id_kinds, present, utf8
 from vecferry.ids import kind_of
-from vecferry.model import CollectionSpec, VectorKind, VectorSpec
+from vecferry.model import CollectionSpec, IdKind, VectorKind, VectorSpec
 
 VERSION = b"\x01"
 WIDTH = 32
@@ -32,42 +32,80 @@ def tlv(kind: bytes, value: bytes | None) -> bytes:
     return kind + _NULL if value is None else kind + len(value).to_bytes(4, "little") + value
 
 
+_KINDS = {kind: tlv(b"\x02", kind.encode()) + b"\x03" for kind in IdKind}
+_UUID_LENGTH = 36
+
+
 def digests(batch: pa.RecordBatch, spec: CollectionSpec, *, key: bytes, context: bytes = b"") -> NDArray[np.uint8]:
     """The digest of each record, shape (rows, 32).
 
     `key` (at most 64 bytes) keeps digests of one migration from being compared with another's; `context` is a text
     that both sides share, such as the tenant.
     """
-    seed = hashlib.blake2b(tlv(b"\x00", VERSION) + tlv(b"\x01", context), digest_size=WIDTH, key=key)
-    out = bytearray()
-    for parts in _fields(batch, spec):
-        h = seed.copy()
-        h.update(b"".join(parts))
-        out += h.digest()
-    return np.frombuffer(out, np.uint8).reshape(batch.num_rows, WIDTH)
+    return _hash(_fields(batch, spec, _id_fields(batch, spec)), key=key, context=context)
 
 
 def id_digests(batch: pa.RecordBatch, spec: CollectionSpec, *, key: bytes) -> NDArray[np.uint8]:
     """A 16-byte digest of each record's id and kind, shape (rows, 16)."""
-    out = bytearray()
-    for fields in _id_fields(batch, spec):
-        out += hashlib.blake2b(fields, digest_size=16, key=key).digest()
-    return np.frombuffer(out, np.uint8).reshape(batch.num_rows, 16)
+    return _hash_ids(_id_fields(batch, spec), key=key)
 
 
-def _id_fields(batch: pa.RecordBatch, spec: CollectionSpec) -> Iterator[bytes]:
-    for kind, text in zip(id_kinds(batch, spec), utf8(batch, "id"), strict=True):
-        raw = text or b""
-        yield tlv(b"\x02", kind_of(kind, raw).encode()) + tlv(b"\x03", raw)
+def both(batch: pa.RecordBatch, spec: CollectionSpec, *, key: bytes) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """`id_digests` and `digests` of one batch, for less than the two together."""
+    ids = _id_fields(batch, spec)
+    return _hash_ids(ids, key=key), _hash(_fields(batch, spec, ids), key=key, context=b"")
 
 
-def _fields(batch: pa.RecordBatch, spec: CollectionSpec) -> Iterator[tuple[bytes, ...]]:
-    vectors = [list(_vector(batch, vector)) for vector in sorted(spec.vectors, key=lambda v: v.name)]
+def _hash(records: Iterable[Sequence[bytes]], *, key: bytes, context: bytes) -> NDArray[np.uint8]:
+    seed = hashlib.blake2b(tlv(b"\x00", VERSION) + tlv(b"\x01", context), digest_size=WIDTH, key=key)
+    out, join = bytearray(), b"".join
+    for parts in records:
+        h = seed.copy()
+        h.update(join(parts))
+        out += h.digest()
+    return np.frombuffer(out, np.uint8).reshape(-1, WIDTH)
+
+
+def _hash_ids(ids: Iterable[bytes], *, key: bytes) -> NDArray[np.uint8]:
+    seed, out = hashlib.blake2b(digest_size=16, key=key), bytearray()
+    for field in ids:
+        h = seed.copy()
+        h.update(field)
+        out += h.digest()
+    return np.frombuffer(out, np.uint8).reshape(-1, 16)
+
+
+def _id_fields(batch: pa.RecordBatch, spec: CollectionSpec) -> list[bytes]:
+    """Kind and text of each record's id."""
+    texts = [text or b"" for text in utf8(batch, "id")]
+    if spec.id_kind is not IdKind.MIXED and spec.id_kind is not IdKind.TEXT:
+        head = _KINDS[spec.id_kind]
+        return [head + len(text).to_bytes(4, "little") + text for text in texts]
+    pairs = zip(id_kinds(batch, spec), texts, strict=True)
+    return [_KINDS[_kind(kind, text)] + len(text).to_bytes(4, "little") + text for kind, text in pairs]
+
+
+def _kind(kind: IdKind, text: bytes) -> IdKind:
+    """`kind_of`, asked only for texts that are as long as a UUID."""
+    return kind if len(text) != _UUID_LENGTH else kind_of(kind, text)
+
+
+def _fields(batch: pa.RecordBatch, spec: CollectionSpec, ids: Iterable[bytes]) -> Iterator[tuple[bytes, ...]]:
+    vectors = [_vector(batch, vector) for vector in sorted(spec.vectors, key=lambda v: v.name)]
     texts = [
-        [tlv(kind, value) for value in utf8(batch, name)]
+        _texts(batch, kind, name)
         for kind, name in ((b"\x05", "document"), (b"\x06", "uri"), (b"\x07", "metadata"), (b"\x08", "tags"))
     ]
-    return zip(_id_fields(batch, spec), *vectors, *texts, strict=True)
+    return zip(ids, *vectors, *texts, strict=True)
+
+
+def _texts(batch: pa.RecordBatch, kind: bytes, name: str) -> Iterable[bytes]:
+    """The field of each record of a text column."""
+    null = tlv(kind, None)
+    if batch.column(name).null_count == batch.num_rows:
+        return [null] * batch.num_rows
+    values = utf8(batch, name)
+    return [null if value is None else kind + len(value).to_bytes(4, "little") + value for value in values]
 
 
 def _vector(batch: pa.RecordBatch, vector: VectorSpec) -> Iterator[bytes]:
@@ -84,8 +122,13 @@ def _vector(batch: pa.RecordBatch, vector: VectorSpec) -> Iterator[bytes]:
     values = values.astype(values.dtype.newbyteorder("<"), copy=False)
     width = values.shape[1] * values.itemsize
     raw, head = values.tobytes(), head + b"\x0b" + width.to_bytes(4, "little")
-    for row, there in enumerate(present(batch, vector)):
-        yield head + raw[row * width : (row + 1) * width] if there else null
+    starts = range(0, len(raw), width) if width else [0] * batch.num_rows
+    if batch.column(column(vector)).null_count == 0:
+        for start in starts:
+            yield head + raw[start : start + width]
+        return
+    for start, there in zip(starts, present(batch, vector), strict=True):
+        yield head + raw[start : start + width] if there else null
 
 
 def _cell(cell: Any, vector: VectorSpec) -> bytes:

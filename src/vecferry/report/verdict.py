@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 from vecferry.plan.model import Verdict as Fidelity
 from vecferry.report.model import CollectionFacts, Verdict, VerdictKind
-from vecferry.verify.model import DATA_LEVELS, CollectionVerification, Level, State
+from vecferry.verify.model import DATA_LEVELS, CollectionVerification, Difference, Level, State
 
 _FINE = (State.OK, State.NOT_APPLICABLE)
 LOW_RECALL = 0.9
@@ -33,8 +34,8 @@ def judge(collections: Sequence[CollectionFacts]) -> Verdict:
         )
     if differences := sum(c.differences for c in checked):
         touched = sum(bool(c.differences) for c in checked)
-        there = f"{differences:,} difference{_s(differences)} found in {touched} of {_collections(len(checked))}"
-        return Verdict(kind=VerdictKind.DIFFERENT, sentence=f"{there}; {_what(checked)}.")
+        there = f"{differences:,} difference{_s(differences)} in {touched} of {_collections(len(checked))}"
+        return Verdict(kind=VerdictKind.DIFFERENT, sentence=f"{there}: {_what(checked)}.")
     if len(checked) < len(collections):
         missing = len(collections) - len(checked)
         sentence = (
@@ -84,17 +85,22 @@ def _recall(checked: Sequence[CollectionVerification]) -> str:
 def _what(checked: Sequence[CollectionVerification]) -> str:
     """What kinds of differences there are."""
     counts = {level: sum(x.differences for c in checked for x in c.checks if x.level is level) for level in Level}
+    kinds = Counter(f.difference for c in checked for x in c.checks if x.level is Level.IDS for f in x.findings)
     said = []
     if counts[Level.SCHEMA]:
         said.append("the schema is not as planned")
-    if counts[Level.COUNTS] or counts[Level.IDS]:
-        said.append("records are missing, or stand in the target alone")
+    if kinds[Difference.MISSING]:
+        said.append("records are missing from the target")
+    if kinds[Difference.EXTRA]:
+        said.append("the target holds records that the source does not")
+    if counts[Level.COUNTS] and not counts[Level.IDS]:
+        said.append("a store's own count is not what was read")
     if counts[Level.CONTENT]:
-        said.append("records changed")
+        said.append(f"{counts[Level.CONTENT]:,} record{_s(counts[Level.CONTENT])} changed")
     if counts[Level.ORDER]:
         said.append("records come in another order")
     if not said:
-        said.append("every record is as it should be, but searches or filters answer otherwise")
+        said.append("the records are as they should be, but searches or filters answer otherwise")
     return ", ".join(said)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from vecferry.digest import digests, id_digests
+from vecferry.digest import both
 from vecferry.model import Chunk, CollectionSpec
 from vecferry.protocols import Source
 from vecferry.verify.spill import BUCKETS, Rows, Spill, Texts
@@ -49,9 +49,10 @@ class Side:
     def add(self, batch: pa.RecordBatch, spec: CollectionSpec, seq: pa.Array, *, key: bytes) -> None:
         """Keep the records of `batch`; `seq` is their place in the order of the side that they come from."""
         rows = np.empty(batch.num_rows, ROW)
-        ids = id_digests(batch, spec, key=key).view("<u8")
+        ids, contents = both(batch, spec, key=key)
+        ids = ids.view("<u8")
         rows["hi"], rows["lo"] = ids[:, 0], ids[:, 1]
-        rows["content"] = digests(batch, spec, key=key)[:, :16].copy().view("<u8")
+        rows["content"] = contents[:, :16].copy().view("<u8")
         rows["seq"] = pc.fill_null(seq, NO_SEQ).to_numpy(zero_copy_only=False)
         rows["place"], rows["length"] = self.texts.add(batch.column("id"))
         ordered = rows["seq"][rows["seq"] != NO_SEQ]
