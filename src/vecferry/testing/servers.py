@@ -261,9 +261,14 @@ def running_qdrant(url: str) -> QdrantServer:
     parsed = StoreUrl.parse(url if url.startswith("qdrant") else f"qdrant+{url}")
     http_port = parsed.port or 6333
     grpc_port = int(parsed.options.get("grpc_port", "6334"))
-    http_url = f"{parsed.transport or 'http'}://{parsed.host}:{http_port}"
+    key = parsed.secret("api_key")
     return QdrantServer(
-        name="Qdrant", http_url=http_url, http_port=http_port, grpc_port=grpc_port, folder=Path(os.devnull)
+        name="Qdrant",
+        http_url=f"{parsed.transport or 'http'}://{parsed.host}:{http_port}",
+        http_port=http_port,
+        grpc_port=grpc_port,
+        folder=Path(os.devnull),
+        api_key=key.reveal() if key else None,
     )
 
 
