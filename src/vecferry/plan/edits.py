@@ -7,10 +7,11 @@ from dataclasses import replace
 
 from vecferry.errors import ConfigError
 from vecferry.layouts import layout
-from vecferry.model import Card, CollectionSpec, StoreIdentity
+from vecferry.model import Card, CollectionSpec
 from vecferry.plan.losses import judge
 from vecferry.plan.model import Cell, CollectionPlan, Plan, Policy, Profile
 from vecferry.plan.names import legal, not_onto_itself
+from vecferry.plan.options import PlanOptions
 from vecferry.plan.proofs import prove_targets
 from vecferry.plan.vectors import match_vectors
 from vecferry.protocols import Database
@@ -29,7 +30,7 @@ def settle(plan: Plan, profiles: Sequence[Profile], source: Database, target: Da
     """
     by_name = {profile.spec.qualified_name: profile for profile in profiles}
     names = {collection.source: collection.target.name for collection in plan.collections}
-    not_onto_itself(names, *_ends(source, target))
+    not_onto_itself(names, source.identity, target.identity)
     for collection in plan.collections:
         legal(collection.target.name, target.limits)
         layout(_card(collection).layout)
@@ -41,8 +42,10 @@ def settle(plan: Plan, profiles: Sequence[Profile], source: Database, target: Da
     return replace(plan, collections=tuple(settled))
 
 
-def _ends(source: Database, target: Database) -> tuple[StoreIdentity, StoreIdentity]:
-    return source.identity, target.identity
+def wishes_of(decided: Plan, options: PlanOptions) -> PlanOptions:
+    """`options` with the collections and target names of an edited plan, so that a plan made anew has the same ones."""
+    pairs = tuple(f"{collection.source}={collection.target.name}" for collection in decided.collections)
+    return replace(options, collections=pairs)
 
 
 def _card(collection: CollectionPlan) -> Card:

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from tests.unit.plan.making import CHROMA_LIKE, QDRANT_LIKE, Limited, inspected, record, store
+from tests.unit.plan.making import CHROMA_LIKE, QDRANT_LIKE, SPEC, Limited, fill, inspected, record, store
 from vecferry.errors import ConfigError, IdCollision
 from vecferry.ids import IdMapper
 from vecferry.limits import Limits
 from vecferry.model import IdKind, IdRule, Keep, Metric, VectorSpec
-from vecferry.plan.edits import settle
+from vecferry.plan.edits import settle, wishes_of
 from vecferry.plan.losses import check
 from vecferry.plan.model import CollectionPlan, Plan, Policy
 from vecferry.plan.options import PlanOptions
@@ -116,3 +116,14 @@ def test_collections_merged_by_an_edit_are_proven_together() -> None:
     with pytest.raises(IdCollision, match="text x"):
         settled(_target(name="all"), a=[record("x")], b=[record("x")])
     assert settled(_target(name="all"), a=[record("x")], b=[record("y")]).records == 2
+
+
+def test_a_plan_made_anew_has_the_names_of_the_edited_one() -> None:
+    """Two tenants' collections of one name, kept apart in the file: making the plan again must not stumble on them."""
+    source, target = store(), Limited(QDRANT_LIKE)
+    for tenant in ("acme", "globex"):
+        fill(source, replace(SPEC, namespace=(tenant, "db")), [record("a")])
+    found = inspected(source)
+    edited = make_plan(found, source, target, PlanOptions(name="{tenant}"), target_url="test:")
+    again = make_plan(found, source, target, wishes_of(edited, PlanOptions()), target_url="test:")
+    assert again.collections == edited.collections
