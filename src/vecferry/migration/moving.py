@@ -16,14 +16,13 @@ from vecferry.errors import VecferryError
 from vecferry.events import Observer, Stage, silent
 from vecferry.hooks import reach
 from vecferry.migration import backup, journal
-from vecferry.migration.preflight import Refused, decide
+from vecferry.migration.preflight import Refused, decide, propose
 from vecferry.migration.reporting import of_run, write_report
 from vecferry.migration.settings import Ask, Consent, Settings
 from vecferry.migration.stores import forget, held_still, opened, pin, pin_again, shown
 from vecferry.model import Pin
 from vecferry.plan.inspect import inspect
 from vecferry.plan.model import Inspection, Plan, Profile
-from vecferry.plan.plan import make_plan
 from vecferry.protocols import Database
 from vecferry.report.recorder import Recorder
 from vecferry.state.ledger import Ledger, new_run_id
@@ -108,7 +107,7 @@ def migrate(
 def _dry_run(source: str, target: str, settings: Settings, ask: Ask, observer: Observer) -> Migration:
     with held_still(source) as (origin, held), opened(target) as goal:
         found = _look(origin, shown(source), settings, observer, held)
-        plan = make_plan(found, origin, goal, settings.plan, target_url=shown(target))
+        plan = propose(found, origin, goal, settings, target_url=shown(target))
         plan = decide(plan, goal, settings, ask)
     return Migration(plan=plan, seconds={Stage.INSPECT.value: found.seconds})
 
@@ -172,7 +171,7 @@ class Trip:
     def _begin_anew(self, run_id: str, folder: Path) -> Held:
         held = pin(self.origin, folder)
         found = _look(self.origin, self.source_url, self.settings, self.recorder, held)
-        plan = make_plan(found, self.origin, self.goal, self.settings.plan, target_url=self.target_url)
+        plan = propose(found, self.origin, self.goal, self.settings, target_url=self.target_url)
         plan = decide(plan, self.goal, self.settings, self.ask, unfinished=journal.unfinished_ids(self.ledger))
         if not self.ask.proceed(plan):
             raise Refused("Nothing was written: you did not agree.")

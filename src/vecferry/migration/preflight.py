@@ -8,8 +8,10 @@ from dataclasses import replace
 from vecferry.errors import ConfigError, DataError
 from vecferry.migration.settings import Ask, Settings
 from vecferry.model import Card
+from vecferry.plan.edits import settle, wishes_of
 from vecferry.plan.losses import check
-from vecferry.plan.model import CollectionPlan, Plan
+from vecferry.plan.model import CollectionPlan, Inspection, Plan
+from vecferry.plan.plan import make_plan
 from vecferry.plan.targets import TargetState, check_targets, look_at_targets
 from vecferry.protocols import Database
 
@@ -18,23 +20,26 @@ class Refused(DataError):
     """A person did not agree. Nothing was written."""
 
 
-def decide(
-    plan: Plan,
-    goal: Database,
-    settings: Settings,
-    ask: Ask,
-    *,
-    unfinished: Collection[str] = (),
-) -> Plan:
+def propose(found: Inspection, origin: Database, goal: Database, settings: Settings, *, target_url: str) -> Plan:
+    """The plan of what was found, with the choices of an edited plan where there is one.
+
+    Raises:
+        ConfigError, IdCollision, NotFound: see `make_plan` and `settle`; or the edited plan is for other stores.
+    """
+    decided = settings.decisions
+    if decided is None:
+        return make_plan(found, origin, goal, settings.plan, target_url=target_url)
+    plan = make_plan(found, origin, goal, wishes_of(decided, settings.plan), target_url=target_url)
+    return settle(with_decisions(plan, decided), found.profiles, origin, goal)
+
+
+def decide(plan: Plan, goal: Database, settings: Settings, ask: Ask, *, unfinished: Collection[str] = ()) -> Plan:
     """`plan` with every decision taken.
 
     Raises:
         LossRefused: a lossy cell has no accepted policy.
         AlreadyExists, Conflict: what stands in the target may not be touched, or does not fit.
-        ConfigError: the decisions do not belong to this plan.
     """
-    if settings.decisions is not None:
-        plan = with_decisions(plan, settings.decisions)
     states = look_at_targets(plan, goal, unfinished=unfinished)
     ask.show(plan, states)
     check(plan)
