@@ -43,6 +43,9 @@ class Options:
         for name in ("batch_bytes", "batch_rows", "jobs", "readers", "memory_bytes"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be at least 1, not {getattr(self, name)}.")
+        for name in ("target_seconds", "deadline_seconds", "commit_seconds"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"{name} must not be negative, and is {getattr(self, name)}.")
         if self.rate is not None and self.rate <= 0:
             raise ConfigError(f"rate must be above 0 records per second, not {self.rate}.")
 

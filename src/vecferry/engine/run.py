@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -18,6 +18,7 @@ from vecferry.engine.crew import Crew, Lane
 from vecferry.engine.model import CollectionResult, Options, RunResult
 from vecferry.engine.retry import retrying
 from vecferry.engine.stop import Stop, interrupted
+from vecferry.errors import VecferryError
 from vecferry.events import Event, Observer, Progress, Rejected, RunStarted, Stage, StageFinished, StageStarted, silent
 from vecferry.hooks import reach
 from vecferry.model import CollectionSpec, Partition, Rejection
@@ -183,9 +184,12 @@ class _Collection:
         self.crew.observer(StageStarted(stage=stage, collection=name, records=records))
         try:
             yield
-        finally:
-            seconds = time.monotonic() - began
-            self.run.spend(name, stage.value, seconds)
+        except BaseException:
+            with suppress(VecferryError):  # the error that ended the stage is the one to tell
+                self.run.spend(name, stage.value, time.monotonic() - began)
+            raise
+        seconds = time.monotonic() - began
+        self.run.spend(name, stage.value, seconds)
         self.crew.observer(StageFinished(stage=stage, collection=name, records=records, seconds=seconds))
 
     def _result(self, made: CollectionSpec) -> CollectionResult:

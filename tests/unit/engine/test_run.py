@@ -8,10 +8,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import sqlalchemy
 
 from tests.unit.engine.support import DIM, Faulty, batch_of, contents, memory, migrate, plan_for, put
 from vecferry.arrow import as_array
-from vecferry.engine import Options, Stop, job, load_plan
+from vecferry.engine import Options, Stop, job, keeping, load_plan, migrate_collections
 from vecferry.errors import (
     AuthFailed,
     ConfigError,
@@ -345,6 +346,36 @@ def test_a_full_target_is_resumable(tmp_path):
     assert contents(inner) == contents(source)
 
 
+def test_a_full_ledger_is_resumable(tmp_path):
+    """No space for checkpoints: the run stops and says so; with space again it goes on, and no rejection is lost."""
+    count = 3000
+    source, target = memory(), memory()
+    batch = batch_of(count)
+    field = batch.schema.field("vector")
+    zeros = np.zeros((count, DIM), np.float32)
+    zeros[::2] = 1
+    put(source, batch.set_column(batch.schema.get_field_index("vector"), field, as_array(zeros, field.type)))
+    plan = plan_for(source, target)
+    cell = Cell(shape="zero-vector", verdict=Verdict.IMPOSSIBLE, count=1500, policy=Policy.QUARANTINE)
+    plan = replace(plan, collections=(replace(plan.collections[0], cells=(cell,)),))
+    stop = Stop()
+    with Ledger(tmp_path / "ledger.db") as ledger:
+        run = ledger.open_run(job(plan))
+        engine = ledger._database._engine
+        sqlalchemy.event.listen(engine, "connect", lambda raw, _: raw.execute("PRAGMA max_page_count = 40"))
+        engine.dispose()
+        with pytest.raises(StoreFull, match="is full"), keeping(run, stop=stop):
+            migrate_collections(plan, source, target, run, options=Options(commit_seconds=0), stop=stop)
+        assert 0 < len(contents(target)) < 1500
+    result = migrate(tmp_path, plan, source, target)
+    assert (result.records, result.rejected) == (1500, 1500)
+    assert result.resumed > 0
+    with Ledger(tmp_path / "ledger.db") as ledger:
+        ids = [q.rejection.id for q in ledger.rejections(result.run)]
+    assert len(ids) == len(set(ids)) == 1500
+    assert contents(target).keys().isdisjoint(ids)
+
+
 # --------------------------------------------------------------------------- stopping
 
 
@@ -513,7 +544,9 @@ def test_what_changes_a_plan_is_told(tmp_path):
     assert contents(inner) == contents(source)
 
 
-@pytest.mark.parametrize("wrong", [{"jobs": 0}, {"batch_rows": 0}, {"batch_bytes": -1}, {"rate": 0}])
+@pytest.mark.parametrize(
+    "wrong", [{"jobs": 0}, {"batch_rows": 0}, {"batch_bytes": -1}, {"rate": 0}, {"commit_seconds": -1}]
+)
 def test_options_that_make_no_sense_are_refused(wrong):
     with pytest.raises(ConfigError):
         Options(**wrong)
