@@ -135,7 +135,7 @@ def _configuration(shard: Path) -> Mapping[str, Any]:
 
 def _ours(path: Path) -> bool:
     inside = {child.name for child in path.iterdir()}
-    if inside <= {LOCK} or MANIFEST in inside or SHARD in inside:
+    if not inside or inside & {LOCK, MANIFEST, SHARD}:
         return True
     return any((path / one / SHARD).is_file() for one in inside)
 

@@ -252,6 +252,7 @@ class Folder:
 
     def _note(self, name: str, entry: Entry | None) -> None:
         """Replace the manifest, durably."""
+        self._hold()
         collections = dict(self._manifest().collections)
         if entry is None:
             collections.pop(name, None)

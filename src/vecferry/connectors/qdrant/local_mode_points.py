@@ -151,6 +151,8 @@ def _decimal(text: Any) -> str:
 _STAND_INS: Names = {
     (_MODELS, "PointStruct"): _PointModel,
     (_MODELS, "SparseVector"): _SparseModel,
+    ("builtins", "set"): set,  # protocols below 4 have no opcode for a set
+    ("__builtin__", "set"): set,
     ("datetime", "datetime"): datetime,
     ("datetime", "date"): date,
     ("datetime", "time"): time,
@@ -162,7 +164,7 @@ _STAND_INS: Names = {
     ("numpy.core.multiarray", "scalar"): _scalar,
     ("numpy._core.multiarray", "scalar"): _scalar,
 }
-"""The classes of `datetime` stand for themselves: they take numbers and bytes, check them, and do nothing else."""
+"""`set` and the classes of `datetime` stand for themselves: they take data, check it, and do nothing else."""
 
 
 class _Unfolding:

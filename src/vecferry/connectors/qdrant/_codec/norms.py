@@ -97,7 +97,8 @@ def unscale(stored: NDArray[Any], lengths: NDArray[np.float64], dtype: np.dtype[
     out = np.empty(stored.shape, dtype)
     for block in _blocks(stored):
         wide = stored[block] * lengths[block, None]
-        out[block] = wide if dtype.kind == "f" else np.rint(wide)
+        with np.errstate(over="ignore"):  # such a vector has strayed, and its bits are kept
+            out[block] = wide if dtype.kind == "f" else np.rint(wide)
     return out
 
 
@@ -120,8 +121,8 @@ def strayed(values: NDArray[Any], stored: NDArray[Any], lengths: NDArray[np.floa
 def _near(original: NDArray[Any], back: NDArray[Any]) -> bool:
     if original.dtype.kind != "f":
         return bool(np.array_equal(original, back))
-    low, high = (
-        np.nextafter(original, -np.inf, dtype=original.dtype),
-        np.nextafter(original, np.inf, dtype=original.dtype),
-    )
-    return bool(((low <= back) & (back <= high) & (np.signbit(original) == np.signbit(back))).all())
+    with np.errstate(over="ignore"):  # the neighbour of the largest number is infinity
+        low = np.nextafter(original, -np.inf, dtype=original.dtype)
+        high = np.nextafter(original, np.inf, dtype=original.dtype)
+    near = (low <= back) & (back <= high) & (np.signbit(original) == np.signbit(back)) & np.isfinite(back)
+    return bool(near.all())

@@ -77,8 +77,10 @@ def packed_varints(numbers: NDArray[np.uint32], offsets: NDArray[np.int64]) -> l
 def unpack_varints(raw: bytes) -> NDArray[np.uint32]:
     """The numbers of a packed field of 32-bit varints."""
     data = np.frombuffer(raw, np.uint8)
+    if not len(data):
+        return np.empty(0, np.uint32)
     ends = np.flatnonzero(data < 128) + 1
     starts = np.concatenate([[0], ends[:-1]]).astype(np.int64)
     shift = (np.arange(len(data)) - np.repeat(starts, ends - starts)) * 7
     parts = (data & 127).astype(np.uint64) << shift.astype(np.uint64)
-    return np.add.reduceat(parts, starts).astype(np.uint32) if len(starts) else np.empty(0, np.uint32)
+    return np.add.reduceat(parts, starts).astype(np.uint32)
