@@ -11,10 +11,11 @@ from tests.integration.chroma_process import ChromaProcess, pack
 from vecferry.connectors.chroma import LIMITS
 from vecferry.model import CollectionSpec, Record
 from vecferry.testing.contracts import SinkContract, SourceContract
+from vecferry.testing.skips import reason
 from vecferry.url import StoreUrl
 
 if find_spec("chromadb") is None:
-    pytest.skip("chromadb is not installed", allow_module_level=True)
+    pytest.skip(reason("chromadb"), allow_module_level=True)
 
 
 class TestChroma(SourceContract, SinkContract):

@@ -16,9 +16,10 @@ from tests.integration.chroma_process import ChromaProcess, pack
 from vecferry.arrow import to_records, validate
 from vecferry.model import Record
 from vecferry.registry import open_database
+from vecferry.testing.skips import reason
 
 if find_spec("chromadb") is None:  # not imported: a process with chromadb in it reads by way of a child
-    pytest.skip("chromadb is not installed", allow_module_level=True)
+    pytest.skip(reason("chromadb"), allow_module_level=True)
 
 
 @pytest.fixture(scope="module")

@@ -52,9 +52,14 @@ class Mirror:
         self._stamp: Stamp | None = None
 
     @property
+    def stale(self) -> bool:
+        """True where the copy may differ from the file."""
+        return self._stamp is None or not self._stamp.still(self._file)
+
+    @property
     def stale_bytes(self) -> int:
         """Bytes to look at before the copy is up to date."""
-        return 0 if self._stamp and self._stamp.still(self._file) else os.fstat(self._file).st_size
+        return os.fstat(self._file).st_size if self.stale else 0
 
     def refresh(self) -> None:
         """Bring the copy up to date.
@@ -62,7 +67,7 @@ class Mirror:
         Raises:
             StoreFull: no room for the copy.
         """
-        if not self.stale_bytes and self._stamp:
+        if not self.stale:
             return
         stamp = Stamp.of(self._file)
         try:

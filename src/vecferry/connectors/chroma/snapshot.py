@@ -93,7 +93,7 @@ def _take(path: Path, folder: Path, *, newer: bool, lasting: bool) -> None:
     shutil.rmtree(half, ignore_errors=True)
     try:
         half.mkdir(parents=True)
-        at, locked = _Copier(path, half).run()
+        at, locked = _Copier(path, half, newer=newer).run()
         with _database(half) as db:
             catalog.check_version(db, newer=newer)
             identity = f"{path}#{_state(db)}#{secrets.token_hex(8)}"
@@ -158,8 +158,8 @@ def _sync(folder: Path) -> None:
 class _Copier:
     """The copying itself, up to the moment when the copy is one consistent state."""
 
-    def __init__(self, path: Path, folder: Path) -> None:
-        self._path, self._folder = path, folder
+    def __init__(self, path: Path, folder: Path, *, newer: bool) -> None:
+        self._path, self._folder, self._newer = path, folder, newer
         self._mirrors: dict[str, Mirror] = {}
         self._torn: dict[str, tuple[tuple[int, ...], float]] = {}
 
@@ -187,7 +187,10 @@ class _Copier:
 
     def _segments(self) -> list[str]:
         with _reading(self._path) as db:
-            return list(catalog.index_folders(db)) if db else [p.name for p in self._path.iterdir() if p.is_dir()]
+            if db is None:
+                return [entry.name for entry in self._path.iterdir() if entry.is_dir()]
+            catalog.check_version(db, newer=self._newer)  # before gigabytes are copied for nothing
+            return list(catalog.index_folders(db))
 
     def _index_files(self, segments: list[str]) -> Iterator[str]:
         for segment in segments:
@@ -238,7 +241,7 @@ class _Copier:
     def _indexes_whole(self, segments: list[str], names: list[str], *, patient: bool, hopeless: bool) -> bool:
         for name in names:
             self._refresh(name)
-        if any(self._mirrors[name].stale_bytes for name in names if name in self._mirrors) and patient:
+        if any(self._mirrors[name].stale for name in names if name in self._mirrors) and patient:
             return False  # somebody is saving this index
         broken = [segment for segment in segments if self._broken(segment)]
         return hopeless or all(self._settled(segment) for segment in broken)
