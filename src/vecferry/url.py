@@ -11,12 +11,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 from vecferry.errors import ConfigError
 from vecferry.secret import Secret
 
 SECRET_OPTIONS = frozenset({"api_key", "token", "password"})
+_MISSPELT = frozenset({"apikey", "key", "auth", "authtoken", "accesstoken", "secret", "passwd", "pwd", "pass"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +46,9 @@ class StoreUrl:
                 hint="Write SCHEME:PATH or SCHEME+http://HOST:PORT, for example chroma:./chroma_db or qdrant+http://localhost:6333.",
             )
         scheme, _, transport = head.lower().partition("+")
-        return _parse_server(scheme, transport, text) if rest.startswith("//") else _parse_local(scheme, transport, rest)
+        return (
+            _parse_server(scheme, transport, text) if rest.startswith("//") else _parse_local(scheme, transport, rest)
+        )
 
     @property
     def local_path(self) -> Path:
@@ -57,7 +60,7 @@ class StoreUrl:
         """`http(s)://host:port/path` of a server URL."""
         port = f":{self.port}" if self.port else ""
         host = f"[{self.host}]" if self.host and ":" in self.host else self.host
-        return f"{self.transport}://{host}{port}{self.path.rstrip('/')}"
+        return f"{self.transport}://{host}{port}{quote(self.path).rstrip('/')}"
 
     def secret(self, name: str) -> Secret | None:
         """The reference given for `name`, or None."""
@@ -65,13 +68,13 @@ class StoreUrl:
 
     def __str__(self) -> str:
         shown = {**self.options, **{name: secret.reference for name, secret in self.secrets.items()}}
-        query = "?" + "&".join(f"{k}={v}" for k, v in sorted(shown.items())) if shown else ""
+        query = "?" + "&".join(f"{k}={quote(v, safe='/:~')}" for k, v in sorted(shown.items())) if shown else ""
         if self.host is None:
             return f"{self.scheme}:{self.path}{query}"
         port = f":{self.port}" if self.port else ""
         host = f"[{self.host}]" if ":" in self.host else self.host
         plus = f"+{self.transport}" if self.transport else ""
-        return f"{self.scheme}{plus}://{host}{port}{self.path}{query}"
+        return f"{self.scheme}{plus}://{host}{port}{quote(self.path)}{query}"
 
 
 def _parse_local(scheme: str, transport: str, rest: str) -> StoreUrl:
@@ -86,8 +89,11 @@ def _parse_server(scheme: str, transport: str, text: str) -> StoreUrl:
     try:
         parts = urlsplit(text)
         port = parts.port
-    except ValueError as error:
-        raise ConfigError(f"'{_shown(text)}' is not a store URL: {error}.") from error
+    except ValueError:  # its own message may repeat a part of a password
+        raise ConfigError(
+            f"'{_shown(text)}' is not a store URL: its host or port cannot be read.",
+            hint=f"Write {scheme}+http://HOST:PORT; an IPv6 address stands in brackets.",
+        ) from None
     if parts.username or parts.password:
         raise ConfigError(
             f"'{_shown(text)}' carries a user name or a password.",
@@ -98,7 +104,13 @@ def _parse_server(scheme: str, transport: str, text: str) -> StoreUrl:
     options, secrets = _options(parts.query)
     path = unquote(parts.path) if parts.path != "/" else ""
     return StoreUrl(
-        scheme=scheme, transport=transport or None, host=parts.hostname, port=port, path=path, options=options, secrets=secrets
+        scheme=scheme,
+        transport=transport or None,
+        host=parts.hostname,
+        port=port,
+        path=path,
+        options=options,
+        secrets=secrets,
     )
 
 
@@ -111,11 +123,15 @@ def _options(query: str) -> tuple[dict[str, str], dict[str, Secret]]:
                 f"The URL carries the value of {name}.",
                 hint=f"Pass a reference instead: {name}=env:NAME or {name}=file:PATH. Treat the key as leaked: URLs end up in shell histories.",
             )
+    for name in pairs.keys() - secrets.keys():
+        if name.lower().replace("-", "").replace("_", "") in _MISSPELT:
+            raise ConfigError(f"There is no option '{name}'.", hint="Write api_key=env:NAME or api_key=file:PATH.")
     return {name: value for name, value in pairs.items() if name not in secrets}, secrets
 
 
 def _shown(text: str) -> str:
-    """`text` for an error message: user info and query cut away, as they may hold a secret."""
-    text = text.partition("?")[0]
+    """`text` for an error message: the query cut away, and whatever stands before an `@`, as they may hold a secret."""
     scheme, separator, rest = text.partition("://")
-    return f"{scheme}{separator}{rest.rpartition('@')[2]}" if separator else text
+    if "@" in rest:
+        return f"{scheme}://…"
+    return f"{scheme}{separator}{rest}".partition("?")[0]
