@@ -1,4 +1,4 @@
-"""Damaged, foreign and hostile Chroma directories: a message that names the thing, nothing executed, nothing changed."""
+"""Damaged, foreign and hostile Chroma directories: a message names the thing, nothing runs, nothing changes."""
 
 import hashlib
 import os
@@ -55,7 +55,7 @@ def change(data: ChromaData, sql: str) -> None:
 def index_of(data: ChromaData, name: str) -> Path:
     with closing(sqlite3.connect(data.path / "chroma.sqlite3")) as db:
         (segment,) = db.execute(
-            "SELECT s.id FROM segments s JOIN collections c ON c.id = s.collection WHERE s.scope = 'VECTOR' AND c.name = ?",
+            "SELECT s.id FROM segments s JOIN collections c ON c.id = s.collection WHERE scope = 'VECTOR' AND name = ?",
             (name,),
         ).fetchone()
     return data.path / segment
@@ -157,7 +157,7 @@ FILES = ("header.bin", "data_level0.bin", "length.bin", "index_metadata.pickle")
 
 
 @pytest.mark.parametrize(
-    ("name", "how"),
+    "name, how",
     [
         *((name, how) for name in FILES for how in ("missing", "cut", "empty")),
         ("header.bin", "noise"),  # of the vectors and lengths, any bytes make sense

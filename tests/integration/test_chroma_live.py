@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -85,7 +86,7 @@ def check(records: list[Record], confirmed: int) -> None:
         assert (metadata["half"], record.document) == (number / 2, f"document of {record.id}")
 
 
-@pytest.mark.parametrize(("sync", "rounds"), [(3, 8), (100, 12), (1000, 5)])
+@pytest.mark.parametrize("sync, rounds", [(3, 8), (100, 12), (1000, 5)])
 def test_a_snapshot_under_a_writer_is_one_state(sync: int, rounds: int, tmp_path: Path) -> None:
     """Again and again while records are added, changed and deleted; the app waits less than a second for us."""
     with writing(tmp_path / "chroma", dim=8, sync=sync) as writer:
@@ -122,8 +123,6 @@ def test_what_is_only_in_the_log_yet_is_applied_as_chroma_does(
     chroma_copy: Callable[[str], ChromaData], tmp_path: Path
 ) -> None:
     """Operations that were logged and not applied when the application died: equal to what Chroma makes of them."""
-    import sqlite3
-
     data = chroma_copy("1.5.9")
     with sqlite3.connect(data.path / "chroma.sqlite3") as db:
         (uid, dim) = db.execute("SELECT id, dimension FROM collections WHERE name = 'tail_l2'").fetchone()
@@ -142,19 +141,13 @@ def test_what_is_only_in_the_log_yet_is_applied_as_chroma_does(
             (1, "new-2", 7, {"l": "no list now"}),
             (2, ids[3], 8, {}),
         ]
+        topic = f"persistent://default/default/{uid}"
         for number, (operation, text, value, metadata) in enumerate(steps):
             vector = None if value is None else np.full(dim, value, "<f4").tobytes()
             db.execute(
-                "INSERT INTO embeddings_queue (seq_id, operation, topic, id, vector, encoding, metadata) VALUES (?,?,?,?,?,?,?)",
-                (
-                    last + 1 + number,
-                    operation,
-                    f"persistent://default/default/{uid}",
-                    text,
-                    vector,
-                    "FLOAT32",
-                    json.dumps(metadata),
-                ),
+                "INSERT INTO embeddings_queue (seq_id, operation, topic, id, vector, encoding, metadata)"
+                " VALUES (?, ?, ?, ?, ?, 'FLOAT32', ?)",
+                (last + 1 + number, operation, topic, text, vector, json.dumps(metadata)),
             )
     db.close()
     found = read(data.path, "tail_l2")

@@ -46,7 +46,7 @@ def test_what_chroma_can_hold_stands_beside_the_envelope() -> None:
 
 
 @pytest.mark.parametrize(
-    ("schema", "config", "metadata", "space"),
+    "schema, config, metadata, space",
     [
         (None, None, {}, "l2"),
         (None, '{"hnsw_configuration": {"space": "l2", "M": 16}}', {"hnsw:space": "cosine"}, "cosine"),

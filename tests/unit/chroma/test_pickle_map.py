@@ -1,11 +1,11 @@
 """The id map's parser: equal to pickle on what Chroma writes, a refusal on everything else, and never an execution."""
 
+import contextlib
 import os
 import pickle
 import sys
 import tracemalloc
 import types
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ MODULE = "chromadb.segment.impl.vector.local_persistent_hnsw"
 
 
 @pytest.fixture
-def persistent_data(monkeypatch: pytest.MonkeyPatch) -> Iterator[type]:
+def persistent_data(monkeypatch: pytest.MonkeyPatch) -> type:
     """The class that 0.4 to 0.6 pickled, under its own name, so that pickle will write it."""
     module = types.ModuleType(MODULE)
     kind = type("PersistentData", (), {"__module__": MODULE})
@@ -29,7 +29,7 @@ def persistent_data(monkeypatch: pytest.MonkeyPatch) -> Iterator[type]:
     for end in range(1, len(parts)):
         monkeypatch.setitem(sys.modules, ".".join(parts[:end]), types.ModuleType(".".join(parts[:end])))
     monkeypatch.setitem(sys.modules, MODULE, module)
-    yield kind
+    return kind
 
 
 def state(labels: dict[str, int], last: int | None = None) -> dict[str, Any]:
@@ -150,10 +150,8 @@ def test_noise_is_an_error_or_a_map(data: st.DataObject, tmp_path: Path) -> None
     raw = bytearray(new_form({"a": 1, "bb": 300, "ccc": 70_000}))
     for at in data.draw(st.lists(st.integers(0, len(raw) - 1), min_size=1, max_size=4)):
         raw[at] = data.draw(st.integers(0, 255))
-    try:
-        read(bytes(raw), tmp_path)
-    except CorruptData as error:
-        assert "index_metadata.pickle" in error.message
+    with contextlib.suppress(CorruptData):
+        assert isinstance(read(bytes(raw), tmp_path)[0], dict)
 
 
 def test_memory_does_not_grow_with_the_map(tmp_path: Path) -> None:
