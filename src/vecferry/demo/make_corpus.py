@@ -30,7 +30,8 @@ COLLECTIONS = {
     "string-methods strings formatstrings bltin-code-objects bltin-ellipsis-object bltin-null-object "
     "bltin-type-objects dict lists integers floating imaginary numbers truth conversions",
     "python-expressions": "atom-identifiers atom-literals attribute-references binary bitwise booleans calls "
-    "comparisons exprlists identifiers in lambda operator-summary power shifting slicings subscriptions unary numeric-types",
+    "comparisons exprlists identifiers in lambda operator-summary power shifting slicings subscriptions unary "
+    "numeric-types",
     "python-objects": "attribute-access callable-types context-managers customization dynamic-features id-classes "
     "objects sequence-types specialattrs specialnames",
 }
@@ -66,11 +67,8 @@ def chunks(topics: dict[str, str]) -> Iterator[dict[str, Any]]:
 
 def _related() -> dict[str, list[str]]:
     """Topic -> what pydoc lists under "Related help topics"."""
-    return {
-        entry[0]: entry[1].lower().split()
-        for entry in pydoc.Helper.topics.values()
-        if isinstance(entry, tuple) and entry[1]
-    }
+    entries = [entry for entry in pydoc.Helper.topics.values() if isinstance(entry, tuple)]
+    return {topic: others.lower().split() for topic, others in entries if others}
 
 
 def _pieces(text: str) -> Iterator[tuple[str, str]]:
@@ -78,8 +76,9 @@ def _pieces(text: str) -> Iterator[tuple[str, str]]:
     for block in re.split(r"\n\s*\n", text.strip("\n")):
         head, _, rest = block.partition("\n")
         if re.fullmatch(r"[*=^~-]{3,}", rest.partition("\n")[0].strip()):
-            section, held, block = head.strip(), "", rest.partition("\n")[2]
-        held = f"{held}\n\n{block}" if held else block
+            section, held = head.strip(), rest.partition("\n")[2]
+        else:
+            held = f"{held}\n\n{block}" if held else block
         if len(held.strip()) >= SHORTEST:
             for piece in _cut(held):
                 yield section, piece
