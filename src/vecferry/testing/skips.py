@@ -29,6 +29,7 @@ REASONS = {
         "an old chromadb could not be installed: its committed directories are tested, fresh ones not"
     ),
     "chromadb": Reason("chromadb is not installed: nothing was compared with Chroma itself"),
+    "browser": Reason("no Chromium with playwright: the report was not looked at in a browser", accepted_in_ci=True),
     "unsupported-power": Reason("this store lacks the optional power that the test is about", accepted_in_ci=True),
     "platform": Reason("this operating system cannot do what the test needs", accepted_in_ci=True),
     "python-version": Reason("a package that the test needs has no wheel for this Python", accepted_in_ci=True),

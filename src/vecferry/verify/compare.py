@@ -134,7 +134,7 @@ def _measure(store: str, ask: Ask, queries: NDArray[np.float32], workers: int, t
 
 
 def _throughput(ask: Ask, queries: NDArray[np.float32], workers: int) -> float:
-    """Queries per second while `workers` ask at once; each asks every query, from another place on, or until time is up."""
+    """Queries per second while `workers` ask at once: every query each, from another place on, or until time is up."""
     deadline = time.perf_counter() + _LONGEST_SECONDS
 
     def work(number: int) -> int:

@@ -7,7 +7,7 @@ from collections import Counter
 from functools import partial
 
 from vecferry.errors import Unsupported
-from vecferry.protocols import FilterCountable, Source
+from vecferry.protocols import FilterCountable, Searchable, Source
 from vecferry.verify.model import Check, Difference, Finding, Level, State
 from vecferry.verify.predicates import Counts, show
 from vecferry.verify.tries import Tries
@@ -16,6 +16,10 @@ from vecferry.verify.tries import Tries
 def check_filters(expected: Counts, target: Source, tries: Tries) -> Check:
     """Ask the target for each predicate's count; one that it cannot answer exactly is left out, and said to be."""
     begun = time.monotonic()
+    if not isinstance(target, FilterCountable | Searchable):
+        return Check(
+            level=Level.FILTERS, state=State.NOT_APPLICABLE, note="The target is no store that answers queries."
+        )
     if not isinstance(target, FilterCountable):
         return not_checked("The target counts no filters through this connector.", len(expected.predicates))
     skipped: Counter[str] = Counter()

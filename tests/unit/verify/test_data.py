@@ -11,7 +11,7 @@ from vecferry.engine.stop import Stop
 from vecferry.errors import Interrupted, NotFound
 from vecferry.events import Event as Happened
 from vecferry.events import Progress, Stage, StageFinished, StageStarted
-from vecferry.model import CollectionSpec, Metric, VectorSpec
+from vecferry.model import CollectionSpec, FieldIndex, IndexKind, Metric, Rejection, VectorSpec
 from vecferry.verify import Difference, Level, State, VerifyOptions, verify
 
 
@@ -220,3 +220,39 @@ def test_a_failing_side_stops_the_other_and_its_own_error_is_raised(stage, monke
     monkeypatch.setattr(stage.target, "source", lambda _name: source)
     with pytest.raises(OSError, match="the line broke"):
         stage.verify()
+
+
+def test_a_missing_payload_index_is_a_schema_difference(stage):
+    """Promised by the plan, but the target does not have it."""
+    index = FieldIndex(key="page", kind=IndexKind.INTEGER)
+    check = stage.check(Level.SCHEMA, promised={"docs": replace(stage.spec, indexes=(index,))})
+    assert [f.what for f in check.findings] == ["no integer index on metadata key page"]
+
+
+def test_a_server_that_does_not_return_all_that_it_says_it_holds_is_found(stage, monkeypatch):
+    """After a crash a server may count records that it does not yet give back."""
+    source = stage.target.source("docs")
+    monkeypatch.setattr(source, "count", lambda: 301)
+    monkeypatch.setattr(stage.target, "source", lambda _name: source)
+    found = stage.verify()
+    assert found.collections[0].check(Level.COUNTS).findings[0].what == (
+        "says that it holds 301 records, but 300 were read"
+    )
+    assert found.differences == 1
+
+
+def test_unreadable_records_keep_a_check_from_being_ok(stage, monkeypatch):
+    """What the source itself cannot read was not compared, so nothing is proven about it."""
+    source = stage.source.source("docs")
+    read = source.read
+
+    def torn(partition, **options):
+        for chunk in read(partition, **options):
+            yield replace(chunk, rejected=(Rejection("x", "its vector is torn"),))
+
+    monkeypatch.setattr(source, "read", torn)
+    monkeypatch.setattr(stage.source, "source", lambda _name: source)
+    found = stage.verify().collections[0]
+    assert found.check(Level.CONTENT).state is State.NOT_CHECKED
+    assert found.check(Level.CONTENT).skipped == {"the source cannot read it: its vector is torn": 9}
+    assert not found.identical

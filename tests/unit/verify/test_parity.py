@@ -186,6 +186,17 @@ def test_filters_notice_metadata_that_changed_type(stage):
     assert any(finding.id.startswith("page") for finding in check.findings)
 
 
+def test_an_index_that_answers_wrongly_is_found(stage, monkeypatch):
+    """The records are right, but filters over them are not."""
+    source = stage.target.source("docs")
+    count = source.count_where
+    monkeypatch.setattr(source, "count_where", lambda node: count(node) - isinstance(node, Exists))
+    monkeypatch.setattr(stage.target, "source", lambda _name: source)
+    found = stage.verify()
+    assert found.identical
+    assert found.differences == found.collections[0].check(Level.FILTERS).differences > 0
+
+
 def test_predicates_that_a_store_cannot_answer_exactly_are_skipped_with_its_reason(stage, monkeypatch):
     source = stage.target.source("docs")
     count = source.count_where
