@@ -1,7 +1,7 @@
 """The only reasons for which a test of vecferry may be skipped. A skip with any other reason is a failure.
 
-`skip("qdrant-server", detail)` in a fixture, a test or a module; `reason("...")` where a mark wants text. With `CI=true`
-a reason that is about a missing server fails instead: on CI everything that can be run is run.
+`skip("qdrant-server", detail)` in a fixture, a test or a module; `reason("...")` where a mark wants text. Under
+`CI=true` a reason that is about a missing server fails instead: on CI everything that can be run is run.
 """
 
 from __future__ import annotations
