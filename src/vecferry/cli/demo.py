@@ -12,12 +12,17 @@ import click
 
 from vecferry.cli import common
 from vecferry.cli.exits import Exit
+from vecferry.protocols import Fetchable, Searchable, Source, require
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from vecferry.demo import Question
     from vecferry.migration import Migration
+
+ANSWERS = 3
+SHOWN = 44
+"""Characters of an answer that are printed."""
 
 
 @click.command()
@@ -74,7 +79,7 @@ def _migrate(source: str, target: str, place: Path, observe: Any) -> Migration:
 
 
 def _ask(console: Console, source: str, target: str, question: Question) -> bool:
-    """Print both stores' first answers to one question; do they agree?"""
+    """Print both stores' first answers to one question, as they give them; do they agree?"""
     from vecferry.cli import show
 
     sides = [list(_answers(url, question)) for url in (source, target)]
@@ -84,12 +89,21 @@ def _ask(console: Console, source: str, target: str, question: Question) -> bool
 
 
 def _answers(url: str, question: Question) -> Iterator[str]:
-    from vecferry.protocols import Searchable, require
     from vecferry.registry import open_database
 
     with closing(open_database(url)) as database, closing(database.source(question.collection)) as opened:
         power = require(opened, Searchable, operation="search", instead="Install the extra chroma-local.")
-        yield from (hit.id for hit in power.search(question.vector[None, :], k=3)[0])
+        hits = power.search(question.vector[None, :], k=ANSWERS)[0]
+        texts = _texts(opened, [hit.id for hit in hits])
+        yield from (f"{hit.id}: {texts[hit.id]}" for hit in hits)
+
+
+def _texts(opened: Source, ids: list[str]) -> dict[str, str]:
+    """The beginning of each record's document, on one line."""
+    power = require(opened, Fetchable, operation="fetch by ids", instead="Use a store that can.")
+    batch = power.fetch(ids)
+    pairs = zip(batch.column("id").to_pylist(), batch.column("document").to_pylist(), strict=True)
+    return {ident: " ".join((text or "").split())[:SHOWN] for ident, text in pairs}
 
 
 def _finish(console: Console, done: Migration, source: str, target: str, *, same: bool, as_json: bool) -> int:
