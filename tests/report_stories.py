@@ -100,7 +100,7 @@ def plan_of(records: dict[str, int], **fields: object) -> Plan:
                     verdict=Verdict.RESTORABLE,
                     count=count,
                     examples=("doc-00000",),
-                    meaning="The target scales vectors to length 1; the length travels beside and is put back on the way home.",
+                    meaning="The target scales vectors to length 1; the length travels beside and is put back on the way.",
                 ),
             ),
         )

@@ -187,7 +187,7 @@ class _Content:
         self._findings: list[Finding] = []
 
     def add(self, rows: Rows) -> None:
-        """The changed records of one bucket; past the findings that are kept they are only counted, where they may be."""
+        """The changed records of one bucket; past the findings that are kept they are only counted."""
         room = self._one.options.max_findings - len(self._findings)
         looked = rows if self._changed.tolerant else rows[:room]
         findings = list(self._changed.findings(looked))

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from tests.report_stories import make_hostile, make_story
 
+from tests.report_stories import make_hostile, make_story
 from vecferry.report import Report
 
 

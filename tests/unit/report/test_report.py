@@ -9,8 +9,8 @@ from pathlib import Path
 import jsonschema
 import orjson
 import pytest
-from tests.report_stories import checks, make_story, plan_of
 
+from tests.report_stories import checks, make_story, plan_of
 from vecferry.errors import ConfigError, CorruptData, StoreFull
 from vecferry.events import Progress, Stage, StageFinished, StageStarted
 from vecferry.plan.model import Cell, Policy, Verdict
