@@ -61,6 +61,11 @@ def unpack(text: str) -> Any:
     return np.frombuffer(base64.b64decode(text), "<f4")
 
 
+def vector_of(record: Any) -> Any:
+    """A record's one vector, as the array that it is."""
+    return record.vectors[""]
+
+
 # --------------------------------------------------------------------------- the other end
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.chroma_data import ChromaData
+from tests.integration.chroma_process import vector_of
 from vecferry.arrow import to_records
 from vecferry.connectors.chroma.database import ChromaDatabase
 from vecferry.errors import ConfigError, CorruptData, NotFound, Unsupported
@@ -201,7 +202,7 @@ def test_torn_index_files_are_no_loss_where_the_log_is_whole(
         found = {record.id: record for record in read(database, name)[0]}
         wanted = data.collection(name).records
         assert found.keys() == {record.id for record in wanted}
-        assert all(found[one.id].vectors[""].tobytes() == one.given_vector.tobytes() for one in wanted)
+        assert all(vector_of(found[one.id]).tobytes() == one.given_vector.tobytes() for one in wanted)
 
 
 def test_a_hostile_index_does_not_run(tmp_path: Path, chroma_copy: Copy, opened: Callable[..., ChromaDatabase]) -> None:

@@ -1,6 +1,7 @@
 """A Chroma directory while its application writes to it, and after that was killed."""
 
 import json
+import os
 import shutil
 import sqlite3
 import time
@@ -15,10 +16,10 @@ import numpy as np
 import pytest
 
 from tests.chroma_data import ChromaData
-from tests.integration.chroma_process import ChromaProcess
+from tests.integration.chroma_process import ChromaProcess, vector_of
 from tests.integration.test_chroma_reader import assert_equal, read
 from vecferry.arrow import to_records
-from vecferry.connectors.chroma import ChromaDatabase, snapshot
+from vecferry.connectors.chroma import ChromaDatabase, copying, snapshot
 from vecferry.model import Record
 from vecferry.registry import open_database
 from vecferry.testing.skips import reason
@@ -79,7 +80,7 @@ def check(records: list[Record], confirmed: int) -> None:
     deleted = {n for step in range(200, confirmed + 10 * BATCH, 100) for n in range(step - 150, step - 145)}
     assert {int(record.id[1:]) for record in records} >= set(range(confirmed)) - deleted
     for record in records:
-        number, vector, metadata = int(record.id[1:]), record.vectors[""], record.metadata or {}
+        number, vector, metadata = int(record.id[1:]), vector_of(record), record.metadata or {}
         assert isinstance(vector, np.ndarray)
         assert metadata["n"] in (number, -number)
         assert (vector == np.float32(metadata["n"])).all(), f"{record.id}: {vector} beside {metadata}"
@@ -107,6 +108,32 @@ def test_a_snapshot_under_a_writer_is_one_state(sync: int, rounds: int, tmp_path
             database.close()
             shutil.rmtree(folder)
             writer.wait_for(confirmed + BATCH)
+
+
+def test_a_copy_that_is_torn_by_the_writer_is_mended_under_the_lock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first copy is slow, and the application commits in the middle of it: only the locked pass makes it whole."""
+    with writing(tmp_path / "chroma", dim=8, sync=100) as writer:
+        writer.wait_for(400)
+
+        def slowly(source: int, target: int) -> None:
+            size = os.fstat(source).st_size
+            os.pwrite(target, os.pread(source, size // 2, 0), 0)
+            writer.wait_for(writer.written + 3 * BATCH)
+            os.pwrite(target, os.pread(source, size, size // 2), size // 2)
+
+        monkeypatch.setattr(copying, "_copy_bytes", slowly)
+        for number in range(3):
+            confirmed = writer.written
+            database = open_database(f"chroma:{tmp_path / 'chroma'}")
+            assert isinstance(database, ChromaDatabase)
+            monkeypatch.setattr(copying, "_clone", lambda *_: False)
+            database.pin(tmp_path / str(number))
+            source = database.source("records")
+            chunks = [chunk for partition in source.partitions() for chunk in source.read(partition)]
+            check([r for chunk in chunks for r in to_records(chunk.batch, source.describe())], confirmed)
+            database.close()
 
 
 @pytest.mark.parametrize("records", [200, 320, 540, 860, 1200])

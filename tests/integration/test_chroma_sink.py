@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tests.chroma_data import ChromaData
-from tests.integration.chroma_process import ChromaProcess
+from tests.integration.chroma_process import ChromaProcess, vector_of
 from vecferry.arrow import from_records, to_records
 from vecferry.connectors.chroma.sink import ChromaSink
 from vecferry.errors import ConfigError, Conflict, Unsupported
@@ -84,14 +84,14 @@ def test_a_copy_is_the_collection(
             assert (ours.id, ours.document, ours.uri, repr(ours.metadata)) == (
                 theirs.id, theirs.document, theirs.uri, repr(theirs.metadata),
             )  # fmt: skip
-            assert ours.vectors[""].tobytes() == theirs.vectors[""].tobytes()
+            assert vector_of(ours).tobytes() == vector_of(theirs).tobytes()
     for one in collections:
         if one.records and name != "0.4.24":  # Chroma's own eyes see no trace of us
             where = {"name": one.name, "tenant": one.tenant, "database": one.database}
-            for ours, theirs in zip(chroma.dump(tmp_path / "copy", **where), one.records, strict=True):
-                assert (ours["id"], ours["document"], ours["uri"]) == (theirs.id, theirs.document, theirs.uri)
-                assert repr(sorted((ours["metadata"] or {}).items())) == repr(sorted((theirs.metadata or {}).items()))
-                assert ours["vector"].tobytes() == theirs.vector.tobytes()
+            for seen, given in zip(chroma.dump(tmp_path / "copy", **where), one.records, strict=True):
+                assert (seen["id"], seen["document"], seen["uri"]) == (given.id, given.document, given.uri)
+                assert repr(sorted((seen["metadata"] or {}).items())) == repr(sorted((given.metadata or {}).items()))
+                assert seen["vector"].tobytes() == given.vector.tobytes()
     source.close()
     target.close()
 
@@ -169,7 +169,7 @@ def test_a_move_that_was_cut_off_loses_nothing(tmp_path: Path, monkeypatch: pyte
     assert [(one.id, one.metadata, one.document) for one in found] == [
         (one.id, one.metadata, one.document) for one in records
     ]
-    assert [one.vectors[""].tolist() for one in found] == [one.vectors[""].tolist() for one in records]
+    assert [vector_of(one).tolist() for one in found] == [vector_of(one).tolist() for one in records]
     database.close()
 
 

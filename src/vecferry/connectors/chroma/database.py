@@ -27,7 +27,8 @@ class ChromaDatabase:
     """One directory. Reading works on a snapshot of it; the directory itself is never written to by reading.
 
     Until `pin` says otherwise, a snapshot is taken into a temporary folder at first use, and again when the directory
-    has changed since; `close` removes it.
+    has changed since; `close` removes it. A folder that is not there yet, or empty, has no collections: a sink makes
+    it.
     """
 
     def __init__(self, path: Path, *, newer: bool = False) -> None:
