@@ -121,7 +121,8 @@ def _options(query: str) -> tuple[dict[str, str], dict[str, Secret]]:
         if secret.reference.partition(":")[0] not in {"env", "file"}:
             raise ConfigError(
                 f"The URL carries the value of {name}.",
-                hint=f"Pass a reference instead: {name}=env:NAME or {name}=file:PATH. Treat the key as leaked: URLs end up in shell histories.",
+                hint=f"Pass a reference instead: {name}=env:NAME or {name}=file:PATH. "
+                "Treat the key as leaked: URLs end up in shell histories.",
             )
     for name in pairs.keys() - secrets.keys():
         if name.lower().replace("-", "").replace("_", "") in _MISSPELT:

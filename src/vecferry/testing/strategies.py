@@ -14,8 +14,18 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from vecferry.ids import MAX_U64
-from vecferry.model import Card, CollectionSpec, Element, FieldIndex, IdKind, IndexKind, Metric, Record
-from vecferry.model import VectorKind, VectorSpec
+from vecferry.model import (
+    Card,
+    CollectionSpec,
+    Element,
+    FieldIndex,
+    IdKind,
+    IndexKind,
+    Metric,
+    Record,
+    VectorKind,
+    VectorSpec,
+)
 
 text = st.text(max_size=20)
 keys = st.one_of(text, st.sampled_from(["", "_vf", "chroma:document", "a.b", "a/b", "~", "~1", "0", "a[0]", "$ref"]))

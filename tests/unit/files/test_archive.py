@@ -164,6 +164,20 @@ def test_a_damaged_part_hands_out_nothing(root: Path, damage: Callable[[Path], o
     assert str(victim) in caught.value.message
 
 
+def test_a_damaged_part_stops_finish(root: Path) -> None:
+    """Ids that were damaged on the disk must not decide which records are superseded."""
+    write(root, plain_records(SPEC, 2000), plain_records(SPEC, 2000)[:10], finish=False)
+    whole = parts(root)[0].read_bytes()
+    for damaged in (whole[:500] + bytes([whole[500] ^ 1]) + whole[501:], whole[:-100]):
+        parts(root)[0].write_bytes(damaged)
+        with pytest.raises(CorruptData) as caught:
+            sink(root).finish()
+        assert str(parts(root)[0]) in caught.value.message
+    parts(root)[0].write_bytes(whole)
+    sink(root).finish()
+    assert_same(plain_records(SPEC, 2000), read(root))
+
+
 @pytest.mark.parametrize("pattern", ["manifest.json", "*/collection-*.json"])
 @pytest.mark.parametrize("text", [b"", b"{", b"[]", b'{"format": "other", "version": 1}', b"\xff\xfe"])
 def test_a_damaged_manifest_is_named(root: Path, pattern: str, text: bytes) -> None:
@@ -280,6 +294,7 @@ sink.finish()
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)  # some forty processes, one after the other
 def test_kill_9_at_every_sync_leaves_what_was_confirmed(root: Path) -> None:
     """Killed before each step that reaches the disk: what was confirmed is there, and writing goes on."""
     records = plain_records(SPEC, 120)

@@ -72,6 +72,7 @@ def to_parquet(batch: pa.RecordBatch, spec: CollectionSpec) -> pa.Buffer:
         compression_level=1,
         use_dictionary=_TEXT_COLUMNS,
         write_statistics=False,
+        write_page_checksum=True,
         use_byte_stream_split=_split_columns(spec),
         row_group_size=max(1, table.num_rows),
     )

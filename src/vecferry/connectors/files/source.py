@@ -166,12 +166,15 @@ def load(path: Path, part: Part) -> pa.Buffer:
 
 
 def superseded_rows(state: State) -> dict[str, NDArray[np.int64]]:
-    """Part file -> rows in it that a later entry of the collection has again, or removes."""
+    """Part file -> rows in it that a later entry of the collection has again, or removes.
+
+    Reads the id columns only; Parquet's own page checksums guard them.
+    """
     spec = replace(state.spec, vectors=())
 
     def keys_of(entry: Entry) -> list[bytes]:
         if isinstance(entry, Part):
-            return _keys(load(state.folder / entry.file, entry), spec)
+            return _keys(state.folder / entry.file, spec)
         kinds = (
             [kind for kind in IdKind if kind is not IdKind.MIXED] if spec.id_kind is IdKind.MIXED else [spec.id_kind]
         )
@@ -180,9 +183,14 @@ def superseded_rows(state: State) -> dict[str, NDArray[np.int64]]:
     return superseded(state.entries, keys_of)
 
 
-def _keys(data: pa.Buffer, spec: CollectionSpec) -> list[bytes]:
+def _keys(path: Path, spec: CollectionSpec) -> list[bytes]:
     columns = ["id", "id_kind"] if spec.id_kind is IdKind.MIXED else ["id"]
-    table = pq.ParquetFile(pa.BufferReader(data)).read(columns=columns)
+    try:
+        table = pq.read_table(path, columns=columns, page_checksum_verification=True, use_threads=False)
+    except FileNotFoundError as error:
+        raise corrupt(str(path), "is missing, but the journal or the manifest names it") from error
+    except (pa.ArrowException, OSError) as error:
+        raise corrupt(str(path), f"cannot be read ({error})") from error
     keys: list[bytes] = []
     for batch in table.to_batches():
         texts = utf8(batch, "id")
