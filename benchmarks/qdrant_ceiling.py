@@ -1,4 +1,4 @@
-"""How near do we come to what the server takes? Run: python benchmarks/qdrant_ceiling.py [--rows N] [--dim N] [--url URL]
+"""How near do we come to what the server takes? python benchmarks/qdrant_ceiling.py [--rows N] [--dim N] [--url URL]
 
 Four figures on one server, each into a fresh collection with indexing deferred, several requests in flight:
 

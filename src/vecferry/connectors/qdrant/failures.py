@@ -75,7 +75,8 @@ def of_request(error: httpx.HTTPError, store: str) -> VecferryError:
         return Unavailable(f"{store} did not answer in time.", store=store, hint="Raise it with ?timeout=SECONDS.")
     if isinstance(error, httpx.ConnectError):
         return _unreachable(text, store)
-    return Unavailable(f"{store} broke off: {_tail(text)}", store=store, hint="Is something else listening there?")
+    hint = "If it speaks TLS, write qdrant+https://; otherwise something else may be listening there."
+    return Unavailable(f"{store} broke off: {_tail(text)}", store=store, hint=hint)
 
 
 def _unreachable(text: str, store: str) -> VecferryError:

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from vecferry.catalog import fit
 from vecferry.connectors.qdrant._codec import grpc_write, rest
+from vecferry.connectors.qdrant._codec.filters import unquoted
 from vecferry.connectors.qdrant._codec.form import Form, Rows
 from vecferry.connectors.qdrant._codec.settings import (
     CARD,
@@ -213,9 +214,9 @@ class QdrantSink:
         Payload indexes come first: Qdrant weaves those of tenants and filters into the vector index it then builds.
         """
         info = self._info()
-        schema = info.get("payload_schema") or {}
+        there = {unquoted(path) for path in info.get("payload_schema") or {}}
         for path, wanted in indexes(self._form).items():
-            if path not in schema:
+            if unquoted(path) not in there:
                 body = {"field_name": path, "field_schema": wanted}
                 self._server.rest.call("PUT", f"{self._path}/index", body, wait="true")
         self._restore(info)

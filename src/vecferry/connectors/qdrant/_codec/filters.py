@@ -59,6 +59,11 @@ def _quoted(key: str) -> str:
     return f'"{key}"'
 
 
+def unquoted(path: str) -> str:
+    """A payload path to compare with others: Qdrant quotes keys in fewer cases than we do when it tells its indexes."""
+    return path.replace('"', "")
+
+
 class Translator:
     """Translates filters for one collection.
 
@@ -68,7 +73,7 @@ class Translator:
 
     def __init__(self, form: Form, *, indexed: Mapping[str, str]) -> None:
         self._form = form
-        self._indexed = indexed
+        self._indexed = {unquoted(path): kind for path, kind in indexed.items()}
         self._types = form.card.key_types
 
     def filter(self, node: Filter) -> Condition:
@@ -152,7 +157,7 @@ class Translator:
         """Refuse a range that Qdrant would not answer exactly."""
         if _beyond(value):
             raise _inexact(key, value, "Qdrant compares as float64, and reads at most 15 digits exactly")
-        index = self._indexed.get(where)
+        index = self._indexed.get(unquoted(where))
         if index in _NUMBER_BLIND and not (index == "integer" and self._types.get(key) and not self._has(key, "float")):
             raise _inexact(key, value, f"its payload index is of the kind {index}, which does not know every number")
         if self._tagged(key):

@@ -46,13 +46,13 @@ def batch(
         columns |= _ids(form, points, envelopes)
         for vector in form.spec.vectors:
             columns[arrow.column(vector)] = to_column(vector, _vector(form, vector, vectors, envelopes))
+        return arrow.build(form.spec, columns)
     except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
         raise CorruptData(
             f"A point of {form.spec.name} carries a '{ENVELOPE}' that vecferry did not write: {error}.",
             ids=[points[0]] if points else [],
             hint=f"Between points {points[0]} and {points[-1]}, remove or restore the payload key '{ENVELOPE}'.",
         ) from error
-    return arrow.build(form.spec, columns)
 
 
 def _ids(form: Form, points: Sequence[str], envelopes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
