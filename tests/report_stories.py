@@ -83,7 +83,7 @@ def plan_of(records: dict[str, int], **fields: object) -> Plan:
     """A plan that moves these collections."""
     collections = tuple(
         CollectionPlan(
-            source=f"default_tenant/default_database/{name}",
+            source=f"{name}",
             target=CollectionSpec(
                 name=name,
                 vectors=(VectorSpec(dim=768, metric=Metric.COSINE),),
@@ -100,7 +100,7 @@ def plan_of(records: dict[str, int], **fields: object) -> Plan:
                     verdict=Verdict.RESTORABLE,
                     count=count,
                     examples=("doc-00000",),
-                    meaning="The target scales vectors to length 1; the length travels beside and is put back on the way.",
+                    meaning="The target scales vectors to length 1; the length travels beside, to be put back.",
                 ),
             ),
         )
@@ -123,7 +123,7 @@ def recorded(records: dict[str, int]) -> Recorder:
     recorder, at = Recorder(), 1_800_000_000.0
     recorder(RunStarted(at=at, run="20261121-0900-7f3a", resumed=False, records=sum(records.values()), done=0))
     for name, count in records.items():
-        collection = f"default_tenant/default_database/{name}"
+        collection = f"{name}"
         recorder(StageStarted(at=at, stage=Stage.COPY, collection=collection, records=count))
         begin = at
         for step in range(0, count, 128):
@@ -133,7 +133,7 @@ def recorded(records: dict[str, int]) -> Recorder:
         recorder(StageFinished(at=at + 0.05, stage=Stage.INDEX, collection=collection, records=count, seconds=0.05))
         at += 0.05
     for name, count in records.items():
-        collection = f"default_tenant/default_database/{name}"
+        collection = f"{name}"
         begin = at
         for step in range(0, count, 256):
             at += 0.012
@@ -157,7 +157,7 @@ def comparison(name: str, *, source: bool = True) -> Comparison:
 
 def make_story(*, damaged: bool) -> Report:
     """A migration; damaged: two records changed on the way, one was set aside."""
-    names = {name: f"default_tenant/default_database/{name}" for name in STORY}
+    names = {name: f"{name}" for name in STORY}
     verification = Verification(
         collections=tuple(
             CollectionVerification(

@@ -107,7 +107,8 @@ def _contrast(page, selector):
             let element = document.querySelector(selector), ground = element;
             const colour = getComputedStyle(element).color;
             while (getComputedStyle(ground).backgroundColor === 'rgba(0, 0, 0, 0)') ground = ground.parentElement;
-            return [colour, getComputedStyle(ground).backgroundColor].map(c => c.match(/[\\d.]+/g).slice(0, 3).map(Number));
+            const grounds = [colour, getComputedStyle(ground).backgroundColor];
+            return grounds.map(c => c.match(/[\\d.]+/g).slice(0, 3).map(Number));
         }""",
         selector,
     )

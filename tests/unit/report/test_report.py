@@ -19,7 +19,7 @@ from vecferry.report.text import percent, shown
 from vecferry.verify import Check, CollectionVerification, Level, State, Verification
 
 SCHEMA = Path(__file__).parents[3] / "docs" / "reference" / "report.schema.json"
-NAME = "default_tenant/default_database/a"
+NAME = "a"
 
 
 def _report(*checked: Check, **fields: object):

@@ -106,6 +106,7 @@ def test_search_agrees_on_equal_stores(stage):
     assert (search.state, search.scanned, search.differences) == (State.OK, 40, 0)
     assert search.figures["exact_overlap"] == 1.0
     assert search.figures["recall@10"] == 1.0
+    assert search.figures["max_score_difference"] < 1e-6
     assert search.figures["p95_ms"] >= search.figures["p50_ms"] > 0
 
 
