@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 POINTS: dict[str, str] = {
     "plan.saved": "the plan is in the ledger, nothing is written yet",
+    "target.dropped": "recreate: the old target collection is gone, the new one is not there",
     "sink.prepared": "the target collection exists, empty",
     "chunk.read": "a chunk is in memory",
     "batch.before": "a batch is about to be sent",

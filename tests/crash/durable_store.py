@@ -78,6 +78,13 @@ class DurableDatabase:
     def sink(self, spec: CollectionSpec) -> DurableSink:
         return DurableSink(self, spec)
 
+    def drop(self, name: str) -> None:
+        with self._lock:
+            self._connection.execute("BEGIN IMMEDIATE")
+            self._connection.execute("DELETE FROM records WHERE name = ?", [name])
+            self._connection.execute("DELETE FROM collections WHERE name = ?", [name])
+            self._connection.execute("COMMIT")
+
     def close(self) -> None:
         with self._lock:
             self._connection.close()

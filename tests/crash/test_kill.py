@@ -23,9 +23,10 @@ RECORDS = 100
 TOTAL = len(NAMES) * RECORDS
 ROOT = Path(__file__).parents[2]
 
-FIRST_NOTHING_COPIED = {"plan.saved", "sink.prepared", "chunk.read", "batch.before", "batch.written"}
+FIRST_NOTHING_COPIED = {"plan.saved", "target.dropped", "sink.prepared", "chunk.read", "batch.before", "batch.written"}
 """Points whose first reach lies before the first checkpoint."""
 
+RECREATE = ("--if-exists", "recreate")
 ONCE = {"plan.saved", "run.copied", "run.verified"}
 """Points that a run reaches once; the others are hit at their first reach and at a later one."""
 
@@ -41,9 +42,15 @@ def source(tmp_path_factory) -> Path:
 def untouched(source, tmp_path_factory):
     """What an uninterrupted run leaves, and the points that it reaches."""
     folder = tmp_path_factory.mktemp("untouched")
-    done = go(source, folder)
+    leave_old_records(folder)
+    done = go(source, folder, *RECREATE)
     assert done.returncode == 0, done.stderr
     return contents(folder), done
+
+
+def leave_old_records(folder: Path) -> None:
+    """A target that holds an older copy, with records that are gone since: what `recreate` is for."""
+    durable_store.fill(folder / "target.db", NAMES, RECORDS + 20)
 
 
 def go(source: Path, folder: Path, *options: str, fault: Fault | None = None) -> Outcome:
@@ -89,9 +96,10 @@ def test_killed_at(point, nth, source, untouched, tmp_path):
     """Killed there, started again: every record is there once, byte for byte, and what was committed was not redone."""
     times = untouched[1].reached[point]
     number = 1 if nth == "first" else max(1, times * 2 // 3)
-    died = go(source, tmp_path, fault=Fault(point=point, nth=number))
+    leave_old_records(tmp_path)
+    died = go(source, tmp_path, *RECREATE, fault=Fault(point=point, nth=number))
     assert died.killed, died.stderr
-    again = go(source, tmp_path)
+    again = go(source, tmp_path, *RECREATE)
     assert again.returncode == 0, again.stderr
     assert contents(tmp_path) == untouched[0]
     fresh_start = number == 1 and point in FIRST_NOTHING_COPIED

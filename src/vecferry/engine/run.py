@@ -130,6 +130,7 @@ class _Collection:
             self.target, Droppable, operation="drop a collection", instead="Remove it yourself, or choose another name."
         )
         power.drop(self.plan.target.qualified_name)
+        reach("target.dropped")
 
     def _copy(self, lane: Lane) -> None:
         if self.state.step.reached(Step.COPIED):
