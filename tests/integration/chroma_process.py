@@ -76,9 +76,9 @@ def _client(path: str, tenant: str = "default_tenant", database: str = "default_
     settings = Settings(anonymized_telemetry=False, is_persistent=True, persist_directory=path)
     if tenant != "default_tenant" or database != "default_database":
         admin = chromadb.AdminClient(settings)
-        for make in (lambda: admin.create_tenant(tenant), lambda: admin.create_database(database, tenant)):
+        for make, names in ((admin.create_tenant, (tenant,)), (admin.create_database, (database, tenant))):
             try:
-                make()
+                make(*names)
             except Exception as error:
                 if "exist" not in str(error).lower():
                     raise
@@ -149,7 +149,7 @@ def stream(path, name="records", dim=8, batch=20, configuration=None):
 
 
 def main() -> None:
-    commands = {"apply": apply, "dump": dump, "stream": stream}
+    commands: dict[str, Any] = {"apply": apply, "dump": dump, "stream": stream}
     for line in sys.stdin:
         request = json.loads(line)
         try:

@@ -59,7 +59,7 @@ def index_of(data: ChromaData, name: str) -> Path:
             "SELECT s.id FROM segments s JOIN collections c ON c.id = s.collection WHERE scope = 'VECTOR' AND name = ?",
             (name,),
         ).fetchone()
-    return data.path / segment
+    return data.path / str(segment)
 
 
 def fingerprint(folder: Path) -> dict[str, str]:

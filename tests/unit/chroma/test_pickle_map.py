@@ -49,10 +49,16 @@ def old_form(kind: type, labels: dict[str, int], last: int | None) -> bytes:
     return pickle.dumps(made, 5)
 
 
+def number(value: int) -> bytes:
+    return b"J" + value.to_bytes(4, "little", signed=True)
+
+
+def text(value: str) -> bytes:
+    return b"X" + len(value.encode()).to_bytes(4, "little") + value.encode()
+
+
 def new_form(labels: dict[str, int], last: int | None = None) -> bytes:
     """As Rust's serde_pickle writes it: protocol 3, no memo, four-byte lengths, one MARK per dict."""
-    number = lambda value: b"J" + value.to_bytes(4, "little", signed=True)  # noqa: E731
-    text = lambda value: b"X" + len(value.encode()).to_bytes(4, "little") + value.encode()  # noqa: E731
     both = [(text(name), number(label)) for name, label in labels.items()]
     fields = [
         (text("dimensionality"), b"N"),

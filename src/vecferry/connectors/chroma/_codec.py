@@ -67,6 +67,12 @@ LIMITS = Limits(
 # --------------------------------------------------------------------------- what stands in the files
 
 
+def namespace(tenant: str, database: str) -> tuple[str, ...]:
+    """(tenant, database); empty for Chroma's own defaults, which nobody chose and nobody wants to read."""
+    named = (tenant, database)
+    return () if named == DEFAULT_NAMESPACE else named
+
+
 def sequence(value: bytes | int | None) -> int:
     """A sequence number: an integer, or eight big-endian bytes as 0.4 to 0.6 wrote it; none is 0."""
     return int.from_bytes(value, "big") if isinstance(value, bytes) else value or 0

@@ -46,14 +46,23 @@ class Entry:
     card: Card | None = None
 
     @property
-    def qualified_name(self) -> str:
+    def full_name(self) -> str:
+        """`tenant/database/name`, whatever the tenant and the database are."""
         return f"{self.tenant}/{self.database}/{self.name}"
+
+    @property
+    def namespace(self) -> tuple[str, ...]:
+        return _codec.namespace(self.tenant, self.database)
+
+    @property
+    def qualified_name(self) -> str:
+        return "/".join((*self.namespace, self.name))
 
     def spec(self, *, count: int | None, dim: int | None) -> CollectionSpec:
         """The collection for the outside."""
         return CollectionSpec(
             name=self.name,
-            namespace=(self.tenant, self.database),
+            namespace=self.namespace,
             uid=self.id,
             id_kind=self.card.id_kind if self.card else IdKind.TEXT,
             vectors=(VectorSpec(dim=dim, metric=self.metric),),
@@ -166,7 +175,7 @@ def find(found: list[Entry], name: str, where: Path) -> Entry:
     Raises:
         NotFound: none, or several; lists near names.
     """
-    exact = [entry for entry in found if name in (entry.qualified_name, entry.id)]
+    exact = [entry for entry in found if name in (entry.qualified_name, entry.full_name, entry.id)]
     named = exact or [entry for entry in found if name in (entry.name, f"{entry.database}/{entry.name}")]
     if len(named) == 1:
         return named[0]

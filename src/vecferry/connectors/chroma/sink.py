@@ -66,7 +66,8 @@ class ChromaSink:
                 )  # fmt: skip
             uid = str(self._collection.id)
             self._order = Order(self._path, uid)
-            self._spec = replace(spec, namespace=(tenant, database), uid=uid, count=self._collection.count())
+            named = _codec.namespace(tenant, database)
+            self._spec = replace(spec, namespace=named, uid=uid, count=self._collection.count())
             self._put_back_held()
             return self._spec
 
