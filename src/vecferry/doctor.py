@@ -10,7 +10,7 @@ import platform
 import secrets
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TypeVar
@@ -204,19 +204,30 @@ def _scratch(database: Database) -> list[Step]:
     spec = _scratch_spec(f"vecferry-doctor-{secrets.token_hex(4)}", SCRATCH_DIM, database.limits)
     clock = _Clock()
     try:
-        _exercise(database, spec, clock)
+        with _removed(database, spec.name):
+            _exercise(database, spec, clock)
         _quota(database, clock)
     except VecferryError as error:
         clock.steps.append(_failed("write", error))
-    finally:
-        database.drop(spec.name)
     return clock.steps
+
+
+@contextmanager
+def _removed(database: Droppable, name: str) -> Iterator[None]:
+    """Drop the scratch collection whatever happens; what happened first is what is reported."""
+    try:
+        yield
+    except BaseException:
+        with suppress(VecferryError):
+            database.drop(name)
+        raise
+    database.drop(name)
 
 
 def _scratch_spec(name: str, dim: int, limits: Limits) -> CollectionSpec:
     metric = Metric.COSINE if Metric.COSINE in limits.metrics else min(limits.metrics)
     vectors = (VectorSpec(dim=dim, metric=metric, element=Element.FLOAT32),)
-    card = Card(vecferry=__version__, vectors=vectors)
+    card = Card(vecferry=__version__, vectors=vectors, key_types={"group": {"int": SCRATCH_RECORDS}})
     return CollectionSpec(
         name=name, vectors=vectors, card=card, indexes=(FieldIndex(key="group", kind=IndexKind.INTEGER),)
     )
@@ -258,13 +269,10 @@ def _quota(database: Database, clock: _Clock) -> None:
     """One large request, as a migration sends them."""
     assert isinstance(database, Droppable)
     spec = _scratch_spec(f"vecferry-doctor-{secrets.token_hex(4)}", 768, database.limits)
-    try:
-        with closing(database.sink(spec)) as sink:
-            sink.prepare(spec)
-            batch = arrow.from_records(spec, _records(BIG_REQUEST, 768))
-            clock.time("quota", lambda: sink.write(batch), lambda r: f"{r.rows:,} records, {r.bytes:,} bytes at once")
-    finally:
-        database.drop(spec.name)
+    with _removed(database, spec.name), closing(database.sink(spec)) as sink:
+        sink.prepare(spec)
+        batch = arrow.from_records(spec, _records(BIG_REQUEST, 768))
+        clock.time("quota", lambda: sink.write(batch), lambda r: f"{r.rows:,} records, {r.bytes:,} bytes at once")
 
 
 def _records(count: int, dim: int) -> list[Record]:

@@ -13,7 +13,7 @@ from importlib import import_module
 import click
 
 from vecferry.cli.exits import Exit, exit_for
-from vecferry.errors import VecferryError
+from vecferry.errors import Fact, Interrupted, VecferryError
 from vecferry.version import __version__
 
 COMMANDS = {
@@ -88,17 +88,13 @@ def run(arguments: Sequence[str]) -> int:
     """Run the command line `arguments` and return its exit code; every error becomes a message on standard error."""
     try:
         result = cli.main(list(arguments), prog_name="vecferry", standalone_mode=False)
-    except click.exceptions.Abort:
-        click.echo("Stopped.", err=True)
-        return Exit.INTERRUPTED
+    except (click.exceptions.Abort, KeyboardInterrupt):
+        return _report(Interrupted("Stopped.", hint="Run the same command again to go on."), arguments)
     except click.ClickException as error:
         error.show()
-        return Exit.USAGE
+        return _as_json(arguments, Exit.USAGE, type="UsageError", message=error.format_message(), hint=None)
     except VecferryError as error:
         return _report(error, arguments)
-    except KeyboardInterrupt:
-        click.echo("Stopped.", err=True)
-        return Exit.INTERRUPTED
     except BrokenPipeError:
         sys.stderr.close()
         return Exit.DONE
@@ -108,14 +104,18 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _report(error: VecferryError, arguments: Sequence[str]) -> int:
-    code = getattr(error, "exit_code", None) or exit_for(error)
     click.echo(f"{click.style('error', fg='red', bold=True)}: {error.message}", err=True)
     if error.hint:
         click.echo(f"   {click.style('->', fg='cyan')} {error.hint}", err=True)
+    problem = {"type": type(error).__name__, "message": error.message, "hint": error.hint, **error.facts}
+    return _as_json(arguments, exit_for(error, started=bool(error.facts.get("resumable"))), **problem)
+
+
+def _as_json(arguments: Sequence[str], code: Exit, **problem: Fact) -> int:
+    """Where JSON was asked for, an error is an object too. Returns `code`."""
     if "--json" in arguments:
         import orjson
 
-        problem = {"type": type(error).__name__, "message": error.message, "hint": error.hint, **error.facts}
         click.echo(orjson.dumps({"error": problem, "exit_code": int(code)}).decode())
     return int(code)
 

@@ -115,5 +115,5 @@ def _finish(console: Console, done: Migration, source: str, target: str, *, same
     if as_json:
         common.print_json({**summary(done), "same_answers": same})
     else:
-        show.outcome(console, done, source, target)
+        show.outcome(console, done, (source, target))
     return Exit.DONE if ok else Exit.DIFFERENCES

@@ -14,6 +14,7 @@ from vecferry.errors import (
     Interrupted,
     LedgerError,
     PlanChanged,
+    RunLocked,
     VecferryError,
 )
 
@@ -27,7 +28,7 @@ class Exit(IntEnum):
     USAGE = 2
     """the command line or a URL is wrong"""
     REFUSED = 3
-    """refused before anything was written: losses not accepted, target not empty, no consent, no such collection"""
+    """refused before anything was written: losses not accepted, target not empty, no consent, a run that is held"""
     INTERRUPTED = 4
     """stopped part-way; run the same command again and it goes on"""
     FAILED = 5
@@ -36,7 +37,7 @@ class Exit(IntEnum):
     """an error that vecferry did not expect; please report it"""
 
 
-_REFUSALS = (AlreadyExists, Conflict, DataError, PlanChanged)
+_REFUSALS = (AlreadyExists, Conflict, DataError, PlanChanged, RunLocked)
 
 
 def exit_for(error: VecferryError, *, started: bool = False) -> Exit:

@@ -146,7 +146,8 @@ def migrate(
         done = migration.migrate(
             source, target, settings=settings, ask=Person(console, yes=yes), observer=observe, stop=stop
         )
-    return _say(done, source, target, as_json=as_json)
+    chosen = [part for pattern in given["collections"] for part in ("-c", pattern)]
+    return _say(done, (source, target, *chosen), as_json=as_json)
 
 
 def _settings(
@@ -220,7 +221,7 @@ class Person:
         return True
 
 
-def _say(done: Migration, source: str, target: str, *, as_json: bool) -> int:
+def _say(done: Migration, stores: Sequence[str], *, as_json: bool) -> int:
     """The last screen, or the last object; the exit code."""
     from vecferry.cli import show
 
@@ -230,7 +231,7 @@ def _say(done: Migration, source: str, target: str, *, as_json: bool) -> int:
     elif done.run is None:
         common.messages().print("Dry run: nothing was written. Without --dry-run, this is what would be done.")
     else:
-        show.outcome(common.output(as_json=False), done, source, target)
+        show.outcome(common.output(as_json=False), done, stores)
     if proof is None or done.run is None:
         return Exit.DONE
     return Exit.DONE if proof.ok else Exit.DIFFERENCES

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
@@ -259,8 +260,12 @@ def _examples(values: Iterable[object]) -> str:
     return ", ".join(text if len(text) <= 32 else text[:31] + "…" for text in texts)
 
 
-def outcome(console: Console, done: Migration, source: str, target: str) -> None:
-    """The last screen of a migration: what happened, in one sentence, and what to do next."""
+def outcome(console: Console, done: Migration, stores: Sequence[str]) -> None:
+    """The last screen of a migration: what happened, in one sentence, and what to do next.
+
+    Args:
+        stores: what a next command needs to mean the same: both URLs, and the choice of collections.
+    """
     assert done.run is not None
     proof = done.verification
     if proof is not None:
@@ -276,7 +281,7 @@ def outcome(console: Console, done: Migration, source: str, target: str) -> None
     verdict(console, proof)
     if done.report:
         console.print(f"\nReport: [bold]{done.report}[/]")
-    _next(console, proof, source, target)
+    _next(console, proof, stores)
 
 
 def verdict(console: Console, proof: Verification | None) -> None:
@@ -303,20 +308,18 @@ def repairs(console: Console, done: RepairResult) -> None:
     )
 
 
-def _next(console: Console, proof: Verification | None, source: str, target: str) -> None:
+def _next(console: Console, proof: Verification | None, stores: Sequence[str]) -> None:
     console.print("\nNext:")
     if proof is None:
-        steps = [("prove it", f"vecferry verify {source} {target}")]
+        steps = [("prove it", "verify")]
     elif proof.differences:
-        steps = [("mend what differs", f"vecferry repair {source} {target}")]
+        steps = [("mend what differs", "repair")]
     else:
         steps = [
-            ("point your app at the target, then measure both sides", f"vecferry compare {source} {target}"),
-            (
-                "after more writes to the source, run the migration again, or check what changed",
-                f"vecferry verify {source} {target}",
-            ),
+            ("point your app at the target, then measure both sides", "compare"),
+            ("after more writes to the source, run the migration again, or check what changed", "verify"),
         ]
     for why, command in steps:
         console.print(f"  {why}:")
-        console.print(f"    {command}", markup=False, highlight=False, soft_wrap=True)
+        text = shlex.join(["vecferry", command, *stores])
+        console.print(f"    {text}", markup=False, highlight=False, soft_wrap=True)

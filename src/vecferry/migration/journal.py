@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from vecferry.engine.job import fingerprint
 from vecferry.migration.settings import Settings
 from vecferry.model import StoreIdentity
 from vecferry.state.ledger import Ledger
-from vecferry.state.model import RunInfo
+from vecferry.state.model import RunInfo, Step
 from vecferry.tags import canonical
 
 _LOOKED_AT = 1_000
@@ -27,7 +28,17 @@ def request(settings: Settings) -> dict[str, str]:
         "--target-config": canonical(dict(wished.target_config)).decode(),
         "--name": wished.name,
         "--backup": str(settings.backup or "none"),
+        "--plan": f"with fingerprint {fingerprint(settings.decisions)[:12]}" if settings.decisions else "none",
     }
+
+
+def goes_on(unfinished: RunInfo, settings: Settings) -> bool:
+    """Whether an unfinished run is to be resumed, or refused for its options, rather than begun anew.
+
+    One that was refused before its first write binds nobody: the answer to a refusal is the command with other options.
+    """
+    written = any(state.step.reached(Step.PREPARED) for state in unfinished.collections)
+    return written or dict(unfinished.request) == request(settings)
 
 
 def unfinished(ledger: Ledger, source: StoreIdentity, target: StoreIdentity, settings: Settings) -> RunInfo | None:

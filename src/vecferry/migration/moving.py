@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from vecferry.engine.keeping import keeping
 from vecferry.engine.model import RunResult
 from vecferry.engine.run import migrate_collections
 from vecferry.engine.stop import Stop
-from vecferry.errors import VecferryError
+from vecferry.errors import LedgerError, StoreFull, VecferryError
 from vecferry.events import Observer, Stage, silent
 from vecferry.hooks import reach
 from vecferry.migration import backup, journal
@@ -98,10 +98,22 @@ def migrate(
             stop=stop or Stop(),
         )
         held = trip.begin()
-        with keeping(held.run, stop=trip.stop, observer=trip.recorder):
+        with keeping(held.run, stop=trip.stop, observer=trip.recorder), _told_whether_resumable(held.run):
             done = trip.carry_out(held)
         forget(trip.ledger.snapshot_folder(held.run.id))
     return done
+
+
+@contextmanager
+def _told_whether_resumable(run: Run) -> Iterator[None]:
+    """An error that leaves the block has the fact `resumable`: was anything written that the next process builds on?"""
+    try:
+        yield
+    except VecferryError as error:
+        error.facts["resumable"] = True
+        with suppress(LedgerError, StoreFull):  # a ledger that cannot be read is the error itself, in mid-run
+            error.facts["resumable"] = any(s.step.reached(Step.PREPARED) for s in run.collections().values())
+        raise
 
 
 def _dry_run(source: str, target: str, settings: Settings, ask: Ask, observer: Observer) -> Migration:
@@ -145,12 +157,12 @@ class Trip:
     def begin(self) -> Held:
         """The unfinished run of this job, or a new one that was planned, shown and agreed to."""
         unfinished = journal.unfinished(self.ledger, self.origin.identity, self.goal.identity, self.settings)
-        if unfinished is not None and not self.settings.restart:
+        if unfinished is not None and not self.settings.restart and journal.goes_on(unfinished, self.settings):
             return self._resume(unfinished)
         run_id = new_run_id()
         folder = self.ledger.snapshot_folder(run_id)
         try:
-            held = self._begin_anew(run_id, folder)
+            held = self._begin_anew(run_id, folder, instead=unfinished)
         except BaseException:
             forget(folder)
             raise
@@ -168,7 +180,7 @@ class Trip:
             raise
         return Held(run, plan)
 
-    def _begin_anew(self, run_id: str, folder: Path) -> Held:
+    def _begin_anew(self, run_id: str, folder: Path, *, instead: RunInfo | None) -> Held:
         held = pin(self.origin, folder)
         found = _look(self.origin, self.source_url, self.settings, self.recorder, held)
         plan = propose(found, self.origin, self.goal, self.settings, target_url=self.target_url)
@@ -176,7 +188,7 @@ class Trip:
         if not self.ask.proceed(plan):
             raise Refused("Nothing was written: you did not agree.")
         wished = job(plan, journal.request(self.settings))
-        run = self.ledger.open_run(wished, run_id=run_id, restart=self.settings.restart)
+        run = self.ledger.open_run(wished, run_id=run_id, restart=self.settings.restart or instead is not None)
         for collection in plan.collections:
             profile = next(p for p in found.profiles if p.spec.qualified_name == collection.source)
             run.spend(collection.source, Stage.INSPECT.value, profile.seconds)
