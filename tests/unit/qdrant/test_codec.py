@@ -59,6 +59,7 @@ METADATA = st.none() | st.dictionaries(KEYS, VALUES, max_size=4)
 FLOATS = st.floats(width=32, allow_nan=False, allow_infinity=False)
 DENSE = st.none() | st.lists(FLOATS, min_size=DIM, max_size=DIM).map(lambda v: np.array(v, np.float32))
 HALVES = st.floats(width=16, allow_nan=False, allow_infinity=False)
+NO_KIND = st.none()
 IDS = st.text(min_size=1, max_size=20) | st.uuids().map(str) | st.integers(0, 2**64 - 1).map(str)
 
 
@@ -126,7 +127,12 @@ def over_grpc(form: Form, batch: pa.RecordBatch, wire: str = "unpacked") -> pa.R
 
 def over_rest(form: Form, batch: pa.RecordBatch) -> pa.RecordBatch:
     body = orjson.loads(rest.upsert(rest.points(form.rows(batch), form)))
-    page = rest.scroll_page(orjson.dumps({"result": {"points": body["points"], "next_page_offset": None}}))
+    if "batch" in body:
+        columns = body["batch"].values()
+        points = [dict(zip(("id", "vector", "payload"), row, strict=True)) for row in zip(*columns, strict=True)]
+    else:
+        points = body["points"]
+    page = rest.scroll_page(orjson.dumps({"result": {"points": points, "next_page_offset": None}}))
     cells = {v.name: rest.cells(page, v) for v in form.read_vectors}
     return restore.batch(form, page.ids, page.payloads, cells)
 
@@ -142,7 +148,7 @@ def assert_round_trip(spec: CollectionSpec, records: Sequence[Record], wire: str
             assert arrow.utf8(found, name) == arrow.utf8(batch, name)
 
 
-def records_of(vectors: dict[str, Any], kinds: Any = st.none()) -> Any:
+def records_of(vectors: dict[str, Any], kinds: Any = NO_KIND) -> Any:
     one = st.builds(
         Record,
         id=IDS,
@@ -244,7 +250,7 @@ def test_lengths_around_the_limits_of_varints(size: int) -> None:
 @settings(max_examples=60, deadline=None)
 @given(value=st.dictionaries(KEYS, VALUES, max_size=5))
 def test_values_are_what_the_vendor_reads(value: dict[str, Any]) -> None:
-    """Our `Struct` bytes, read by Qdrant's own classes and by our reader, are the object; twice, as fragments are kept."""
+    """Our `Struct` bytes, read by Qdrant's own classes and by our reader, are the object; twice: fragments are kept."""
     from qdrant_client.grpc.json_with_int_pb2 import Struct
 
     for _ in range(2):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Generic, Self, TypeVar
 
 import pyarrow as pa
 
@@ -35,6 +35,9 @@ from vecferry.model import Card, CollectionSpec, Element, Receipt, VectorKind
 _LOG = logging.getLogger("vecferry.qdrant")
 _POLL_S, _MAX_POLL_S = 0.05, 1.0
 _DELETE = 1_000
+_AROUND = 40
+"""Bytes of JSON around a point's id, vector and payload."""
+_Point = TypeVar("_Point")
 _CARD_FIELDS = ("id_rule", "tenant", "layout", "exact_vectors")
 
 
@@ -165,33 +168,38 @@ class QdrantSink:
         """What reading `batch` back from this collection gives, bit for bit. Pure."""
         return self._form.expect(batch)
 
-    def _messages(self, rows: Rows) -> list[_Points]:
+    def _messages(self, rows: Rows) -> Sequence[_GrpcPoints | _RestPoints]:
         """The points of a batch, in as few requests as the limits allow, in their order."""
-        over_grpc = self._server.grpc is not None
-        try:
-            points = grpc_write.points(rows, self._form) if over_grpc else rest.points(rows, self._form)
-        except Unsayable as reason:
-            _LOG.debug("a batch goes over REST: %s", reason)
-            over_grpc, points = False, rest.points(rows, self._form)
-        parts = _parts(points, self._most_rows, None if over_grpc else REST_REQUEST_BYTES - (1 << 16))
-        return [_Points(over_grpc, rows.ids[start:end], points[start:end]) for start, end in parts]
+        if self._server.grpc is not None:
+            try:
+                points = grpc_write.points(rows, self._form)
+                parts = _parts(list(map(len, points)), self._most_rows, None)
+                return [_GrpcPoints(rows.ids[start:end], points[start:end]) for start, end in parts]
+            except Unsayable as reason:
+                _LOG.debug("a batch goes over REST: %s", reason)
+        texts = rest.points(rows, self._form)
+        parts = _parts(
+            [sum(map(len, text)) + _AROUND for text in texts], self._most_rows, REST_REQUEST_BYTES - (1 << 16)
+        )
+        return [_RestPoints(rows.ids[start:end], texts[start:end]) for start, end in parts]
 
-    def _send(self, message: _Points) -> int:
+    def _send(self, message: _GrpcPoints | _RestPoints) -> int:
         """Send points; where they are too many at once, in halves."""
         try:
             return self._send_whole(message)
         except TooLarge as error:
             if len(message.ids) == 1:
                 raise DataError(
-                    f"One record of {len(message.points[0])} bytes is more than the server takes.",
+                    "One record is more than the server takes.",
                     ids=[message.ids[0].decode()],
                     hint=error.hint,
                 ) from error
             half = len(message.ids) // 2
             return self._send(message.part(0, half)) + self._send(message.part(half, len(message.ids)))
 
-    def _send_whole(self, message: _Points) -> int:
-        if message.over_grpc and self._server.grpc is not None:
+    def _send_whole(self, message: _GrpcPoints | _RestPoints) -> int:
+        if isinstance(message, _GrpcPoints):
+            assert self._server.grpc is not None
             body = grpc_write.upsert(self._form.spec.name, message.points)
             self._server.grpc.call(UPSERT, body)
         else:
@@ -249,28 +257,37 @@ class QdrantSink:
         """Nothing of its own is open: the connections belong to the database."""
 
 
-class _Points:
+@dataclass(frozen=True, slots=True)
+class _Points(Generic[_Point]):
     """Ready-made points of one request."""
 
-    def __init__(self, over_grpc: bool, ids: list[bytes], points: list[bytes]) -> None:
-        self.over_grpc, self.ids, self.points = over_grpc, ids, points
+    ids: list[bytes]
+    points: list[_Point]
 
-    def part(self, start: int, end: int) -> _Points:
+    def part(self, start: int, end: int) -> Self:
         """Some of them."""
-        return _Points(self.over_grpc, self.ids[start:end], self.points[start:end])
+        return replace(self, ids=self.ids[start:end], points=self.points[start:end])
 
 
-def _parts(points: list[bytes], most_rows: int | None, most_bytes: int | None) -> list[tuple[int, int]]:
+class _GrpcPoints(_Points[bytes]):
+    """Points as protobuf."""
+
+
+class _RestPoints(_Points[rest.Point]):
+    """Points as JSON."""
+
+
+def _parts(sizes: list[int], most_rows: int | None, most_bytes: int | None) -> list[tuple[int, int]]:
     """(start, end) of each request; one record may exceed `most_bytes`."""
-    if (most_rows is None or len(points) <= most_rows) and (most_bytes is None or sum(map(len, points)) <= most_bytes):
-        return [(0, len(points))]
-    parts, start, size = [], 0, 0
-    for row, point in enumerate(points):
-        size += len(point) + 1
-        if row > start and (row - start == most_rows or (most_bytes is not None and size > most_bytes)):
+    if (most_rows is None or len(sizes) <= most_rows) and (most_bytes is None or sum(sizes) <= most_bytes):
+        return [(0, len(sizes))]
+    parts, start, total = [], 0, 0
+    for row, size in enumerate(sizes):
+        total += size
+        if row > start and (row - start == most_rows or (most_bytes is not None and total > most_bytes)):
             parts.append((start, row))
-            start, size = row, len(point) + 1
-    return [*parts, (start, len(points))]
+            start, total = row, size
+    return [*parts, (start, len(sizes))]
 
 
 def _with_card(spec: CollectionSpec) -> CollectionSpec:

