@@ -40,7 +40,7 @@ def fill(template: str, spec: CollectionSpec) -> str:
     Raises:
         ConfigError: it asks for a part that there is not.
     """
-    parts = {"name": spec.name, "namespace": "_".join(spec.namespace)}
+    parts = {"name": spec.name, "namespace": "_".join(spec.namespace), "tenant": "default", "database": "default"}
     parts |= dict(zip(("tenant", "database"), spec.namespace, strict=False))
     try:
         return template.format(**parts)
