@@ -85,9 +85,9 @@ def test_what_was_acknowledged_survives_kill_9(tmp_path: Path) -> None:
         replaced += max(acknowledged.values()) > 0
         found = {record.id: record for record in read_all(folder)}
         for batch, version in acknowledged.items():
-            vectors = {v: {r.id: r.vectors[""] for r in writer.records(batch, v)} for v in (version, version + 1)}
+            vectors: Any = {v: {r.id: r.vectors[""] for r in writer.records(batch, v)} for v in (version, version + 1)}
             for wanted in writer.records(batch, version):
-                record = found[wanted.id]
+                record: Any = found[wanted.id]
                 shown = (record.metadata or {})["version"]
                 assert shown in vectors, "older than what was acknowledged"
                 assert record.document == f"{shown} " * 50, "a record is half old and half new"
@@ -354,7 +354,18 @@ def test_a_dimension_that_is_learnt_later(tmp_path: Path) -> None:
 # --------------------------------------------------------------------------- filters and search
 
 
-ODD = [None, {}, {"a": 1}, {"a": 1.0}, {"a": True}, {"a": "1"}, {"a": [1]}, {"a": ["1", "x"]}, {"a": []}, {"a": None}]
+ODD: list[dict[str, Any] | None] = [
+    None,
+    {},
+    {"a": 1},
+    {"a": 1.0},
+    {"a": True},
+    {"a": "1"},
+    {"a": [1]},
+    {"a": ["1", "x"]},
+    {"a": []},
+    {"a": None},
+]
 ODD += [{"a": [None]}, {"a": {"b": 1}}, {"a.b": 1}, {"a": 2**53 + 1}, {"a": -5}, {"a": 0.1}, {"a": False}, {"b": []}]
 WHERE: list[Filter] = [Compare("a", Op.EQ, value) for value in (1, 1.0, True, False, "1", "x", 2**53 + 1, 0.1, -5)]
 WHERE += [Compare("a", op, 1) for op in (Op.GT, Op.GTE, Op.LT, Op.LTE)]

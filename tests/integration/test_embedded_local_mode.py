@@ -9,6 +9,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -95,7 +96,7 @@ def test_hostile_and_broken_points_are_refused_one_by_one(folder: Path, tmp_path
     """A point that tries to run a command, a torn one and one of another dimension; the other 26 are read."""
 
     class Runs:
-        def __reduce__(self) -> object:
+        def __reduce__(self) -> Any:
             return Path.touch, (tmp_path / "ran",)
 
     wrong = pickle.dumps(models.PointStruct(id=3, vector=[1.0], payload={}))
