@@ -55,8 +55,8 @@ def messages(folder: Path, server: QdrantServer) -> list[bytes]:
     with closing(open_database(f"chroma:{folder}")) as database, closing(database.source(plan.source)) as source:
         for partition in source.partitions():
             for chunk in source.read(partition):
-                for batch in arrow.split(chunk.batch, max_rows=POINTS, max_bytes=1 << 30):
-                    made.append(grpc_write.upsert(COLLECTION, grpc_write.points(form.rows(batch), form)))
+                batches = arrow.split(chunk.batch, max_rows=POINTS, max_bytes=1 << 30)
+                made += [grpc_write.upsert(COLLECTION, grpc_write.points(form.rows(batch), form)) for batch in batches]
     return made
 
 
@@ -76,7 +76,17 @@ def ceiling(made: list[bytes], rows: int, folder: Path, server: QdrantServer) ->
 
 def ours(folder: Path, server: QdrantServer, work: Path) -> dict[str, float]:
     """Seconds by stage and peak memory of a whole `vecferry migrate`."""
-    command = [sys.executable, "-m", "vecferry", "migrate", f"chroma:{folder}", server.url, "--yes", "--json", "--quiet"]
+    command = [
+        sys.executable,
+        "-m",
+        "vecferry",
+        "migrate",
+        f"chroma:{folder}",
+        server.url,
+        "--yes",
+        "--json",
+        "--quiet",
+    ]
     command += ["--ledger", str(work / "ledger.db"), "--report", str(work / "reports"), "--queries", "20"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
@@ -101,9 +111,7 @@ def naive(folder: Path, server: QdrantServer, rows: int) -> dict[str, float]:
         client = QdrantClient(url=server.http_url, timeout=60, check_compatibility=False)
         dim = len(collection.get(limit=1, include=["embeddings"])["embeddings"][0])
         vectors = models.VectorParams(size=dim, distance=models.Distance.COSINE)
-        client.create_collection(
-            "naive", vectors, optimizers_config=models.OptimizersConfigDiff(indexing_threshold=0)
-        )
+        client.create_collection("naive", vectors, optimizers_config=models.OptimizersConfigDiff(indexing_threshold=0))
         collection.get(limit=PAGE)  # the first call loads the index: not counted
         reading, began = 0.0, time.perf_counter()
         for start in range(0, rows, PAGE):

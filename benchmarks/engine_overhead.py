@@ -24,7 +24,7 @@ from vecferry.arrow import build
 from vecferry.connectors.memory import LIMITS
 from vecferry.engine import Options, Stop, job, keeping, migrate_collections
 from vecferry.model import Chunk, CollectionSpec, Partition, PartitionId, Position, Receipt, StoreIdentity, VectorSpec
-from vecferry.plan.model import CollectionPlan, Plan
+from vecferry.planning.model import CollectionPlan, Plan
 from vecferry.state.database import LedgerDatabase
 from vecferry.state.ledger import Ledger
 from vecferry.state.model import Outcome

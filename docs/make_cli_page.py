@@ -1,4 +1,4 @@
-"""Writes docs/reference/cli.md from the commands themselves. Run: python docs/make_cli_page.py [--check]"""
+"""Writes docs/reference/cli.md from the commands themselves; `--check` says whether the page is in step."""
 
 from __future__ import annotations
 

@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 
 from vecferry.events import Notice, Paced, Progress, Retried, RunStarted, Stage, StageFinished, StageStarted
 from vecferry.model import CollectionSpec, FieldIndex, IndexKind, Metric, Pin, Rejection, StoreIdentity, VectorSpec
-from vecferry.plan.model import Cell, CollectionPlan, Plan, Policy, Verdict
+from vecferry.planning.model import Cell, CollectionPlan, Plan, Policy, Verdict
 from vecferry.report import Recorder, Report, of_migration
-from vecferry.verify import (
+from vecferry.verification import (
     Check,
     CollectionVerification,
     Comparison,

@@ -168,7 +168,13 @@ class Existing(Protocol):
 @runtime_checkable
 class Searchable(Protocol):
     def search(
-        self, queries: NDArray[np.float32], *, k: int, exact: bool = False, vector: str = "", where: Filter | None = None
+        self,
+        queries: NDArray[np.float32],
+        *,
+        k: int,
+        exact: bool = False,
+        vector: str = "",
+        where: Filter | None = None,
     ) -> list[list[Hit]]:
         """The `k` nearest records of each row of `queries` (shape (q, dim)), best first, with *original* ids.
 

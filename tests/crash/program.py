@@ -18,7 +18,7 @@ from tests.crash import durable_store
 from vecferry.engine import Options, Stop, job, keeping, migrate_collections
 from vecferry.errors import VecferryError
 from vecferry.hooks import reach
-from vecferry.plan.model import CollectionPlan, IfExists, OnConflict, Plan
+from vecferry.planning.model import CollectionPlan, IfExists, OnConflict, Plan
 from vecferry.protocols import Database
 from vecferry.registry import open_database
 from vecferry.state.ledger import Ledger

@@ -17,12 +17,12 @@ from langchain_qdrant import QdrantVectorStore
 from qdrant_client import QdrantClient, models
 
 from vecferry.model import IndexKind
-from vecferry.plan.inspect import inspect
-from vecferry.plan.losses import check
-from vecferry.plan.model import CollectionPlan, Plan
-from vecferry.plan.options import PlanOptions
-from vecferry.plan.plan import make_plan
-from vecferry.plan.sieve import Sieve
+from vecferry.planning.inspect import inspect
+from vecferry.planning.losses import check
+from vecferry.planning.model import CollectionPlan, Plan
+from vecferry.planning.options import PlanOptions
+from vecferry.planning.plan import make_plan
+from vecferry.planning.sieve import Sieve
 from vecferry.protocols import Database
 from vecferry.registry import open_database
 from vecferry.testing.servers import QdrantServer

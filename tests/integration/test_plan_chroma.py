@@ -12,12 +12,12 @@ import pytest
 from tests.chroma_data import NAMES, ChromaCollection, ChromaData
 from vecferry.errors import ConfigError
 from vecferry.limits import Shape
-from vecferry.plan.inspect import inspect
-from vecferry.plan.losses import check
-from vecferry.plan.model import Inspection, Profile, Verdict
-from vecferry.plan.options import PlanOptions
-from vecferry.plan.plan import make_plan
-from vecferry.plan.yaml import dump_plan, load_plan
+from vecferry.planning.inspect import inspect
+from vecferry.planning.losses import check
+from vecferry.planning.model import Inspection, Profile, Verdict
+from vecferry.planning.options import PlanOptions
+from vecferry.planning.plan import make_plan
+from vecferry.planning.yaml import dump_plan, load_plan
 from vecferry.registry import open_database
 
 pytestmark = pytest.mark.parametrize("name", NAMES)

@@ -196,8 +196,8 @@ def test_both_transports_store_the_same(client: QdrantClient, qdrant_server: Qdr
 
 VALUES: list[Any] = [
     "a", "b", "1", "true", "", 1, 2, 0, -1, 1.0, 1.5, 2.0, 0.0, True, False, None, ["a"], ["a", "b"], [1], [1, 2],
-    [1.5], [True], [], [None], [None, "a"], [["a"]], [["a"], "b"], [1, "a", True], {"x": 1}, {}, 2**53 + 1, 2**53, 2**62 + 1,
-    1e300, 0.1 + 0.2, 0.3, 1 / 3, [1 / 3], 1e16, 10**16,
+    [1.5], [True], [], [None], [None, "a"], [["a"]], [["a"], "b"], [1, "a", True], {"x": 1}, {}, 2**53 + 1, 2**53,
+    2**62 + 1, 1e300, 0.1 + 0.2, 0.3, 1 / 3, [1 / 3], 1e16, 10**16,
 ]  # fmt: skip
 NAMES = ["k", "a.b", "a[0]", "ä", "two words", "0", "a/b", "document", "uri"]
 

@@ -11,11 +11,11 @@ import pytest
 import qdrant_client
 from qdrant_client import models
 
-from vecferry.plan.inspect import inspect
-from vecferry.plan.options import PlanOptions
-from vecferry.plan.plan import make_plan
+from vecferry.planning.inspect import inspect
+from vecferry.planning.options import PlanOptions
+from vecferry.planning.plan import make_plan
 from vecferry.registry import open_database
-from vecferry.verify import Difference, Level, State, VerifyOptions, compare, repair, verify
+from vecferry.verification import Difference, Level, State, VerifyOptions, compare, repair, verify
 
 pytestmark = pytest.mark.qdrant
 COUNT, DIM = 400, 24

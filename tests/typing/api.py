@@ -8,7 +8,7 @@ from typing import assert_type
 
 import vecferry
 from vecferry.errors import LossRefused, Throttled, VecferryError
-from vecferry.plan.model import Plan
+from vecferry.planning.model import Plan
 from vecferry.protocols import Countable, Database, Sink, Source
 from vecferry.secret import Secret
 from vecferry.url import StoreUrl

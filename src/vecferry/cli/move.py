@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from vecferry.migration import Migration, Settings
-    from vecferry.plan.model import IfExists, Plan
-    from vecferry.plan.targets import TargetState
+    from vecferry.planning.model import IfExists, Plan
+    from vecferry.planning.targets import TargetState
 
 
 @click.command()
@@ -52,7 +52,7 @@ def plan(
     """
     from vecferry import migration
     from vecferry.cli import show
-    from vecferry.plan.yaml import dump_plan
+    from vecferry.planning.yaml import dump_plan
     from vecferry.progress import observer
 
     options = plan_options(given)
@@ -155,7 +155,7 @@ def _settings(
 ) -> tuple[str, str, Settings]:
     from vecferry.engine.model import Options
     from vecferry.migration import Settings
-    from vecferry.verify.model import VerifyOptions
+    from vecferry.verification.model import VerifyOptions
 
     decisions = _read_plan(plan_file) if plan_file else None
     if decisions is not None:
@@ -176,7 +176,7 @@ def _settings(
 
 
 def _read_plan(path: Path) -> Plan:
-    from vecferry.plan.yaml import load_plan
+    from vecferry.planning.yaml import load_plan
 
     try:
         text = path.read_text(encoding="utf-8")
@@ -204,7 +204,7 @@ class Person:
 
     def existing(self, state: TargetState) -> IfExists:
         """Append, recreate or refuse: asked where somebody can answer, else refused."""
-        from vecferry.plan.model import IfExists
+        from vecferry.planning.model import IfExists
 
         question = f"'{state.target}' holds {state.records:,} records that this run did not write. What now?"
         if self._yes or not common.is_interactive():

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 if TYPE_CHECKING:
-    from vecferry.plan.options import PlanOptions
+    from vecferry.planning.options import PlanOptions
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -93,8 +93,8 @@ def plan_options(given: Mapping[str, Any]) -> PlanOptions:
         click.UsageError: a target setting is not NAME=JSON.
     """
     from vecferry.model import Keep
-    from vecferry.plan.model import IfExists, OnConflict
-    from vecferry.plan.options import PlanOptions, parse_policies
+    from vecferry.planning.model import IfExists, OnConflict
+    from vecferry.planning.options import PlanOptions, parse_policies
 
     return PlanOptions(
         collections=given["collections"],

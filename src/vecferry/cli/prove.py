@@ -65,7 +65,7 @@ def verify(
     from vecferry.cli import show
     from vecferry.engine.stop import Stop
     from vecferry.progress import observer
-    from vecferry.verify.model import DATA_LEVELS, Level, VerifyOptions
+    from vecferry.verification.model import DATA_LEVELS, Level, VerifyOptions
 
     levels = DATA_LEVELS if no_parity else frozenset(Level)
     stop = Stop()
@@ -130,7 +130,7 @@ def compare(
     from vecferry import migration
     from vecferry.cli import show
     from vecferry.progress import observer
-    from vecferry.verify.model import VerifyOptions
+    from vecferry.verification.model import VerifyOptions
 
     with observer(common.messages(), quiet=quiet, log=log) as observe:
         found = migration.compare(

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from vecferry.model import VectorSpec
-from vecferry.plan.model import Cell, Inspection, Plan, Profile, Verdict
+from vecferry.planning.model import Cell, Inspection, Plan, Profile, Verdict
 from vecferry.progress import duration, size
-from vecferry.verify.model import (
+from vecferry.verification.model import (
     Check,
     CollectionVerification,
     Comparison,

@@ -9,7 +9,7 @@ from itertools import islice
 import pyarrow as pa
 
 from vecferry.errors import IdCollision, NotFound
-from vecferry.plan.model import CollectionPlan, IfExists, OnConflict
+from vecferry.planning.model import CollectionPlan, IfExists, OnConflict
 from vecferry.protocols import Countable, Database, Existing, Source, require
 
 _SHOWN = 5

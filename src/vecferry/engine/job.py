@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import msgspec
 
 from vecferry.model import CollectionSpec, Json, Partition, StoreIdentity
-from vecferry.plan.model import CollectionPlan, Plan
+from vecferry.planning.model import CollectionPlan, Plan
 from vecferry.state.model import Job, Target, job_key
 from vecferry.tags import canonical
 

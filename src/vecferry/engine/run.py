@@ -22,8 +22,8 @@ from vecferry.errors import VecferryError
 from vecferry.events import Event, Observer, Progress, Rejected, RunStarted, Stage, StageFinished, StageStarted, silent
 from vecferry.hooks import reach
 from vecferry.model import CollectionSpec, Partition, Rejection
-from vecferry.plan.model import CollectionPlan, IfExists, OnConflict, Plan, Policy
-from vecferry.plan.sieve import Sieve
+from vecferry.planning.model import CollectionPlan, IfExists, OnConflict, Plan, Policy
+from vecferry.planning.sieve import Sieve
 from vecferry.protocols import Database, Droppable, Sink, Source, require
 from vecferry.state.model import CollectionState, Step
 

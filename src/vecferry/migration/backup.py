@@ -14,18 +14,18 @@ from vecferry.errors import DataError
 from vecferry.events import Notice, Stage, silent
 from vecferry.migration.settings import Settings
 from vecferry.migration.stores import opened
-from vecferry.plan.inspect import inspect
-from vecferry.plan.losses import check
-from vecferry.plan.model import IfExists, Plan
-from vecferry.plan.options import PlanOptions
-from vecferry.plan.plan import make_plan
+from vecferry.planning.inspect import inspect
+from vecferry.planning.losses import check
+from vecferry.planning.model import IfExists, Plan
+from vecferry.planning.options import PlanOptions
+from vecferry.planning.plan import make_plan
 from vecferry.protocols import Database
 from vecferry.report.recorder import Recorder
 from vecferry.state.ledger import Ledger
 from vecferry.state.model import Outcome, Step
 from vecferry.state.run import Run
-from vecferry.verify.model import DATA_LEVELS, VerifyOptions
-from vecferry.verify.run import verify
+from vecferry.verification.model import DATA_LEVELS, VerifyOptions
+from vecferry.verification.run import verify
 
 
 class Context(Protocol):

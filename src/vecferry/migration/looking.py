@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from vecferry.events import Observer, silent
 from vecferry.migration.stores import held_still, opened, shown
-from vecferry.plan.inspect import inspect as inspect_database
-from vecferry.plan.model import Inspection, Plan
-from vecferry.plan.options import PlanOptions
-from vecferry.plan.plan import make_plan
+from vecferry.planning.inspect import inspect as inspect_database
+from vecferry.planning.model import Inspection, Plan
+from vecferry.planning.options import PlanOptions
+from vecferry.planning.plan import make_plan
 
 
 def inspect(url: str, *, collections: Sequence[str] = (), observer: Observer = silent) -> Inspection:

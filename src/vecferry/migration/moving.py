@@ -21,15 +21,15 @@ from vecferry.migration.reporting import of_run, write_report
 from vecferry.migration.settings import Ask, Consent, Settings
 from vecferry.migration.stores import forget, held_still, opened, pin, pin_again, shown
 from vecferry.model import Pin
-from vecferry.plan.inspect import inspect
-from vecferry.plan.model import Inspection, Plan, Profile
+from vecferry.planning.inspect import inspect
+from vecferry.planning.model import Inspection, Plan, Profile
 from vecferry.protocols import Database
 from vecferry.report.recorder import Recorder
 from vecferry.state.ledger import Ledger, new_run_id
 from vecferry.state.model import Outcome, RunInfo, Step
 from vecferry.state.run import Run
-from vecferry.verify.model import Verification, VerifyOptions
-from vecferry.verify.run import verify
+from vecferry.verification.model import Verification, VerifyOptions
+from vecferry.verification.run import verify
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

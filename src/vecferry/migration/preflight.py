@@ -8,11 +8,11 @@ from dataclasses import replace
 from vecferry.errors import ConfigError, DataError
 from vecferry.migration.settings import Ask, Settings
 from vecferry.model import Card
-from vecferry.plan.edits import settle, wishes_of
-from vecferry.plan.losses import check
-from vecferry.plan.model import CollectionPlan, Inspection, Plan
-from vecferry.plan.plan import make_plan
-from vecferry.plan.targets import TargetState, check_targets, look_at_targets
+from vecferry.planning.edits import settle, wishes_of
+from vecferry.planning.losses import check
+from vecferry.planning.model import CollectionPlan, Inspection, Plan
+from vecferry.planning.plan import make_plan
+from vecferry.planning.targets import TargetState, check_targets, look_at_targets
 from vecferry.protocols import Database
 
 

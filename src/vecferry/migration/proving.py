@@ -10,17 +10,17 @@ from vecferry.engine.stop import Stop
 from vecferry.events import Observer, silent
 from vecferry.migration.stores import held_still, opened, shown
 from vecferry.model import CollectionSpec, Pin
-from vecferry.plan.inspect import select
-from vecferry.plan.patterns import Pattern, parse_patterns
+from vecferry.planning.inspect import select
+from vecferry.planning.patterns import Pattern, parse_patterns
 from vecferry.protocols import Database
 from vecferry.report.build import of_verification, store_facts
 from vecferry.report.model import Report
 from vecferry.report.recorder import Recorder
-from vecferry.verify.compare import compare as compare_databases
-from vecferry.verify.model import Comparison, RepairResult, Verification, VerifyOptions
-from vecferry.verify.repair import repair as repair_databases
-from vecferry.verify.run import Pair
-from vecferry.verify.run import verify as verify_databases
+from vecferry.verification.compare import compare as compare_databases
+from vecferry.verification.model import Comparison, RepairResult, Verification, VerifyOptions
+from vecferry.verification.repair import repair as repair_databases
+from vecferry.verification.run import Pair
+from vecferry.verification.run import verify as verify_databases
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,12 +7,12 @@ from pathlib import Path
 
 from vecferry.engine.model import RunResult
 from vecferry.model import Rejection
-from vecferry.plan.model import Plan
+from vecferry.planning.model import Plan
 from vecferry.report.build import of_migration
 from vecferry.report.model import Report, RunFacts
 from vecferry.report.write import read_json, write_html, write_json
 from vecferry.state.ledger import Ledger
-from vecferry.verify.model import Comparison, Verification
+from vecferry.verification.model import Comparison, Verification
 
 
 def of_run(

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Protocol
 
 from vecferry.engine.model import Options
-from vecferry.plan.model import IfExists, Plan
-from vecferry.plan.options import PlanOptions
-from vecferry.plan.targets import TargetState
-from vecferry.verify.model import VerifyOptions
+from vecferry.planning.model import IfExists, Plan
+from vecferry.planning.options import PlanOptions
+from vecferry.planning.targets import TargetState
+from vecferry.verification.model import VerifyOptions
 
 REPORTS = Path("vecferry-reports")
 """Where reports go by default: a folder of the working directory, one folder a run."""

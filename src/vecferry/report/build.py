@@ -6,11 +6,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 
 from vecferry.model import Pin, Rejection, StoreIdentity, VectorSpec
-from vecferry.plan.model import CollectionPlan, Plan, Profile, Verdict
+from vecferry.planning.model import CollectionPlan, Plan, Profile, Verdict
 from vecferry.report.machine import this_machine
 from vecferry.report.model import CollectionFacts, Report, RunFacts, StoreFacts
 from vecferry.report.verdict import judge
-from vecferry.verify.model import CollectionVerification, Comparison, Verification
+from vecferry.verification.model import CollectionVerification, Comparison, Verification
 from vecferry.version import __version__
 
 KEPT = 1000

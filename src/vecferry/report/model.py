@@ -8,8 +8,8 @@ from datetime import datetime
 from enum import StrEnum
 
 from vecferry.model import Pin, Rejection, VectorSpec
-from vecferry.plan.model import Cell
-from vecferry.verify.model import CollectionVerification, Comparison
+from vecferry.planning.model import Cell
+from vecferry.verification.model import CollectionVerification, Comparison
 
 FORMAT = 1
 """Version of the report's form; it rises when a field changes its meaning or goes away."""

@@ -16,7 +16,7 @@ from vecferry.progress import duration, size
 from vecferry.report import plots, text
 from vecferry.report.model import CollectionFacts, Report, VerdictKind
 from vecferry.report.verdict import LOW_RECALL, given_up
-from vecferry.verify.model import Check, Finding, Level, State
+from vecferry.verification.model import Check, Finding, Level, State
 
 LISTED = 200
 """Differences, losses and set-aside records that the page lists of each kind; the JSON file has more."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from vecferry.plan.model import Verdict as Fidelity
+from vecferry.planning.model import Verdict as Fidelity
 from vecferry.report.model import CollectionFacts, Verdict, VerdictKind
-from vecferry.verify.model import DATA_LEVELS, CollectionVerification, Difference, Level, State
+from vecferry.verification.model import DATA_LEVELS, CollectionVerification, Difference, Level, State
 
 _FINE = (State.OK, State.NOT_APPLICABLE)
 LOW_RECALL = 0.9

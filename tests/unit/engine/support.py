@@ -20,7 +20,7 @@ from vecferry.connectors.memory import MemoryDatabase
 from vecferry.engine import Options, RunResult, Stop, job, keeping, migrate_collections
 from vecferry.events import Event
 from vecferry.model import CollectionSpec, Receipt, VectorSpec
-from vecferry.plan.model import CollectionPlan, IfExists, OnConflict, Plan
+from vecferry.planning.model import CollectionPlan, IfExists, OnConflict, Plan
 from vecferry.protocols import Database, Sink
 from vecferry.registry import open_database
 from vecferry.state.ledger import Ledger

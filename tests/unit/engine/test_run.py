@@ -38,7 +38,7 @@ from vecferry.events import (
     StageStarted,
 )
 from vecferry.model import Card, Receipt, Rejection
-from vecferry.plan.model import Cell, IfExists, OnConflict, Policy, Verdict
+from vecferry.planning.model import Cell, IfExists, OnConflict, Policy, Verdict
 from vecferry.state.ledger import Ledger
 from vecferry.state.model import Outcome
 

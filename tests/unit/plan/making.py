@@ -28,9 +28,9 @@ from vecferry.model import (
     VectorKind,
     VectorSpec,
 )
-from vecferry.plan.inspect import inspect
-from vecferry.plan.model import Inspection, Profile
-from vecferry.plan.profile import profile
+from vecferry.planning.inspect import inspect
+from vecferry.planning.model import Inspection, Profile
+from vecferry.planning.profile import profile
 from vecferry.protocols import Database
 from vecferry.registry import open_database
 

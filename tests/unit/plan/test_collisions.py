@@ -16,7 +16,7 @@ from vecferry.connectors.memory import LIMITS
 from vecferry.errors import IdCollision
 from vecferry.ids import IdMapper
 from vecferry.model import CollectionSpec, IdKind, IdRule, Record
-from vecferry.plan.collisions import IdProof, IdSpace, collisions, prove, refuse
+from vecferry.planning.collisions import IdProof, IdSpace, collisions, prove, refuse
 
 RULE = IdRule()
 UUIDS = IdSpace(RULE)

@@ -13,11 +13,11 @@ from vecferry.errors import ConfigError, IdCollision
 from vecferry.ids import IdMapper
 from vecferry.limits import Limits
 from vecferry.model import IdKind, IdRule, Keep, Metric, VectorSpec
-from vecferry.plan.edits import settle, wishes_of
-from vecferry.plan.losses import check
-from vecferry.plan.model import CollectionPlan, Plan, Policy
-from vecferry.plan.options import PlanOptions
-from vecferry.plan.plan import make_plan
+from vecferry.planning.edits import settle, wishes_of
+from vecferry.planning.losses import check
+from vecferry.planning.model import CollectionPlan, Plan, Policy
+from vecferry.planning.options import PlanOptions
+from vecferry.planning.plan import make_plan
 
 Edit = Callable[[CollectionPlan], CollectionPlan]
 

@@ -12,12 +12,12 @@ from tests.unit.plan.making import CHROMA_LIKE, QDRANT_LIKE, SPEC, Limited, insp
 from vecferry.errors import ConfigError, LossRefused
 from vecferry.limits import Limits, Shape
 from vecferry.model import Element, IdKind, Keep, Metric, VectorKind, VectorSpec
-from vecferry.plan import wording
-from vecferry.plan.losses import accept, check, judge
-from vecferry.plan.model import Cell, Plan, Policy, Profile, Seen, Verdict
-from vecferry.plan.options import PlanOptions, parse_policies
-from vecferry.plan.plan import make_plan
-from vecferry.plan.vectors import map_vectors
+from vecferry.planning import wording
+from vecferry.planning.losses import accept, check, judge
+from vecferry.planning.model import Cell, Plan, Policy, Profile, Seen, Verdict
+from vecferry.planning.options import PlanOptions, parse_policies
+from vecferry.planning.plan import make_plan
+from vecferry.planning.vectors import map_vectors
 
 
 def judged(profile: Profile, limits: Limits, keep: Keep = Keep.RESTORE) -> dict[str, Cell]:

@@ -11,9 +11,9 @@ from tests.unit.plan.making import CHROMA_LIKE, QDRANT_LIKE, SPEC, Limited, fill
 from vecferry.errors import ConfigError, IdCollision, NotFound
 from vecferry.ids import IdMapper
 from vecferry.model import Card, CollectionSpec, FieldIndex, IdKind, IdRule, IndexKind, Keep, Metric, VectorSpec
-from vecferry.plan.model import CollectionPlan, IfExists, Plan
-from vecferry.plan.options import PlanOptions
-from vecferry.plan.plan import make_plan
+from vecferry.planning.model import CollectionPlan, IfExists, Plan
+from vecferry.planning.options import PlanOptions
+from vecferry.planning.plan import make_plan
 from vecferry.protocols import Database
 
 

@@ -32,7 +32,7 @@ from vecferry.model import (
     VectorKind,
     VectorSpec,
 )
-from vecferry.plan.profile import profile
+from vecferry.planning.profile import profile
 
 
 @pytest.mark.parametrize(

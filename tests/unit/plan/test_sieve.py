@@ -12,10 +12,10 @@ from tests.unit.plan.making import CHROMA_LIKE, QDRANT_LIKE, SPEC, profiled, rec
 from vecferry.arrow import from_records, schema, to_records, validate
 from vecferry.limits import Limits
 from vecferry.model import CollectionSpec, Element, Keep, Metric, Record, VectorKind, VectorSpec
-from vecferry.plan.losses import accept, judge
-from vecferry.plan.model import CollectionPlan, Policy
-from vecferry.plan.sieve import Sieve
-from vecferry.plan.vectors import map_vectors
+from vecferry.planning.losses import accept, judge
+from vecferry.planning.model import CollectionPlan, Policy
+from vecferry.planning.sieve import Sieve
+from vecferry.planning.vectors import map_vectors
 
 
 def sieve(records: list[Record], limits: Limits, policies: dict[str, Policy], spec: CollectionSpec = SPEC) -> Sieve:

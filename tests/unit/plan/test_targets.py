@@ -10,10 +10,10 @@ import pytest
 from tests.unit.plan.making import SPEC, fill, inspected, record, store
 from vecferry.errors import AlreadyExists, Conflict
 from vecferry.model import Card, VectorSpec
-from vecferry.plan.model import IfExists, Plan
-from vecferry.plan.options import PlanOptions
-from vecferry.plan.plan import make_plan
-from vecferry.plan.targets import Standing, TargetState, check_targets, look_at_targets
+from vecferry.planning.model import IfExists, Plan
+from vecferry.planning.options import PlanOptions
+from vecferry.planning.plan import make_plan
+from vecferry.planning.targets import Standing, TargetState, check_targets, look_at_targets
 from vecferry.protocols import Database
 
 

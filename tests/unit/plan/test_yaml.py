@@ -12,10 +12,10 @@ import yaml
 
 from tests.unit.plan.making import CHROMA_LIKE, Limited, inspected, record, store
 from vecferry.errors import ConfigError
-from vecferry.plan.model import Plan, Policy
-from vecferry.plan.options import PlanOptions
-from vecferry.plan.plan import make_plan
-from vecferry.plan.yaml import dump_plan, load_plan, plan_schema
+from vecferry.planning.model import Plan, Policy
+from vecferry.planning.options import PlanOptions
+from vecferry.planning.plan import make_plan
+from vecferry.planning.yaml import dump_plan, load_plan, plan_schema
 
 SCHEMA = Path(__file__).parents[3] / "docs" / "reference" / "plan.schema.json"
 

@@ -13,10 +13,10 @@ import pytest
 from tests.report_stories import checks, make_story, plan_of
 from vecferry.errors import ConfigError, CorruptData, StoreFull
 from vecferry.events import Progress, Stage, StageFinished, StageStarted
-from vecferry.plan.model import Cell, Policy, Verdict
+from vecferry.planning.model import Cell, Policy, Verdict
 from vecferry.report import Recorder, VerdictKind, json_schema, of_migration, read_json, to_json, write_html, write_json
 from vecferry.report.text import percent, shown
-from vecferry.verify import Check, CollectionVerification, Level, State, Verification
+from vecferry.verification import Check, CollectionVerification, Level, State, Verification
 
 SCHEMA = Path(__file__).parents[3] / "docs" / "reference" / "report.schema.json"
 NAME = "a"

@@ -13,7 +13,7 @@ from vecferry.arrow import from_records
 from vecferry.model import CollectionSpec, Metric, Record, VectorSpec
 from vecferry.protocols import Database
 from vecferry.registry import open_database
-from vecferry.verify import Check, Level, Verification, VerifyOptions, verify
+from vecferry.verification import Check, Level, Verification, VerifyOptions, verify
 
 SPEC = CollectionSpec(name="docs", vectors=(VectorSpec(dim=16, metric=Metric.COSINE),))
 

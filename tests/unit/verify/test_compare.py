@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from vecferry.verify import VerifyOptions, compare
+from vecferry.verification import VerifyOptions, compare
 
 PAIRS = [("docs", "docs")]
 

@@ -12,7 +12,7 @@ from vecferry.errors import Interrupted, NotFound
 from vecferry.events import Event as Happened
 from vecferry.events import Progress, Stage, StageFinished, StageStarted
 from vecferry.model import CollectionSpec, FieldIndex, IndexKind, Metric, Rejection, VectorSpec
-from vecferry.verify import Difference, Level, State, VerifyOptions, verify
+from vecferry.verification import Difference, Level, State, VerifyOptions, verify
 
 
 def test_equal_stores_are_identical_and_every_record_was_compared(stage):

@@ -12,11 +12,11 @@ from vecferry.errors import Unsupported
 from vecferry.filters import And, Compare, Contains, Exists, Not, OneOf, Op, Or, matches
 from vecferry.limits import Score
 from vecferry.model import Element, Hit, Metric
-from vecferry.plan.model import KeyProfile, Profile
-from vecferry.verify import Level, State, scores
-from vecferry.verify.exact import Nearest
-from vecferry.verify.predicates import Counts, draw, facts_of_profile, facts_of_sample, show
-from vecferry.verify.sample import Sample, metadata_of
+from vecferry.planning.model import KeyProfile, Profile
+from vecferry.verification import Level, State, scores
+from vecferry.verification.exact import Nearest
+from vecferry.verification.predicates import Counts, draw, facts_of_profile, facts_of_sample, show
+from vecferry.verification.sample import Sample, metadata_of
 
 METRICS = [Metric.COSINE, Metric.IP, Metric.L2, Metric.L1]
 

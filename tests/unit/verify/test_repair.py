@@ -8,7 +8,7 @@ import pytest
 
 from vecferry.errors import NotFound, Unavailable
 from vecferry.events import Retried
-from vecferry.verify import VerifyOptions, repair
+from vecferry.verification import VerifyOptions, repair
 
 PAIRS = [("docs", "docs")]
 

@@ -1,0 +1,252 @@
+"""What becomes of each shape in the target: a profile held against limits, cell by cell. Pure.
+
+A cell is *exact* (held as it is), *restorable* (rewritten, with a tag of ours that undoes it on the way back), *lossy*
+(something is gone for good) or *impossible* (the target refuses the record, or the whole collection). Lossy and
+impossible cells have the policy `refuse` until a person accepts another one; `check` stops there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from difflib import get_close_matches
+
+from vecferry.errors import ConfigError, LossRefused
+from vecferry.limits import Limits, Shape
+from vecferry.model import IdKind, Keep, VectorKind, VectorSpec
+from vecferry.planning import wording
+from vecferry.planning.model import Cell, CollectionPlan, Plan, Policy, Profile, Verdict
+from vecferry.planning.sizes import larger_than
+from vecferry.planning.vectors import match_vectors
+
+UNREADABLE = "unreadable"
+"""Records that the source itself could not read."""
+VECTOR = "vector"
+"""A vector, or a number type, that the target does not have: `vector` or `vector.NAME`."""
+METRIC = "metric"
+"""A metric that the target does not have."""
+EMPTY = "empty-collection"
+"""A collection without a record, whose dimension nobody knows."""
+
+_QUARANTINE = (Policy.QUARANTINE, Policy.REFUSE)
+_CONVERT = (Policy.CONVERT, Policy.QUARANTINE, Policy.REFUSE)
+_REFUSED_RECORD = frozenset(
+    {Shape.NO_VECTOR, Shape.NON_FINITE_VECTOR, Shape.ID_TOO_LONG, Shape.TOO_LARGE, Shape.ZERO_VECTOR}
+)
+"""Shapes whose record the target refuses where it cannot hold them; of any other shape it loses something."""
+_OF_ALL = frozenset({Shape.COSINE_LENGTH, Shape.ORDER, Shape.ID_TEXT, Shape.ID_INT})
+"""Shapes that a whole collection has: leaving out its records would leave nothing."""
+_NO_LOSS = frozenset({Shape.NO_DOCUMENT})
+"""Every store can leave a document out, so no store lists it."""
+
+
+def judge(
+    profile: Profile, vectors: tuple[VectorSpec, ...], limits: Limits, *, exact_vectors: Keep
+) -> tuple[Cell, ...]:
+    """Every cell of one collection, worst first, without policies accepted yet.
+
+    Args:
+        vectors: what the target will be given (`vecferry.planning.vectors.map_vectors`).
+    """
+    cells = [
+        *_unreadable(profile),
+        *_vectors(profile, vectors, limits),
+        *_shapes(profile, vectors, limits, exact_vectors),
+    ]
+    order = (Verdict.IMPOSSIBLE, Verdict.LOSSY, Verdict.RESTORABLE, Verdict.EXACT)
+    return tuple(sorted(cells, key=lambda cell: (order.index(cell.verdict), cell.shape)))
+
+
+# --------------------------------------------------------------------------- one cell per shape of a record
+
+
+def _shapes(profile: Profile, vectors: tuple[VectorSpec, ...], limits: Limits, exact: Keep) -> Iterator[Cell]:
+    for shape, count, examples in _counts(profile, limits):
+        if count:
+            yield _shape_cell(shape, count, examples, _verdict(shape, vectors, limits, exact), limits)
+
+
+def _counts(profile: Profile, limits: Limits) -> Iterator[tuple[Shape, int, tuple[str, ...]]]:
+    """Every shape with its count and examples; those that depend on the target's limits are counted here."""
+    for shape, seen in profile.shapes.items():
+        yield shape, seen.count, seen.examples
+    texts = profile.id_kinds.get(IdKind.TEXT, 0) + profile.id_kinds.get(IdKind.COMPOSITE, 0)
+    yield Shape.ID_TEXT, texts, ()
+    yield Shape.ID_INT, profile.id_kinds.get(IdKind.INT, 0), ()
+    yield Shape.ID_TOO_LONG, *larger_than(profile, "id", limits.id_bytes)
+    sizes = [
+        larger_than(profile, "document", limits.document_bytes),
+        larger_than(profile, "record", record_limit(limits)),
+    ]
+    yield Shape.TOO_LARGE, *max(sizes)
+    reserved = [key for key in profile.keys if is_reserved(key, limits)]
+    yield Shape.RESERVED_KEY, sum(profile.keys[key].records for key in reserved), tuple(reserved[:5])
+    empty = profile.keys.get("")
+    yield Shape.EMPTY_KEY, empty.records if empty else 0, ()
+
+
+def record_limit(limits: Limits) -> int | None:
+    """The largest record that the target takes: what it says, or what fits into one request."""
+    known = [size for size in (limits.record_bytes, limits.request_bytes) if size is not None]
+    return min(known, default=None)
+
+
+def is_reserved(key: str, limits: Limits) -> bool:
+    """Whether the target needs metadata key `key` for itself."""
+    return key != "" and (key in limits.reserved_keys or key.startswith(limits.reserved_prefixes))
+
+
+def _verdict(shape: Shape, vectors: tuple[VectorSpec, ...], limits: Limits, exact: Keep) -> Verdict:
+    if shape is Shape.COSINE_LENGTH:
+        return _cosine_length(vectors, limits, exact)
+    if shape in limits.restores:
+        return Verdict.RESTORABLE
+    if shape in _held(limits):
+        return Verdict.EXACT
+    return Verdict.IMPOSSIBLE if shape in _REFUSED_RECORD else Verdict.LOSSY
+
+
+def _held(limits: Limits) -> frozenset[Shape]:
+    """Shapes held as they are. What an id kind or a size says is said once, by its own field of the limits."""
+    held = limits.keeps | _NO_LOSS
+    if IdKind.TEXT in limits.id_kinds:
+        held |= {Shape.ID_TEXT}
+    if IdKind.INT in limits.id_kinds:
+        held |= {Shape.ID_INT}
+    return held - {Shape.ID_TOO_LONG, Shape.TOO_LARGE}
+
+
+def _cosine_length(vectors: tuple[VectorSpec, ...], limits: Limits, exact: Keep) -> Verdict:
+    scaled = any(vector.metric in limits.normalises for vector in vectors)
+    if not scaled or (exact is Keep.BITS and limits.keeps_bits):
+        return Verdict.EXACT
+    return Verdict.RESTORABLE if Shape.COSINE_LENGTH in limits.restores else Verdict.LOSSY
+
+
+def _shape_cell(shape: Shape, count: int, examples: tuple[str, ...], verdict: Verdict, limits: Limits) -> Cell:
+    choices: tuple[Policy, ...] = ()
+    if verdict is Verdict.IMPOSSIBLE:
+        choices = _QUARANTINE
+    elif verdict is Verdict.LOSSY:
+        choices = tuple(policy for policy in _CONVERT if policy is not Policy.QUARANTINE or shape not in _OF_ALL)
+    return _cell(shape.value, verdict, count, examples, wording.meaning(shape, verdict, limits), choices)
+
+
+def _cell(
+    shape: str, verdict: Verdict, count: int, examples: tuple[str, ...], meaning: str, choices: tuple[Policy, ...]
+) -> Cell:
+    policy = Policy.REFUSE if choices else None
+    return Cell(
+        shape=shape, verdict=verdict, count=count, examples=examples, meaning=meaning, policy=policy, choices=choices
+    )
+
+
+# --------------------------------------------------------------------------- cells of a whole collection
+
+
+def _unreadable(profile: Profile) -> Iterator[Cell]:
+    if profile.rejected:
+        count = sum(seen.count for seen in profile.rejected.values())
+        examples = tuple(text for seen in profile.rejected.values() for text in seen.examples)[:5]
+        reasons = "; ".join(f"{seen.count} × {reason}" for reason, seen in profile.rejected.items())
+        meaning = f"The source cannot give these records whole: {reasons}. They would be left out and listed."
+        yield _cell(UNREADABLE, Verdict.IMPOSSIBLE, count, examples, meaning, _QUARANTINE)
+
+
+def _vectors(profile: Profile, planned: tuple[VectorSpec, ...], limits: Limits) -> Iterator[Cell]:
+    """Cells for vectors that change their form or have no place."""
+    for vector, target in match_vectors(profile.spec.vectors, planned):
+        count = sum(profile.dimensions.get(vector.name, {}).values())
+        yield from _vector(vector, target, limits, count, alone=len(profile.spec.vectors) == 1)
+
+
+def _vector(
+    vector: VectorSpec, target: VectorSpec | None, limits: Limits, count: int, *, alone: bool
+) -> Iterator[Cell]:
+    name = f"{VECTOR}.{vector.name}" if vector.name else VECTOR
+    only_refuse = (Policy.REFUSE,)
+    if target is None:
+        choices = only_refuse if alone else (Policy.CONVERT, Policy.REFUSE)
+        yield _cell(name, Verdict.IMPOSSIBLE, count, (), wording.no_place(vector, limits), choices)
+        return
+    if limits.max_dim is not None and (vector.dim or 0) > limits.max_dim:
+        yield _cell(Shape.WRONG_DIMENSION, Verdict.IMPOSSIBLE, count, (), wording.too_wide(vector, limits), only_refuse)
+    if vector.dim is None and vector.kind is VectorKind.DENSE and not count:
+        yield _cell(EMPTY, Verdict.EXACT, 0, (), wording.EMPTY, ())
+    if target.element is not vector.element or target.name != vector.name:
+        yield _cell(name, Verdict.RESTORABLE, count, (), wording.reshaped(vector, target), ())
+    if vector.metric not in limits.metrics:
+        choices = (Policy.CONVERT, Policy.REFUSE) if target.metric is not vector.metric else only_refuse
+        yield _cell(METRIC, Verdict.LOSSY, count, (), wording.no_metric(vector, target, limits), choices)
+
+
+# --------------------------------------------------------------------------- what a person accepts
+
+
+def accept(names: tuple[str, ...], cells: Iterable[Cell], policies: Mapping[str, Policy]) -> tuple[Cell, ...]:
+    """`cells` with the policies that a person chose: `SHAPE` for every collection, `COLLECTION:SHAPE` for one.
+
+    Args:
+        names: what the collection is called: its name and its qualified name.
+
+    Raises:
+        ConfigError: a policy that the cell does not offer, or a shape that does not exist.
+    """
+    for key in policies:
+        _known(key)
+    return tuple(_accepted(names, cell, policies) for cell in cells)
+
+
+def _accepted(names: tuple[str, ...], cell: Cell, policies: Mapping[str, Policy]) -> Cell:
+    keys = [*(f"{name}:{cell.shape}" for name in names), cell.shape]
+    policy = next((policies[key] for key in keys if key in policies), None)
+    return cell if policy is None or not cell.choices else choose(cell, policy)
+
+
+def choose(cell: Cell, policy: Policy) -> Cell:
+    """`cell` with `policy`.
+
+    Raises:
+        ConfigError: the cell does not offer it.
+    """
+    if policy not in cell.choices:
+        offered = ", ".join(cell.choices)
+        raise ConfigError(f"'{cell.shape}' cannot be answered with '{policy}'.", hint=f"It offers: {offered}.")
+    return replace(cell, policy=policy)
+
+
+def _known(key: str) -> None:
+    shape = key.rpartition(":")[2]
+    names = [*(item.value for item in Shape), UNREADABLE, METRIC, VECTOR]
+    if shape not in names and not shape.startswith(f"{VECTOR}."):
+        near = get_close_matches(shape, names, n=1)
+        hint = f"Did you mean '{near[0]}'?" if near else f"Known: {', '.join(names)}."
+        raise ConfigError(f"There is no shape '{shape}' to accept.", hint=hint)
+
+
+def refused(plan: Plan) -> list[tuple[CollectionPlan, Cell]]:
+    """The cells that stop the plan."""
+    return [(c, cell) for c in plan.collections for cell in c.cells if cell.policy is Policy.REFUSE]
+
+
+def check(plan: Plan) -> None:
+    """Stop before the first write where a lossy or impossible cell is not accepted.
+
+    Raises:
+        LossRefused: lists every such cell, and the flag that would accept each.
+    """
+    stopped = refused(plan)
+    if not stopped:
+        return
+    lines = [f"  {c.source}: {cell.count:,} × {cell.shape}{_shown(cell)}: {cell.meaning}" for c, cell in stopped]
+    flags = {f"--accept {cell.shape}={cell.choices[0]}" for _, cell in stopped if len(cell.choices) > 1}
+    closed = sorted({cell.shape for _, cell in stopped if len(cell.choices) == 1})
+    hint = f"Accept with {' '.join(sorted(flags))}, or set `policy:` in the plan file." if flags else ""
+    if closed:
+        hint += f" {', '.join(closed)} cannot be accepted: leave the collection out, or choose another target."
+    examples = [example for _, cell in stopped for example in cell.examples]
+    raise LossRefused("The target cannot hold everything:\n" + "\n".join(lines), hint=hint.strip(), ids=examples[:20])
+
+
+def _shown(cell: Cell) -> str:
+    return f" ({', '.join(cell.examples[:3])})" if cell.examples else ""

@@ -1,0 +1,72 @@
+"""What a person may ask of a plan, as one frozen value. No I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from vecferry.errors import ConfigError
+from vecferry.model import FieldIndex, IdRule, IndexKind, JsonObject, Keep
+from vecferry.planning.model import IfExists, OnConflict, Policy
+
+AUTO = "auto"
+NONE = "none"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanOptions:
+    """The wishes that make a plan.
+
+    Attributes:
+        collections: names with `*`, `old=new`, `old-*=new-*`; none means all.
+        layout: name of a layout, or `auto`: the one whose traces the records bear.
+        policies: `SHAPE` or `COLLECTION:SHAPE` -> what to do about that cell.
+        indexes: `auto` (from profiled keys), `none`, or a list of `KEY` and `KEY:KIND`.
+        tenant: metadata key that separates tenants; its index is built as a tenant index.
+        target_config: settings under the target's own names (Qdrant: hnsw_config, quantization_config, on_disk,
+            on_disk_payload, shard_number, replication_factor, write_consistency_factor).
+        name: how a target collection is called; `{name}`, `{tenant}`, `{database}`, `{namespace}` are filled in.
+        id_rule: how ids that the target cannot hold are rewritten.
+    """
+
+    collections: tuple[str, ...] = ()
+    layout: str = AUTO
+    exact_vectors: Keep = Keep.RESTORE
+    policies: Mapping[str, Policy] = field(default_factory=dict)
+    if_exists: IfExists = IfExists.ASK
+    on_conflict: OnConflict = OnConflict.REFUSE
+    indexes: str | tuple[str, ...] = AUTO
+    tenant: str | None = None
+    target_config: JsonObject = field(default_factory=dict)
+    name: str = "{name}"
+    id_rule: IdRule = field(default_factory=IdRule)
+
+
+def parse_policies(texts: tuple[str, ...]) -> dict[str, Policy]:
+    """`SHAPE=POLICY` and `COLLECTION:SHAPE=POLICY`, as `--accept` takes them.
+
+    Raises:
+        ConfigError: no such policy, or no `=`.
+    """
+    policies = {}
+    for text in texts:
+        key, separator, value = text.rpartition("=")
+        if not separator or value not in set(Policy):
+            known = ", ".join(policy for policy in Policy if policy is not Policy.REFUSE)
+            raise ConfigError(f"'{text}' accepts nothing.", hint=f"Write SHAPE=POLICY, with one of: {known}.")
+        policies[key] = Policy(value)
+    return policies
+
+
+def parse_index(text: str, guess: IndexKind | None) -> FieldIndex:
+    """`KEY` or `KEY:KIND`; without a kind, `guess` (from the profile) or a keyword index.
+
+    Raises:
+        ConfigError: no such kind.
+    """
+    key, _, kind = text.rpartition(":")
+    if key and kind in set(IndexKind):
+        return FieldIndex(key=key, kind=IndexKind(kind))
+    if not text or text.endswith(":"):
+        raise ConfigError(f"'{text}' names no metadata key.", hint=f"Write KEY or KEY:KIND ({', '.join(IndexKind)}).")
+    return FieldIndex(key=text, kind=guess or IndexKind.KEYWORD)

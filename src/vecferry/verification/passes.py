@@ -1,0 +1,174 @@
+"""One collection opened on both sides with readers of its own, and both sides scanned at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from secrets import token_bytes
+from tempfile import TemporaryDirectory
+
+import pyarrow as pa
+
+from vecferry.arrow import schema
+from vecferry.engine.stop import Stop
+from vecferry.errors import DataError, Interrupted, NotFound
+from vecferry.events import Observer, Progress, Stage
+from vecferry.limits import Limits
+from vecferry.model import Chunk, CollectionSpec, Partition, Position
+from vecferry.protocols import Database, Predictive, Source
+from vecferry.verification.lookup import pick
+from vecferry.verification.model import VerifyOptions
+from vecferry.verification.sample import Sample
+from vecferry.verification.scan import Side, scan
+from vecferry.verification.tries import Tries
+
+SAMPLED = 1000
+"""Records that questions are drawn from."""
+
+
+class Absent:
+    """A collection that the target does not have, read as an empty one, so that every record counts as missing."""
+
+    def __init__(self, spec: CollectionSpec) -> None:
+        self._spec = spec
+
+    def describe(self) -> CollectionSpec:
+        return self._spec
+
+    def partitions(self) -> list[Partition]:
+        return []
+
+    def read(self, partition: Partition, *, after: Position | None = None) -> Iterator[Chunk]:
+        raise AssertionError(partition, after)  # there are no partitions
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+@dataclass(slots=True)
+class Pass:
+    """One collection under verification."""
+
+    name: str
+    """as the caller names it in the source"""
+    source: Source
+    target: Source
+    source_spec: CollectionSpec
+    target_spec: CollectionSpec
+    predicted: Predictive | None
+    limits: Limits
+    """the target's"""
+    options: VerifyOptions
+    folder: Path
+    stop: Stop
+    tries: Tries
+    observer: Observer
+    set_aside: pa.Array
+    sample: Sample
+    left: Side
+    right: Side
+
+    def wanted(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """`batch` without the records that the plan set aside."""
+        return pick(batch, self.set_aside, keep=False) if len(self.set_aside) else batch
+
+    def expected(self, batch: pa.RecordBatch) -> tuple[pa.RecordBatch, CollectionSpec]:
+        """What the target should give back for a batch of the source."""
+        batch = self.wanted(batch)
+        if self.predicted is not None and batch.num_rows:
+            batch = self.predicted.expect(batch)
+        return batch, _spec_of(batch, self.target_spec, self.source_spec)
+
+    def found(self, batch: pa.RecordBatch) -> tuple[pa.RecordBatch, CollectionSpec]:
+        """A batch of the target, as it is."""
+        return batch, self.target_spec
+
+    def scan(self) -> None:
+        """Read both sides to the end, at the same time; a failure of one stops the other."""
+        key, stop = token_bytes(32), self.stop.child()
+        tries = self.tries.under(stop)
+        with ThreadPoolExecutor(2, thread_name_prefix="verify") as pool:
+            jobs = [
+                pool.submit(scan, self.source, self.left, key=key, view=self.expected, tries=tries, seen=self._saw),
+                pool.submit(scan, self.target, self.right, key=key, view=self.found, tries=tries, seen=_ignore),
+            ]
+            for job in jobs:
+                job.add_done_callback(lambda done: stop.request() if done.exception() else None)
+        errors = [error for job in jobs if (error := job.exception()) is not None]
+        # The one that failed first stopped the other; its own error says more than "stopped".
+        for error in sorted(errors, key=lambda error: isinstance(error, Interrupted)):
+            raise error
+
+    def _saw(self, chunk: Chunk) -> None:
+        self.sample.add(self.wanted(chunk.batch))
+        self.observer(Progress(stage=Stage.VERIFY, collection=self.name, records=chunk.batch.num_rows))
+
+
+def _ignore(_: Chunk) -> None:
+    """Progress is told by the source's side alone."""
+
+
+def _spec_of(batch: pa.RecordBatch, *candidates: CollectionSpec) -> CollectionSpec:
+    """The spec whose batches look like this one."""
+    for spec in candidates:
+        if batch.schema.equals(schema(spec)):
+            return spec
+    raise DataError(f"The expected read-back of {candidates[-1].qualified_name} is no batch of source or target.")
+
+
+@contextmanager
+def open_pass(
+    source_db: Database,
+    target_db: Database,
+    pair: tuple[str, str],
+    options: VerifyOptions,
+    observer: Observer,
+    stop: Stop,
+) -> Iterator[Pass]:
+    """Open both sides of one pair of collections; a target that is not there counts as empty.
+
+    Raises:
+        NotFound: the source has no such collection.
+    """
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(TemporaryDirectory(prefix="vecferry-verify-", dir=options.folder)))
+        source = source_db.source(pair[0])
+        stack.callback(source.close)
+        source_spec = source.describe()
+        target = _target(target_db, pair[1], source_spec)
+        stack.callback(target.close)
+        target_spec = target.describe()
+        sink = target_db.sink(target_spec)
+        stack.callback(sink.close)
+        tries = Tries(pair[0], stop=stop, deadline_seconds=options.deadline_seconds, observer=observer)
+        sides = [Side(folder / name, limit=options.spill_bytes) for name in ("source", "target")]
+        for side in sides:
+            stack.callback(side.close)
+        yield Pass(
+            name=pair[0],
+            source=source,
+            target=target,
+            source_spec=source_spec,
+            target_spec=target_spec,
+            predicted=sink if isinstance(sink, Predictive) and not isinstance(target, Absent) else None,
+            limits=target_db.limits,
+            options=options,
+            folder=folder,
+            stop=stop,
+            tries=tries,
+            observer=observer,
+            set_aside=pa.array(list(options.set_aside.get(pair[0], {})), pa.string()),
+            sample=Sample(max(SAMPLED, options.queries), seed=options.seed),
+            left=sides[0],
+            right=sides[1],
+        )
+
+
+def _target(database: Database, name: str, source: CollectionSpec) -> Source:
+    try:
+        return database.source(name)
+    except NotFound:
+        return Absent(replace(source, name=name, namespace=(), count=0, card=None))

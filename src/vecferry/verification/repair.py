@@ -1,0 +1,136 @@
+"""`repair`: write again what is missing or changed, from the source, and verify once more."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+
+from vecferry.arrow import split
+from vecferry.engine.stop import Stop
+from vecferry.errors import NotFound
+from vecferry.events import Observer, silent
+from vecferry.protocols import Database, Deletable, Fetchable, Sink, require
+from vecferry.verification.data import Changed
+from vecferry.verification.diff import BucketDiff, compare
+from vecferry.verification.lookup import AT_ONCE, batches_by_id
+from vecferry.verification.model import CollectionRepair, RepairResult, VerifyOptions
+from vecferry.verification.passes import Absent, Pass, open_pass
+from vecferry.verification.run import Pair, verify
+
+_BATCH_BYTES = 4 << 20
+
+
+def repair(
+    source_db: Database,
+    target_db: Database,
+    pairs: Sequence[Pair],
+    *,
+    delete_extra: bool = False,
+    options: VerifyOptions | None = None,
+    observer: Observer = silent,
+    stop: Stop | None = None,
+) -> RepairResult:
+    """Compare anew, write every missing or changed record again, and verify.
+
+    Trusts no earlier verification, so it repairs all differences and not only those that one listed. Writes are full
+    replaces: interrupted anywhere, the same call goes on, and where nothing differs it writes nothing. Records that
+    stand only in the target are counted, and removed only with `delete_extra`.
+
+    Raises:
+        NotFound: a collection is missing as a whole; `migrate` moves it.
+        Unsupported: `delete_extra`, and the target cannot delete.
+        Interrupted, ConnectorError, DataError: what was written until then is right.
+    """
+    options, stop = options or VerifyOptions(), stop or Stop()
+    done = []
+    for pair in pairs:
+        with open_pass(source_db, target_db, pair, options, observer, stop) as one:
+            done.append(_repair(one, target_db, pair, delete_extra=delete_extra))
+    after = verify(source_db, target_db, pairs, options=options, observer=observer, stop=stop)
+    return RepairResult(collections=tuple(done), after=after)
+
+
+def _repair(one: Pass, target_db: Database, pair: Pair, *, delete_extra: bool) -> CollectionRepair:
+    if isinstance(one.target, Absent):
+        raise NotFound(f"The target has no collection '{pair[1]}'.", hint="Move it first: vecferry migrate.")
+    one.scan()
+    work = _Work(one, target_db)
+    try:
+        for diff in compare(one.left, one.right):
+            work.take(diff, delete_extra=delete_extra)
+        work.finish()
+    finally:
+        work.close()
+    return CollectionRepair(
+        source=pair[0],
+        target=pair[1],
+        rewritten=work.rewritten,
+        deleted=work.deleted,
+        extra_left=work.extra_left,
+        refused=work.refused,
+    )
+
+
+class _Work:
+    """The repair of one collection. The sink is opened by the first difference, so that equal stores stay untouched."""
+
+    def __init__(self, one: Pass, target_db: Database) -> None:
+        self._one, self._target_db = one, target_db
+        self._changed = Changed(one)
+        self._sink: Sink | None = None
+        self._waiting: list[str] = []
+        self.rewritten = self.deleted = self.extra_left = 0
+        self.refused: dict[str, str] = {}
+
+    def take(self, diff: BucketDiff, *, delete_extra: bool) -> None:
+        """Repair one bucket, or note it where the source can only be read as a whole."""
+        ids = self._one.left.texts_of(diff.missing)
+        ids += [finding.id for finding in self._changed.findings(diff.changed)]
+        if isinstance(self._one.source, Fetchable):
+            self._rewrite(ids)
+        else:
+            self._waiting += ids
+        if delete_extra:
+            self._delete(self._one.right.texts_of(diff.extra))
+        else:
+            self.extra_left += len(diff.extra)
+
+    def finish(self) -> None:
+        """Write what waited for a scan of the source, and build what the sink deferred."""
+        self._rewrite(self._waiting)
+        if self._sink is not None:
+            self._sink.finish()
+
+    def close(self) -> None:
+        if self._sink is not None:
+            self._sink.close()
+
+    def _rewrite(self, ids: Sequence[str]) -> None:
+        if not ids:
+            return
+        sink = self._open()
+        for found in batches_by_id(self._one.source, ids, self._one.tries):
+            for batch in split(found, max_rows=AT_ONCE, max_bytes=_BATCH_BYTES):
+                receipt = self._one.tries.call("writing", partial(sink.write, batch))
+                self.rewritten += receipt.rows
+                self.refused |= {rejection.id: rejection.reason for rejection in receipt.rejected}
+
+    def _delete(self, ids: Sequence[str]) -> None:
+        if not ids:
+            return
+        power = require(self._open(), Deletable, operation="remove records", instead="Remove them by hand.")
+        for some in _parts(ids):
+            self._one.tries.call("removing", partial(power.delete, some))
+            self.deleted += len(some)
+
+    def _open(self) -> Sink:
+        if self._sink is None:
+            one = self._one
+            spec = one.options.promised.get(one.target_spec.qualified_name, one.target_spec)
+            self._sink = self._target_db.sink(spec)
+            self._sink.prepare(spec)
+        return self._sink
+
+
+def _parts(ids: Sequence[str]) -> Iterator[Sequence[str]]:
+    return (ids[start : start + AT_ONCE] for start in range(0, len(ids), AT_ONCE))

@@ -1,0 +1,148 @@
+"""`verify`: every check of every collection, each side read by readers of its own."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from vecferry.engine.stop import Stop
+from vecferry.events import Observer, Stage, StageFinished, StageStarted, silent
+from vecferry.filters import Filter
+from vecferry.protocols import Database
+from vecferry.verification.data import check_data
+from vecferry.verification.filtering import check_filters
+from vecferry.verification.model import (
+    DATA_LEVELS,
+    Check,
+    CollectionVerification,
+    Difference,
+    Finding,
+    Level,
+    State,
+    Verification,
+    VerifyOptions,
+)
+from vecferry.verification.passes import Absent, Pass, open_pass
+from vecferry.verification.predicates import Counts, draw, facts_of_profile, facts_of_sample
+from vecferry.verification.sample import metadata_of
+from vecferry.verification.schema import check_schema
+from vecferry.verification.search import Question, check_search, feed, questions
+
+Pair = tuple[str, str]
+"""A collection's name in the source, and in the target."""
+
+
+def verify(
+    source_db: Database,
+    target_db: Database,
+    pairs: Sequence[Pair],
+    *,
+    options: VerifyOptions | None = None,
+    observer: Observer = silent,
+    stop: Stop | None = None,
+) -> Verification:
+    """Compare every record of each pair of collections, then searches and filters.
+
+    Reads both sides itself: nothing of the copy is trusted. Changes nothing.
+
+    Raises:
+        NotFound: the source has no such collection. One that the target lacks is a finding.
+        Interrupted: `stop` was set.
+        ConnectorError, DataError: a side cannot be read.
+    """
+    options, stop = options or VerifyOptions(), stop or Stop()
+    seconds = {Stage.VERIFY.value: 0.0, Stage.PARITY.value: 0.0}
+    collections = []
+    for pair in pairs:
+        collection, took = _verify(source_db, target_db, pair, options, observer, stop)
+        collections.append(collection)
+        seconds = {stage: total + took[stage] for stage, total in seconds.items()}
+    return Verification(collections=tuple(collections), seconds=seconds)
+
+
+def _verify(
+    source_db: Database,
+    target_db: Database,
+    pair: Pair,
+    options: VerifyOptions,
+    observer: Observer,
+    stop: Stop,
+) -> tuple[CollectionVerification, dict[str, float]]:
+    begun = time.monotonic()
+    with open_pass(source_db, target_db, pair, options, observer, stop) as one:
+        observer(StageStarted(stage=Stage.VERIFY, collection=one.name, records=one.source_spec.count))
+        checks = [_schema(one), *check_data(one)]
+        middle = time.monotonic()
+        records = one.left.records
+        observer(StageFinished(stage=Stage.VERIFY, collection=one.name, records=records, seconds=middle - begun))
+        observer(StageStarted(stage=Stage.PARITY, collection=one.name, records=records))
+        checks += _parity(one)
+        end = time.monotonic()
+        observer(StageFinished(stage=Stage.PARITY, collection=one.name, records=records, seconds=end - middle))
+        result = CollectionVerification(
+            source=pair[0],
+            target=pair[1],
+            records=records,
+            checks=tuple(_asked(check, options) for check in checks),
+        )
+    return result, {Stage.VERIFY.value: middle - begun, Stage.PARITY.value: end - middle}
+
+
+def _asked(check: Check, options: VerifyOptions) -> Check:
+    """`check`, or that it was not asked for."""
+    if check.level in options.levels:
+        return check
+    return Check(level=check.level, state=State.NOT_CHECKED, note="Not asked for.")
+
+
+def _schema(one: Pass) -> Check:
+    if isinstance(one.target, Absent):
+        what = "The target has no such collection."
+        finding = Finding(difference=Difference.MISSING, id=one.target_spec.name, what=what)
+        return Check(level=Level.SCHEMA, state=State.DIFFERENT, differences=1, findings=(finding,), note=what)
+    return check_schema(one.source_spec, one.target_spec, one.options.promised.get(one.target_spec.qualified_name))
+
+
+# --------------------------------------------------------------------------- parity
+
+
+def _parity(one: Pass) -> list[Check]:
+    """Search and filter parity, from one more pass over the source."""
+    if one.options.levels <= DATA_LEVELS or isinstance(one.target, Absent) or not one.left.records:
+        note = "The target has no such collection." if isinstance(one.target, Absent) else "The source is empty."
+        state = State.NOT_CHECKED if isinstance(one.target, Absent) else State.NOT_APPLICABLE
+        return [Check(level=level, state=state, note=note) for level in (Level.SEARCH, Level.FILTERS)]
+    asked, counts = _questions(one), Counts(_predicates(one))
+    for chunk in one.tries.chunks(one.source):
+        batch = one.wanted(chunk.batch)
+        feed(asked, batch)
+        if counts.predicates:
+            counts.add(metadata_of(one.expected(chunk.batch)[0]))
+    return [*_search(one, asked), _filters(one, counts)]
+
+
+def _questions(one: Pass) -> list[Question]:
+    if Level.SEARCH not in one.options.levels:
+        return []
+    return questions(one.source_spec, one.target_spec, one.sample, count=one.options.queries, k=one.options.k)
+
+
+def _predicates(one: Pass) -> list[Filter]:
+    if Level.FILTERS not in one.options.levels:
+        return []
+    profile = one.options.profiles.get(one.source_spec.qualified_name)
+    facts = facts_of_profile(profile) if profile is not None else facts_of_sample(one.sample.metadata())
+    return draw(facts, one.options.predicates)
+
+
+def _search(one: Pass, asked: Sequence[Question]) -> list[Check]:
+    if not asked:
+        note = "No vector that both sides have, of one dimension, with a metric that can be measured."
+        return [Check(level=Level.SEARCH, state=State.NOT_CHECKED, note=note)]
+    return [check_search(question, one.target, one.limits, tries=one.tries) for question in asked]
+
+
+def _filters(one: Pass, counts: Counts) -> Check:
+    if not counts.predicates:
+        return Check(level=Level.FILTERS, state=State.NOT_APPLICABLE, note="No record has metadata to filter on.")
+    return check_filters(counts, one.target, one.tries)

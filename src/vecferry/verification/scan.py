@@ -1,0 +1,78 @@
+"""One side of a verification: every record of a collection read once and kept as a row of digests."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from vecferry.digest import both
+from vecferry.model import Chunk, CollectionSpec
+from vecferry.protocols import Source
+from vecferry.verification.spill import BUCKETS, Rows, Spill, Texts
+from vecferry.verification.tries import Tries
+
+ROW = np.dtype(
+    [
+        ("hi", "<u8"),
+        ("lo", "<u8"),
+        ("content", "<u8", 2),
+        ("seq", "<i8"),
+        ("place", "<u8"),
+        ("length", "<u4"),
+    ]
+)
+"""A record: 16 bytes of its id's digest, 16 of its content's, its place in the source's order, where its id stands."""
+NO_SEQ = np.iinfo(np.int64).min
+
+View = Callable[[pa.RecordBatch], tuple[pa.RecordBatch, CollectionSpec]]
+"""What becomes of a batch before it is digested, and the spec it then has."""
+
+
+class Side:
+    """The rows of one side, and what could not be read of it."""
+
+    def __init__(self, folder: Path, *, limit: int) -> None:
+        self.rows = Spill(folder / "rows", ROW, limit=limit, bucket_of=lambda rows: rows["hi"] // (2**64 // BUCKETS))
+        self.texts = Texts(folder / "ids")
+        self.unreadable: Counter[str] = Counter()
+        self.low, self.high = np.iinfo(np.int64).max, NO_SEQ
+
+    @property
+    def records(self) -> int:
+        return self.rows.rows
+
+    def add(self, batch: pa.RecordBatch, spec: CollectionSpec, seq: pa.Array, *, key: bytes) -> None:
+        """Keep the records of `batch`; `seq` is their place in the order of the side that they come from."""
+        rows = np.empty(batch.num_rows, ROW)
+        ids, contents = both(batch, spec, key=key)
+        ids = ids.view("<u8")
+        rows["hi"], rows["lo"] = ids[:, 0], ids[:, 1]
+        rows["content"] = contents[:, :16].copy().view("<u8")
+        rows["seq"] = pc.fill_null(seq, NO_SEQ).to_numpy(zero_copy_only=False)
+        rows["place"], rows["length"] = self.texts.add(batch.column("id"))
+        ordered = rows["seq"][rows["seq"] != NO_SEQ]
+        if len(ordered):
+            self.low, self.high = min(self.low, int(ordered.min())), max(self.high, int(ordered.max()))
+        self.rows.add(rows)
+
+    def texts_of(self, rows: Rows) -> list[str]:
+        """The ids of `rows`."""
+        return [self.texts.read(int(row["place"]), int(row["length"])) for row in rows]
+
+    def close(self) -> None:
+        self.texts.close()
+
+
+def scan(source: Source, side: Side, *, key: bytes, view: View, tries: Tries, seen: Callable[[Chunk], None]) -> None:
+    """Read `source` to its end into `side`; `seen` hears of every chunk."""
+    for chunk in tries.chunks(source):
+        side.unreadable.update(rejection.reason for rejection in chunk.rejected)
+        batch, spec = view(chunk.batch)
+        if batch.num_rows:
+            side.add(batch, spec, batch.column("seq"), key=key)
+        seen(chunk)

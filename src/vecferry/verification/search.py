@@ -1,0 +1,213 @@
+"""The search parity check: exact search against exact search, then the target's own search against the exact one."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from vecferry.arrow import dense, present
+from vecferry.errors import Unsupported
+from vecferry.limits import Limits, Score
+from vecferry.model import CollectionSpec, Hit, VectorSpec
+from vecferry.protocols import Searchable, Source
+from vecferry.verification import scores
+from vecferry.verification.exact import Nearest
+from vecferry.verification.model import Check, Difference, Finding, Level, State
+from vecferry.verification.sample import Sample, dense_vectors
+from vecferry.verification.tries import Tries
+
+Scored = tuple[str, float | None]
+"""An id, and its similarity where the store's scores can be mapped."""
+
+
+@dataclass(slots=True)
+class Question:
+    """One vector's queries, and their true nearest records once the source has passed."""
+
+    vector: VectorSpec
+    stored: VectorSpec
+    truth: Nearest
+
+
+def questions(source: CollectionSpec, target: CollectionSpec, sample: Sample, *, count: int, k: int) -> list[Question]:
+    """What to ask: for each dense vector that both sides have, with one dimension and a metric that can be measured."""
+    there = {vector.name: vector for vector in target.vectors}
+    asked = []
+    for vector in dense_vectors(source):
+        stored = there.get(vector.name)
+        if stored is None or stored.dim != vector.dim or vector.metric not in scores.MEASURED:
+            continue
+        queries = sample.queries(vector, count)
+        if len(queries):
+            truth = Nearest(queries, vector.metric, k=k, tie=scores.tolerance(stored.element))
+            asked.append(Question(vector, stored, truth))
+    return asked
+
+
+def feed(asked: Sequence[Question], batch: pa.RecordBatch) -> None:
+    """Let a batch of the source pass every question."""
+    for question in asked:
+        _feed(question.truth, question.vector, batch)
+
+
+def _feed(nearest: Nearest, vector: VectorSpec, batch: pa.RecordBatch) -> None:
+    there = present(batch, vector)
+    values, ids = dense(batch, vector), batch.column("id")
+    if there.all():
+        nearest.add(ids, values)
+    else:
+        nearest.add(ids.filter(pa.array(there)), values[there])
+
+
+def check_search(question: Question, target: Source, limits: Limits, *, tries: Tries) -> Check:
+    """Ask the target and hold its answers against the truth."""
+    begun = time.monotonic()
+    name = question.vector.name
+    exact, how = _exact(question, target, limits, tries)
+    result = _judge(question, exact)
+    figures = dict(result.figures)
+    skipped = dict(result.skipped)
+    notes = [f"Vector '{name}'." if name else "", how]
+    if isinstance(target, Searchable):
+        figures |= _approximate(question, target, tries)
+        notes.append(_recall_note(figures, question.truth.k))
+    else:
+        skipped["the target's own search: it answers none through this connector"] = len(question.truth.queries)
+    return Check(
+        level=Level.SEARCH,
+        state=State.DIFFERENT if result.findings else State.OK,
+        scanned=len(question.truth.queries),
+        compared=len(question.truth.queries),
+        skipped=skipped,
+        differences=len(result.findings),
+        findings=tuple(result.findings),
+        figures=figures,
+        note=" ".join(note for note in notes if note),
+        seconds=time.monotonic() - begun,
+    )
+
+
+def _exact(question: Question, target: Source, limits: Limits, tries: Tries) -> tuple[list[list[Scored]], str]:
+    """The target's exact answers, and a sentence on how they were had."""
+    if isinstance(target, Searchable):
+        try:
+            ask = partial(target.search, k=question.truth.k, exact=True, vector=question.vector.name)
+            hits = tries.call("searching exactly", lambda: ask(question.truth.queries))
+        except Unsupported:
+            pass
+        else:
+            how = "Both sides searched exactly: the source by brute force, the target by its own exact search."
+            return [_scored(answer, question, limits) for answer in hits], how
+    nearest = Nearest(question.truth.queries, question.vector.metric, k=question.truth.k, tie=0.0)
+    for chunk in tries.chunks(target):
+        _feed(nearest, question.stored, chunk.batch)
+    answers: list[list[Scored]] = [
+        [(id_, score) for score, id_ in nearest.hits(query)[: nearest.k]] for query in range(len(nearest.queries))
+    ]
+    return answers, "Both sides searched exactly, by brute force over every vector."
+
+
+def _scored(hits: Sequence[Hit], question: Question, limits: Limits) -> list[Scored]:
+    metric = question.stored.metric
+    form = limits.scores.get(metric)
+    return [(hit.id, _similarity(form, question, hit)) for hit in hits]
+
+
+def _similarity(form: Score | None, question: Question, hit: Hit) -> float | None:
+    return None if form is None else scores.to_similarity(question.stored.metric, form, hit.score)
+
+
+# --------------------------------------------------------------------------- judging
+
+
+@dataclass(slots=True)
+class _Judgement:
+    findings: list[Finding] = field(default_factory=list)
+    figures: dict[str, float] = field(default_factory=dict)
+    skipped: dict[str, int] = field(default_factory=dict)
+
+
+def _judge(question: Question, answers: Sequence[Sequence[Scored]]) -> _Judgement:
+    """Score sequences must agree within rounding, ids up to ties."""
+    truth, slack = question.truth, question.truth.slack()
+    result, overlaps, worst = _Judgement(), [], 0.0
+    unscored = 0
+    for query, answer in enumerate(answers):
+        near = truth.hits(query)
+        known = {id_: score for score, id_ in near}
+        wanted = min(truth.k, len(near))
+        right = sum(id_ in known for id_, _ in answer)
+        overlaps.append(right / wanted if wanted else 1.0)
+        apart = _apart(near, answer)
+        worst = max(worst, apart or 0.0)
+        unscored += apart is None
+        wide = query in truth.wide
+        if what := _problem(len(answer), wanted, right if not wide else wanted, apart, float(slack[query])):
+            result.findings.append(Finding(difference=Difference.CHANGED, id=f"query {query + 1}", what=what))
+    result.figures = {"k": float(truth.k), "exact_overlap": float(np.mean(overlaps)) if overlaps else 1.0}
+    if unscored:
+        result.skipped["score differences: the connector does not say what its scores mean"] = unscored
+    else:
+        result.figures["max_score_difference"] = worst
+    return result
+
+
+def _apart(near: Sequence[tuple[float, str]], answer: Sequence[Scored]) -> float | None:
+    """The largest difference of two score sequences, None where the target's cannot be mapped."""
+    given = [score for _, score in answer if score is not None]
+    if len(given) < len(answer):
+        return None
+    return max((abs(a - b) for (a, _), b in zip(near, sorted(given, reverse=True), strict=False)), default=0.0)
+
+
+def _problem(got: int, wanted: int, right: int, apart: float | None, slack: float) -> str:
+    if got != wanted:
+        return f"{got} results where {wanted} were expected"
+    if right < got:
+        return f"{got - right} of {got} results are not among the nearest records of the source"
+    if apart is not None and apart > slack:
+        return f"scores differ by up to {apart:.3g}, rounding explains {slack:.3g}"
+    return ""
+
+
+# --------------------------------------------------------------------------- the target's own search
+
+
+def _approximate(question: Question, target: Searchable, tries: Tries) -> dict[str, float]:
+    """Recall against the truth, and latency, of the search that applications make; one query at a time."""
+    truth = question.truth
+    took, answers = [], []
+    for query in truth.queries:
+        ask = partial(target.search, query[None], k=truth.k, vector=question.vector.name)
+        begun = time.perf_counter()
+        answers.append(tries.call("searching", ask)[0])
+        took.append((time.perf_counter() - begun) * 1000)
+    figures = {f"recall@{k}": _recall(truth, answers, k) for k in sorted({1, min(10, truth.k), truth.k})}
+    return figures | {"p50_ms": float(np.percentile(took, 50)), "p95_ms": float(np.percentile(took, 95))}
+
+
+def _recall(truth: Nearest, answers: Sequence[Sequence[Hit]], k: int) -> float:
+    """The share of the `k` nearest records that were found; a record that ties with the k-th counts as one of them."""
+    slack = truth.slack()
+    return float(np.mean([share for q, answer in enumerate(answers) for share in _shares(truth, q, answer, k, slack)]))
+
+
+def _shares(truth: Nearest, query: int, answer: Sequence[Hit], k: int, slack: NDArray[np.float64]) -> Iterator[float]:
+    near = truth.hits(query)
+    wanted = min(k, len(near))
+    if wanted:
+        floor = near[wanted - 1][0] - float(slack[query])
+        good = {id_ for score, id_ in near if score >= floor}
+        yield sum(hit.id in good for hit in answer[:wanted]) / wanted
+
+
+def _recall_note(figures: dict[str, float], k: int) -> str:
+    recall = figures[f"recall@{k}"]
+    low = " That is low: raise hnsw_ef or rebuild the index before you rely on it." if recall < 0.9 else ""
+    return f"The target's own search finds {recall:.1%} of the {k} nearest records.{low}"
