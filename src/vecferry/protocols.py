@@ -195,6 +195,13 @@ class FilterCountable(Protocol):
 
 
 @runtime_checkable
+class Indexing(Protocol):
+    def indexed(self) -> int:
+        """Vectors that the indexes hold by now; asked while `finish` runs in another thread."""
+        ...
+
+
+@runtime_checkable
 class Deletable(Protocol):
     def delete(self, ids: Sequence[str]) -> None:
         """Remove the records with these *original* ids. Removing what is not there is no error."""

@@ -288,7 +288,7 @@ def test_indexing_is_deferred_and_restored_by_another_process(
         sink.prepare(spec)
         assert threshold(client, spec) == 0
         sink.finish()
-        assert sink.indexed >= 2_500
+        assert sink.indexed() >= 2_500
         sink.finish()
     info = client.get_collection(spec.name)
     assert threshold(client, spec) == 100

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -15,6 +16,7 @@ import pyarrow as pa
 from vecferry.engine.conflicts import Leave, is_fresh, leaving_alone, refuse_collisions
 from vecferry.engine.copy import Admit, copy_partition
 from vecferry.engine.crew import Crew, Lane
+from vecferry.engine.finishing import wait_for
 from vecferry.engine.model import CollectionResult, Options, RunResult
 from vecferry.engine.retry import retrying
 from vecferry.engine.stop import Stop, interrupted
@@ -169,8 +171,11 @@ class _Collection:
         )
 
     def _finish(self, lane: Lane) -> None:
+        name, crew = self.plan.source, self.crew
+        patience = crew.patience(f"Building the indexes of '{name}'", lane)
         with self._stage(Stage.INDEX, self.plan.records):
-            retrying(lane.sink.finish, self.crew.patience(f"Building the indexes of '{self.plan.source}'", lane))
+            finish = partial(retrying, lane.sink.finish, patience)
+            wait_for(finish, lane.sink, name, observer=crew.observer, stop=crew.stop)
         self._mark(Step.FINISHED)
         reach("collection.finished")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -20,13 +21,13 @@ from vecferry.migration.preflight import Refused, decide, propose
 from vecferry.migration.reporting import of_run, write_report
 from vecferry.migration.settings import Ask, Consent, Settings
 from vecferry.migration.stores import forget, held_still, opened, pin, pin_again, shown
-from vecferry.model import Pin
+from vecferry.model import IdKind, Pin
 from vecferry.planning.inspect import inspect
 from vecferry.planning.model import Inspection, Plan, Profile
 from vecferry.protocols import Database
 from vecferry.report.recorder import Recorder
 from vecferry.state.ledger import Ledger, new_run_id
-from vecferry.state.model import Outcome, RunInfo, Step
+from vecferry.state.model import IdProof, Outcome, RunInfo, Step
 from vecferry.state.run import Run
 from vecferry.verification.model import Verification, VerifyOptions
 from vecferry.verification.run import verify
@@ -129,6 +130,13 @@ def _look(origin: Database, url: str, settings: Settings, observer: Observer, he
     return inspect(origin, url=url, patterns=wished.collections, observer=observer, pin=held, rule=wished.id_rule)
 
 
+def _proof(profile: Profile) -> IdProof:
+    """What the inspection proved of a collection's ids, for the ledger."""
+    texts = profile.id_kinds.get(IdKind.TEXT, 0) + profile.id_kinds.get(IdKind.COMPOSITE, 0)
+    rule = f"{profile.id_rule.namespace} {profile.id_rule.template!r}"
+    return IdProof(rule=rule, records=profile.records, rewritten=texts, at=time.time())
+
+
 @dataclass(frozen=True, slots=True)
 class Held:
     """A run that this process holds, and the profiles of its source (none, where it was resumed)."""
@@ -192,6 +200,7 @@ class Trip:
         for collection in plan.collections:
             profile = next(p for p in found.profiles if p.spec.qualified_name == collection.source)
             run.spend(collection.source, Stage.INSPECT.value, profile.seconds)
+            run.prove_ids(collection.source, _proof(profile))
         return Held(run, plan, found.profiles)
 
     # ----------------------------------------------------------------------- on a held run

@@ -53,8 +53,7 @@ class QdrantSink:
         self._path = collection_path(spec.name)
         self._form = Form(_with_card(spec))
         self._most_rows: int | None = None
-        self.indexed: int | None = None
-        """Vectors in indexes, as the server counted them at the end of `finish`."""
+        self._indexed = 0
 
     # ----------------------------------------------------------------------- prepare
 
@@ -173,7 +172,7 @@ class QdrantSink:
         if self._server.grpc is not None:
             try:
                 points = grpc_write.points(rows, self._form)
-                parts = _parts(list(map(len, points)), self._most_rows, None)
+                parts = _parts([len(front) + len(floats) for front, floats in points], self._most_rows, None)
                 return [_GrpcPoints(rows.ids[start:end], points[start:end]) for start, end in parts]
             except Unsayable as reason:
                 _LOG.debug("a batch goes over REST: %s", reason)
@@ -250,8 +249,12 @@ class QdrantSink:
                 self._server.rest.call("PATCH", self._path, {"optimizers_config": {}})
             time.sleep(pause)
             pause = min(_MAX_POLL_S, pause * 1.5)
-        self.indexed = info.get("indexed_vectors_count")
-        _LOG.info("%s: %s vectors indexed of %s points", self._form.spec.name, self.indexed, info.get("points_count"))
+            self._indexed = info.get("indexed_vectors_count") or 0
+        self._indexed = info.get("indexed_vectors_count") or 0
+
+    def indexed(self) -> int:
+        """Vectors in indexes, as the server counted them when `finish` last looked."""
+        return self._indexed
 
     def close(self) -> None:
         """Nothing of its own is open: the connections belong to the database."""
@@ -269,7 +272,7 @@ class _Points(Generic[_Point]):
         return replace(self, ids=self.ids[start:end], points=self.points[start:end])
 
 
-class _GrpcPoints(_Points[bytes]):
+class _GrpcPoints(_Points[grpc_write.Point]):
     """Points as protobuf."""
 
 

@@ -9,6 +9,7 @@ docs/reference and benchmarks/qdrant_ceiling.py say where each microsecond goes.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -40,22 +41,26 @@ _UUID_HEAD = b"\x0a\x26\x12\x24"
 """PointStruct.id (38 bytes) { PointId.uuid (36 bytes) }"""
 
 
-def upsert(collection: str, points: Sequence[bytes]) -> bytes:
-    """The whole message; the server answers when the points are durable and visible."""
-    return b"".join((field(_COLLECTION, collection.encode()), b"\x10\x01", *points))
+Point = tuple[bytes, bytes | memoryview]
+"""One record as the repeated field `points` of `UpsertPoints`, in two parts: all but the vector's floats, and those."""
 
 
-def points(rows: Rows, form: Form) -> list[bytes]:
-    """Each record as the repeated field `points` of `UpsertPoints`.
+def upsert(collection: str, points: Sequence[Point]) -> bytes:
+    """The whole message; the server answers when the points are durable and visible. The one copy of every vector."""
+    return b"".join((field(_COLLECTION, collection.encode()), b"\x10\x01", *chain.from_iterable(points)))
+
+
+def points(rows: Rows, form: Form) -> list[Point]:
+    """Each record as a point.
 
     Raises:
         Unsayable: a value that gRPC cannot carry; REST can.
     """
     bodies = zip(_ids(rows.ids), _payloads(rows, form), _vectors(rows), strict=True)
-    out = []
+    out: list[Point] = []
     for point_id, payload, (vector_head, vector) in bodies:
         size = len(point_id) + len(payload) + len(vector_head) + len(vector)
-        out.append(b"".join((b"\x1a", varint(size), point_id, payload, vector_head, vector)))
+        out.append((b"".join((b"\x1a", varint(size), point_id, payload, vector_head)), vector))
     return out
 
 

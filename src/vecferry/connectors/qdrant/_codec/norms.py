@@ -45,6 +45,9 @@ def scale(values: NDArray[Any]) -> tuple[NDArray[np.float32], NDArray[np.float64
     for block in _blocks(values):
         wide = values[block].astype(np.float64)
         lengths[block] = _lengths(wide)
+        if (lengths[block] == 1.0).all():  # the rule for embeddings that come from a model
+            out[block] = values[block]
+            continue
         wide /= lengths[block, None]
         out[block] = wide
     return out, lengths
