@@ -15,7 +15,7 @@ import pytest
 import qdrant_edge as edge
 from qdrant_client import QdrantClient, models
 
-from vecferry.connectors.qdrant.embedded_limits import EMBEDDED, LOCAL_MODE
+from vecferry.connectors.qdrant.embedded.limits import EMBEDDED, LOCAL_MODE
 from vecferry.model import CollectionSpec, Element, IdKind, Metric, Record, VectorKind, VectorSpec
 from vecferry.testing.contracts import SinkContract, SourceContract
 

@@ -21,8 +21,8 @@ import pytest
 
 from tests.integration import embedded_writer as writer
 from vecferry.arrow import from_records, to_records
-from vecferry.connectors.qdrant import embedded_engine
-from vecferry.connectors.qdrant.embedded_folder import MANIFEST
+from vecferry.connectors.qdrant.embedded import engine as embedded_engine
+from vecferry.connectors.qdrant.embedded.folder import MANIFEST
 from vecferry.errors import ConfigError, Conflict, CorruptData, NotFound, StoreFull, Unavailable, VecferryError
 from vecferry.filters import Compare, Contains, Exists, Filter, Not, OneOf, Op, matches
 from vecferry.model import Card, CollectionSpec, FieldIndex, IdKind, IdRule, IndexKind, Keep, Metric, Record, VectorSpec
@@ -391,9 +391,9 @@ def test_filters_mean_what_the_evaluator_says(tmp_path: Path, indexed: bool) -> 
 
 def test_partitions_cut_at_every_kind_of_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ranges over numbers and UUIDs together cover every record once, wherever they are cut."""
-    monkeypatch.setattr("vecferry.connectors.qdrant.embedded_source.PARTITION_ROWS", 7)
-    monkeypatch.setattr("vecferry.connectors.qdrant.embedded_source._IDS_AT_ONCE", 5)
-    monkeypatch.setattr("vecferry.connectors.qdrant.embedded_source.SCROLL_ROWS", 3)
+    monkeypatch.setattr("vecferry.connectors.qdrant.embedded.source.PARTITION_ROWS", 7)
+    monkeypatch.setattr("vecferry.connectors.qdrant.embedded.source._IDS_AT_ONCE", 5)
+    monkeypatch.setattr("vecferry.connectors.qdrant.embedded.source.SCROLL_ROWS", 3)
     card = Card(id_kind=IdKind.MIXED, vectors=writer.VECTORS)
     spec = replace(SPEC, id_kind=IdKind.MIXED, card=card)
     kinds = [(str(n * 3), IdKind.INT) for n in range(20)] + [(f"id {n}", IdKind.TEXT) for n in range(20)]

@@ -18,8 +18,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from qdrant_client import models
 
-from vecferry.connectors.qdrant.local_mode_pickle import loads
-from vecferry.connectors.qdrant.local_mode_points import Sparse, check_vectors, read_id, read_point
+from vecferry.connectors.qdrant.local_mode.pickles import loads
+from vecferry.connectors.qdrant.local_mode.points import Sparse, check_vectors, read_id, read_point
 from vecferry.errors import CorruptData
 from vecferry.model import VectorKind, VectorSpec
 
@@ -162,7 +162,7 @@ def test_a_small_pickle_cannot_fill_the_memory() -> None:
     """A memo index of two billion, text of four gigabytes, and lists that double thirty times: refused, in 200 MB."""
     code = """
 import resource, pickle
-from vecferry.connectors.qdrant.local_mode_points import read_point
+from vecferry.connectors.qdrant.local_mode.points import read_point
 from vecferry.errors import CorruptData
 from qdrant_client import models
 resource.setrlimit(resource.RLIMIT_DATA, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 + (200 << 20),) * 2)

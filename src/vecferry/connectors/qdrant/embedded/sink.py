@@ -12,9 +12,9 @@ from vecferry import catalog
 from vecferry.arrow import validate
 from vecferry.connectors.qdrant._codec.form import Form, Rows
 from vecferry.connectors.qdrant._codec.settings import indexes, merged_card
-from vecferry.connectors.qdrant.embedded_engine import MAX_DEPTH, Shard, depth, engine
-from vecferry.connectors.qdrant.embedded_folder import Folder
-from vecferry.connectors.qdrant.embedded_points import configuration, point_id, points
+from vecferry.connectors.qdrant.embedded.engine import MAX_DEPTH, Shard, depth, engine
+from vecferry.connectors.qdrant.embedded.folder import Folder
+from vecferry.connectors.qdrant.embedded.points import configuration, point_id, points
 from vecferry.errors import Conflict, DataError
 from vecferry.model import Card, CollectionSpec, Receipt, Rejection
 

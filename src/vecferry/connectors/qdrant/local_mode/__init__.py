@@ -26,11 +26,11 @@ from vecferry import catalog
 from vecferry.connectors.qdrant._codec import restore
 from vecferry.connectors.qdrant._codec.form import Form
 from vecferry.connectors.qdrant._codec.settings import vectors
-from vecferry.connectors.qdrant.embedded_engine import in_use
-from vecferry.connectors.qdrant.embedded_limits import LOCAL_MODE
-from vecferry.connectors.qdrant.embedded_lock import share, unlock
-from vecferry.connectors.qdrant.embedded_points import batch
-from vecferry.connectors.qdrant.local_mode_points import Point, check_vectors, read_id, read_point
+from vecferry.connectors.qdrant.embedded.engine import in_use
+from vecferry.connectors.qdrant.embedded.limits import LOCAL_MODE
+from vecferry.connectors.qdrant.embedded.lock import share, unlock
+from vecferry.connectors.qdrant.embedded.points import batch
+from vecferry.connectors.qdrant.local_mode.points import Point, check_vectors, read_id, read_point
 from vecferry.errors import CorruptData, NotFound, Unsupported
 from vecferry.layouts import LAYOUTS
 from vecferry.limits import Limits

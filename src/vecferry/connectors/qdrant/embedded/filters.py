@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from vecferry.connectors.qdrant.embedded_engine import engine
+from vecferry.connectors.qdrant.embedded.engine import engine
 from vecferry.layouts import ENVELOPE
 
 Condition = Mapping[str, Any]

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from vecferry.connectors.qdrant._codec import restore
 from vecferry.connectors.qdrant._codec.cells import Cells
 from vecferry.connectors.qdrant._codec.form import Form, Rows
-from vecferry.connectors.qdrant.embedded_engine import engine
+from vecferry.connectors.qdrant.embedded.engine import engine
 from vecferry.errors import Unsupported
 from vecferry.model import Element, Metric, VectorKind, VectorSpec
 

@@ -13,11 +13,11 @@ from vecferry import catalog
 from vecferry.connectors.qdrant._codec import restore
 from vecferry.connectors.qdrant._codec.form import Form
 from vecferry.connectors.qdrant._codec.settings import vectors
-from vecferry.connectors.qdrant.embedded_engine import engine
-from vecferry.connectors.qdrant.embedded_folder import LOCK, MANIFEST, SHARD, Entry, Folder, version
-from vecferry.connectors.qdrant.embedded_limits import EMBEDDED
-from vecferry.connectors.qdrant.embedded_sink import EmbeddedSink
-from vecferry.connectors.qdrant.embedded_source import EmbeddedSource
+from vecferry.connectors.qdrant.embedded.engine import engine
+from vecferry.connectors.qdrant.embedded.folder import LOCK, MANIFEST, SHARD, Entry, Folder, version
+from vecferry.connectors.qdrant.embedded.limits import EMBEDDED
+from vecferry.connectors.qdrant.embedded.sink import EmbeddedSink
+from vecferry.connectors.qdrant.embedded.source import EmbeddedSource
 from vecferry.connectors.qdrant.local_mode import LocalModeDatabase, is_local_mode
 from vecferry.errors import ConfigError, CorruptData, NotFound
 from vecferry.layouts import LAYOUTS

@@ -24,8 +24,8 @@ from uuid import uuid4
 
 import msgspec
 
-from vecferry.connectors.qdrant.embedded_engine import Shard, engine, in_use
-from vecferry.connectors.qdrant.embedded_lock import lock, owner, unlock
+from vecferry.connectors.qdrant.embedded.engine import Shard, engine, in_use
+from vecferry.connectors.qdrant.embedded.lock import lock, owner, unlock
 from vecferry.errors import ConfigError, CorruptData, NotFound, StoreFull
 from vecferry.model import CollectionSpec
 

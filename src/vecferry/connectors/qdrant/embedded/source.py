@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from vecferry.connectors.qdrant._codec.filters import Translator
 from vecferry.connectors.qdrant._codec.form import Form
-from vecferry.connectors.qdrant.embedded_engine import Shard, engine
-from vecferry.connectors.qdrant.embedded_filters import as_filter
-from vecferry.connectors.qdrant.embedded_points import batch, point_id
+from vecferry.connectors.qdrant.embedded.engine import Shard, engine
+from vecferry.connectors.qdrant.embedded.filters import as_filter
+from vecferry.connectors.qdrant.embedded.points import batch, point_id
 from vecferry.filters import Filter
 from vecferry.layouts import ENVELOPE
 from vecferry.model import Chunk, CollectionSpec, Hit, Partition, PartitionId, Position

@@ -1,6 +1,6 @@
 """Points of qdrant-client's local mode, read from their pickles without running anything that a pickle asks for. Pure.
 
-`local_mode_pickle` resolves the few names that qdrant-client has ever written to stand-ins that only hold data. What
+`pickles` resolves the few names that qdrant-client has ever written to stand-ins that only hold data. What
 comes out is measured on the way to JSON, so that a small pickle cannot unfold into a huge value.
 
 | written by          | names in it                                                                           |
@@ -20,7 +20,7 @@ from uuid import UUID
 
 import numpy as np
 
-from vecferry.connectors.qdrant.local_mode_pickle import Names, loads
+from vecferry.connectors.qdrant.local_mode.pickles import Names, loads
 from vecferry.errors import CorruptData
 from vecferry.model import VectorKind, VectorSpec
 
