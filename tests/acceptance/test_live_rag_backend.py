@@ -201,7 +201,7 @@ def every_record_is_in_qdrant(truth: dict[str, list[dict[str, Any]]], qdrant: An
             point = found[one["id"]]
             assert point.payload.get("document") == one["document"]
             assert point.payload.get("uri") == one["uri"]
-            assert equal(point.payload.get("metadata"), one["metadata"]), (one["id"], point.payload)
+            assert equal(point.payload.get("metadata"), one["metadata"] or None), (one["id"], point.payload)
             stored = np.array(point.vector, np.float32)
             if space_of(name) == "cosine":
                 unit = one["vector"] / np.linalg.norm(one["vector"])
