@@ -16,9 +16,9 @@ class QdrantConnector:
             ConfigError, Unavailable, AuthFailed, NotFound, CorruptData: with a message that says what to do.
         """
         if url.host is None:
-            from vecferry.connectors.qdrant.embedded import CONNECTOR as EMBEDDED
+            from vecferry.connectors.qdrant.folders import open_folder
 
-            return EMBEDDED.open(url)
+            return open_folder(url)
         from vecferry.connectors.qdrant.database import open_server
 
         return open_server(url)
