@@ -36,13 +36,14 @@ def fit(existing: CollectionSpec, wanted: CollectionSpec, *, store: str) -> tupl
     Raises:
         Conflict: `existing` has other vectors, dimensions, metrics, element types or kinds of ids.
     """
-    if existing.id_kind is not wanted.id_kind:
-        raise _conflict(existing, f"{existing.id_kind} ids", f"{wanted.id_kind} ids", store)
     asked = {vector.name: vector for vector in wanted.vectors}
     if {vector.name for vector in existing.vectors} != asked.keys():
         names = [[vector.name or "(unnamed)" for vector in spec.vectors] for spec in (existing, wanted)]
         raise _conflict(existing, f"the vectors {names[0]}", f"{names[1]}", store)
-    return tuple(_merge(existing, vector, asked[vector.name], store) for vector in existing.vectors)
+    vectors = tuple(_merge(existing, vector, asked[vector.name], store) for vector in existing.vectors)
+    if existing.id_kind is not wanted.id_kind:
+        raise _conflict(existing, f"{existing.id_kind} ids", f"{wanted.id_kind} ids", store)
+    return vectors
 
 
 def _merge(existing: CollectionSpec, known: VectorSpec, asked: VectorSpec, store: str) -> VectorSpec:

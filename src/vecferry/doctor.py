@@ -123,10 +123,19 @@ def _store(url: str, *, write: bool) -> Examination:
         known = database.identity
         detail = " ".join(part for part in (known.kind, known.version, f"over {known.transport}") if part)
         steps.append(Step(name="connection", state=State.OK, detail=detail, milliseconds=took))
+        steps += _place(parsed)
         for look in (_guard, _listing, _limits):
             steps += _safely(look, database)
         steps += _scratch(database) if write else ()
     return Examination(subject=str(parsed), steps=tuple(steps))
+
+
+def _place(url: StoreUrl) -> list[Step]:
+    """A folder that is not there yet is no fault of a target, and a typing error in a source."""
+    if url.host is not None or url.scheme == "memory" or url.local_path.exists():
+        return []
+    hint = "Right for a target: the first write makes it. For a source, check the path."
+    return [Step(name="folder", state=State.WARNING, detail=f"{url.local_path} does not exist", hint=hint)]
 
 
 def _safely(look: Callable[[Database], Iterator[Step]], database: Database) -> Iterator[Step]:

@@ -198,9 +198,9 @@ def _escape(text: str) -> str:
 
 def duration(seconds: float) -> str:
     """A length of time as a person says it: `0.4 s`, `12 s`, `3 min 5 s`, `2 h 10 min`."""
-    if seconds < 10:
+    if seconds < 9.95:  # from here on it would be written as 10.0
         return f"{max(seconds, 0):.1f} s"
-    if seconds < 60:
+    if seconds < 59.5:
         return f"{seconds:.0f} s"
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
@@ -209,7 +209,7 @@ def duration(seconds: float) -> str:
 def size(number: float) -> str:
     """A number of bytes as a person says it."""
     for unit in ("B", "kB", "MB", "GB"):
-        if number < 1000:
+        if number < (999.5 if unit == "B" else 999.95):  # past that it would be written as 1000
             return f"{number:.0f} {unit}" if unit == "B" else f"{number:.1f} {unit}"
         number /= 1000
     return f"{number:.1f} TB"

@@ -14,6 +14,7 @@ from typing import Any
 
 import jsonschema
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from tests.e2e.command import Vecferry, copied, everything_in, logged, wait_until
@@ -40,6 +41,8 @@ SIZES = {
 }
 RECORDS = 14_365
 SPACES = ("cosine", "l2", "ip")
+CHROMA_ROUNDS = 3
+"""Under cosine, Chroma's get() returns length times direction: up to so many floats beside what it was given."""
 SCHEMA = Path(__file__).parents[2] / "docs" / "reference" / "report.schema.json"
 
 
@@ -139,7 +142,7 @@ def test_the_story(
     the_backup_is_an_archive_of_the_source(vecferry, backup, chroma)
 
     the_way_home(vecferry, chroma_process, server.url, tmp_path / "chroma_back", truth)
-    bit_for_bit_on_request(vecferry, chroma_process, stores, tmp_path / "chroma_bits", truth)
+    bit_for_bit_on_request(vecferry, stores, truth)
 
 
 def a_dry_run_shows_the_figures_and_writes_nothing(
@@ -204,8 +207,10 @@ def every_record_is_in_qdrant(truth: dict[str, list[dict[str, Any]]], qdrant: An
             assert equal(point.payload.get("metadata"), one["metadata"] or None), (one["id"], point.payload)
             stored = np.array(point.vector, np.float32)
             if space_of(name) == "cosine":
-                unit = one["vector"] / np.linalg.norm(one["vector"])
-                np.testing.assert_allclose(stored, unit, atol=2e-7)
+                length = np.linalg.norm(one["vector"].astype(np.float64))
+                np.testing.assert_allclose(stored, one["vector"] / length, atol=2e-7)
+                restored = (stored.astype(np.float64) * point.payload["_vf"]["n"]).astype(np.float32)
+                assert units_apart(restored, one["vector"]) <= 1
             else:
                 np.testing.assert_array_equal(stored, one["vector"])
 
@@ -220,7 +225,7 @@ def the_backup_is_an_archive_of_the_source(vecferry: Vecferry, backup: Path, chr
 def the_way_home(
     vecferry: Vecferry, chroma_process: ChromaProcess, url: str, back: Path, truth: dict[str, list[dict[str, Any]]]
 ) -> None:
-    """Ids, order, documents, uris and metadata exactly; vectors to the last bit, under cosine within one of it."""
+    """Ids, order, documents, uris and metadata exactly; vectors too, under cosine as near as Chroma lets them be."""
     vecferry("migrate", url, f"chroma:{back}", "--yes", "--no-verify")
     for name, records in truth.items():
         home = chroma_process.dump(back, name=name)
@@ -229,25 +234,29 @@ def the_way_home(
             same = all(equal(one[field], other[field]) for field in ("document", "uri", "metadata"))
             assert same, (name, one, other)
         vectors, wanted = (np.stack([one["vector"] for one in side]) for side in (home, records))
-        assert units_apart(vectors, wanted) <= (1 if space_of(name) == "cosine" else 0), name
+        assert units_apart(vectors, wanted) <= (1 + CHROMA_ROUNDS if space_of(name) == "cosine" else 0), name
 
 
-def bit_for_bit_on_request(
-    vecferry: Vecferry,
-    chroma_process: ChromaProcess,
-    stores: tuple[str, str],
-    back: Path,
-    truth: dict[str, list[dict[str, Any]]],
-) -> None:
-    """With `--exact-vectors keep`, the length and direction of a cosine vector come home to the bit."""
-    source, target = stores
-    exact = ("--exact-vectors", "keep", "--yes", "--no-verify")
-    vecferry("migrate", source, target, "-c", "contracts=contracts-exact", *exact)
-    vecferry("migrate", target, f"chroma:{back}", "-c", "contracts-exact=contracts", "--yes", "--no-verify")
+def bit_for_bit_on_request(vecferry: Vecferry, stores: tuple[str, str], truth: dict[str, list[dict[str, Any]]]) -> None:
+    """What Qdrant gives back of a cosine collection: within one float per component, and with `keep` every bit.
+
+    Read from an archive by Arrow, since Chroma would round the vectors once more.
+    """
     assert space_of("contracts") == "cosine"
-    home = chroma_process.dump(back, name="contracts")
-    vectors, wanted = (np.stack([one["vector"] for one in side]) for side in (home, truth["contracts"]))
-    assert units_apart(vectors, wanted) == 0
+    source, target = stores
+    exact = ("-c", "contracts=contracts-exact", "--exact-vectors", "keep")
+    vecferry("migrate", source, target, *exact, "--yes", "--no-verify")
+    vecferry("migrate", target, "files:archive", "-c", "contracts*", "--yes", "--no-verify")
+    wanted = {one["id"]: one["vector"] for one in truth["contracts"]}
+    apart = {}
+    for part in (vecferry.folder / "archive").rglob("*.parquet"):
+        table = pq.read_table(part)
+        vectors = np.stack(table.column("vector").to_pylist())
+        name = "contracts-exact" if "exact" in str(part.parent) else "contracts"
+        found = units_apart(vectors, np.stack([wanted[ident] for ident in table.column("id").to_pylist()]))
+        apart[name] = max(found, apart.get(name, 0))
+    assert apart["contracts-exact"] == 0
+    assert apart["contracts"] <= 1
 
 
 def units_apart(one: Any, other: Any) -> int:

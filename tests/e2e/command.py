@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sysconfig
 import time
@@ -46,6 +45,7 @@ class Vecferry:
 
     folder: Path
     env: dict[str, str] = field(default_factory=dict)
+    _started: list[subprocess.Popen[str]] = field(default_factory=list)
 
     @property
     def ledger(self) -> Path:
@@ -61,7 +61,7 @@ class Vecferry:
     ) -> subprocess.Popen[str]:
         """Start it, and leave it to the caller."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [str(PROGRAM), *map(str, arguments)],
             cwd=self.folder,
             env={**os.environ, "VECFERRY_LEDGER": str(self.ledger), "COLUMNS": "160", **self.env, **(env or {})},
@@ -72,6 +72,8 @@ class Vecferry:
             start_new_session=True,
             preexec_fn=preexec,  # noqa: PLW1509 - sets a limit of the process, before any thread of it
         )
+        self._started.append(process)
+        return process
 
     def end(self, process: subprocess.Popen[str], *, expect: int | None = 0) -> Done:
         """Wait for a process that was started."""
@@ -85,22 +87,12 @@ class Vecferry:
         assert expect is None or done.code == expect, f"expected exit {expect}: {done}"
         return done
 
-    def stopped_when(
-        self, reached: Callable[[], bool], *arguments: str | Path, signals: tuple[int, ...] = (signal.SIGINT,)
-    ) -> Done:
-        """Run it, and send it `signals`, one after the other, as soon as `reached()`; it must still be running then."""
-        process = self.start(*arguments)
-        try:
-            wait_until(reached, process)
-            for number in signals:
-                assert process.poll() is None, self.end(process, expect=None)
-                process.send_signal(number)
-                time.sleep(0.2 if len(signals) > 1 else 0)  # two signals at once would be seen as one
-        except BaseException:
-            process.kill()
-            process.communicate()
-            raise
-        return self.end(process, expect=None)
+    def close(self) -> None:
+        """End what a failed test left running."""
+        for process in self._started:
+            if process.returncode is None:
+                process.kill()
+                process.communicate()
 
 
 def wait_until(reached: Callable[[], bool], process: subprocess.Popen[str] | None = None) -> None:

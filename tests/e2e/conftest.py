@@ -17,9 +17,11 @@ from vecferry.testing.skips import skip
 
 
 @pytest.fixture
-def vecferry(tmp_path: Path) -> Vecferry:
+def vecferry(tmp_path: Path) -> Iterator[Vecferry]:
     """The command in a working directory of its own."""
-    return Vecferry(tmp_path / "work")
+    command = Vecferry(tmp_path / "work")
+    yield command
+    command.close()
 
 
 @pytest.fixture(scope="session")

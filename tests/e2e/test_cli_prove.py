@@ -38,11 +38,11 @@ def tamper(client: Any, name: str) -> str:
 
 
 def found(proof: dict[str, Any]) -> dict[str, set[str]]:
-    """Difference -> ids, of all checks of a verification."""
+    """Difference -> ids of records, in a verification."""
     result: dict[str, set[str]] = {}
     for collection in proof["collections"]:
         for check in collection["checks"]:
-            for one in check["findings"]:
+            for one in check["findings"] if check["level"] in {"ids", "content"} else ():
                 result.setdefault(one["difference"], set()).add(one["id"])
     return result
 

@@ -57,6 +57,7 @@ class Lazy(click.Group):
             return None
         command = getattr(import_module(COMMANDS[name][0]), name)
         assert isinstance(command, click.Command)
+        command.help = (command.help or "").replace("\\b\n", "\b\n")  # click's mark for lines that stay as they are
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's signature

@@ -159,7 +159,8 @@ def _settings(
 
     decisions = _read_plan(plan_file) if plan_file else None
     if decisions is not None:
-        given["collections"] = given["collections"] or tuple(c.source for c in decisions.collections)
+        _refuse_what_the_plan_says(given)
+        given["collections"] = tuple(collection.source for collection in decisions.collections)
         source, target = source or decisions.source_url, target or decisions.target_url
     settings = Settings(
         plan=plan_options(given),
@@ -173,6 +174,18 @@ def _settings(
         dry_run=given["dry_run"],
     )
     return defaults.source_url(source), defaults.target_url(target), settings
+
+
+_OF_THE_PLAN = ("collections", "layout", "exact_vectors", "indexes", "tenant_key", "config", "name")
+"""Options that a plan file answers; `--accept`, `--if-exists` and `--on-conflict` may answer beside it."""
+
+
+def _refuse_what_the_plan_says(given: dict[str, Any]) -> None:
+    context = click.get_current_context()
+    for parameter in context.command.params:
+        default = parameter.get_default(context)
+        if parameter.name in _OF_THE_PLAN and (given[parameter.name] or None) != (default or None):
+            raise click.UsageError(f"{parameter.opts[0]} does not go with --plan: change it in the plan file.")
 
 
 def _read_plan(path: Path) -> Plan:

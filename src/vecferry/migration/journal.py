@@ -28,6 +28,7 @@ def request(settings: Settings) -> dict[str, str]:
         "--target-config": canonical(dict(wished.target_config)).decode(),
         "--name": wished.name,
         "--backup": str(settings.backup or "none"),
+        "id rule": f"{wished.id_rule.namespace} {wished.id_rule.template!r}",
         "--plan": f"with fingerprint {fingerprint(settings.decisions)[:12]}" if settings.decisions else "none",
     }
 

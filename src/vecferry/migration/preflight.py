@@ -10,7 +10,7 @@ from vecferry.migration.settings import Ask, Settings
 from vecferry.model import Card
 from vecferry.planning.edits import settle, wishes_of
 from vecferry.planning.losses import check
-from vecferry.planning.model import CollectionPlan, Inspection, Plan
+from vecferry.planning.model import CollectionPlan, IfExists, Inspection, OnConflict, Plan, Policy
 from vecferry.planning.plan import make_plan
 from vecferry.planning.targets import TargetState, check_targets, look_at_targets
 from vecferry.protocols import Database
@@ -86,10 +86,18 @@ def with_decisions(plan: Plan, decided: Plan) -> Plan:
 
 
 def _decided(fresh: CollectionPlan, decided: CollectionPlan) -> CollectionPlan:
+    """The choices of the edited plan, save those that the options of this call answer otherwise."""
     policies = {cell.shape: cell.policy for cell in decided.cells}
-    cells = tuple(replace(cell, policy=policies.get(cell.shape, cell.policy)) for cell in fresh.cells)
-    target = replace(decided.target, count=fresh.target.count, card=_card(fresh, decided))
-    return replace(fresh, target=target, cells=cells, if_exists=decided.if_exists, on_conflict=decided.on_conflict)
+    open_cells = (cell.shape for cell in fresh.cells if cell.policy is Policy.REFUSE)
+    answers = {shape: policies.get(shape, Policy.REFUSE) for shape in open_cells}
+    cells = tuple(replace(cell, policy=answers.get(cell.shape, cell.policy)) for cell in fresh.cells)
+    return replace(
+        fresh,
+        target=replace(decided.target, count=fresh.target.count, card=_card(fresh, decided)),
+        cells=cells,
+        if_exists=decided.if_exists if fresh.if_exists is IfExists.ASK else fresh.if_exists,
+        on_conflict=decided.on_conflict if fresh.on_conflict is OnConflict.REFUSE else fresh.on_conflict,
+    )
 
 
 def _card(fresh: CollectionPlan, decided: CollectionPlan) -> Card | None:

@@ -80,7 +80,7 @@ def check_targets(plan: Plan, states: Iterable[TargetState], database: Database)
 def _must_ask(plan: CollectionPlan, state: TargetState, database: Database) -> bool:
     if state.found is None:
         return False
-    if plan.if_exists is IfExists.RECREATE and state.standing is not Standing.OURS:
+    if plan.if_exists is IfExists.RECREATE:
         require(database, Droppable, operation="drop a collection", instead="Choose another target name.")
         return False
     fit(state.found, plan.target, store=database.identity.kind)

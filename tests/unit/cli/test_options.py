@@ -1,0 +1,89 @@
+"""What the options of `plan` and `migrate` mean, and which environment variables stand for a URL."""
+
+from __future__ import annotations
+
+import click
+import pytest
+
+from vecferry.cli import defaults
+from vecferry.cli.options import plan_options, planning
+from vecferry.model import Keep
+from vecferry.planning.model import IfExists, OnConflict, Policy
+from vecferry.planning.options import PlanOptions
+
+
+def read(*arguments: str) -> PlanOptions:
+    found = []
+
+    @click.command()
+    @planning
+    def command(**given: object) -> None:
+        found.append(plan_options(given))
+
+    command.main(list(arguments), standalone_mode=False)
+    return found[0]
+
+
+def test_no_option_is_the_default() -> None:
+    assert read() == PlanOptions()
+
+
+def test_every_option_arrives() -> None:
+    wished = read(
+        *("-c", "docs-*", "-c", "faq=faq_v2", "--layout", "flat", "--exact-vectors", "keep", "--accept"),
+        *("docs:nested-object=convert", "--if-exists", "append", "--on-conflict", "skip", "--index", "page:integer"),
+        *("--tenant-key", "user", "--target-config", "shard_number=2", "--target-config", 'hnsw_config={"m": 32}'),
+        *("--name", "{tenant}_{name}"),
+    )
+    assert wished == PlanOptions(
+        collections=("docs-*", "faq=faq_v2"),
+        layout="flat",
+        exact_vectors=Keep.BITS,
+        policies={"docs:nested-object": Policy.CONVERT},
+        if_exists=IfExists.APPEND,
+        on_conflict=OnConflict.SKIP,
+        indexes=("page:integer",),
+        tenant="user",
+        target_config={"shard_number": 2, "hnsw_config": {"m": 32}},
+        name="{tenant}_{name}",
+    )
+
+
+def test_no_index_is_a_choice() -> None:
+    assert read("--index", "none").indexes == "none"
+
+
+@pytest.mark.parametrize("text", ["m", "=2", "m=", "m={", ""])
+def test_a_setting_must_be_name_and_json(text: str) -> None:
+    with pytest.raises(click.UsageError, match="NAME=JSON"):
+        read("--target-config", text)
+
+
+@pytest.mark.parametrize(
+    "environment, source, target",
+    [
+        ({"CHROMA_DB_PATH": "a", "QDRANT_URL": "http://h:1"}, "chroma:a", "qdrant+http://h:1"),
+        ({"CHROMA_PERSIST_DIR": "b", "QDRANT_URL": "https://h"}, "chroma:b", "qdrant+https://h"),
+        ({"CHROMA_DB_PATH": "a", "CHROMA_PERSIST_DIR": "b", "QDRANT_HOST": "h"}, "chroma:a", "qdrant+http://h:6333"),
+        ({"CHROMA_DB_PATH": "a", "QDRANT_HOST": "h", "QDRANT_PORT": "7"}, "chroma:a", "qdrant+http://h:7"),
+        (
+            {"CHROMA_DB_PATH": "a", "QDRANT_URL": "qdrant+http://h?grpc_port=5"},
+            "chroma:a",
+            "qdrant+http://h?grpc_port=5",
+        ),
+    ],
+)
+def test_the_environment_stands_in(
+    environment: dict[str, str], source: str, target: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert (defaults.source_url(None), defaults.target_url(None)) == (source, target)
+    assert (defaults.source_url("files:x"), defaults.target_url("files:y")) == ("files:x", "files:y")
+
+
+def test_without_either_the_variables_are_named() -> None:
+    with pytest.raises(click.UsageError, match="CHROMA_DB_PATH or CHROMA_PERSIST_DIR"):
+        defaults.source_url(None)
+    with pytest.raises(click.UsageError, match="QDRANT_URL or QDRANT_HOST"):
+        defaults.target_url(None)

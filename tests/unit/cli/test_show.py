@@ -1,0 +1,86 @@
+"""What a person reads holds nothing that a store's content could play tricks with."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from rich.console import Console
+
+from vecferry.cli import show
+from vecferry.verification.model import (
+    Check,
+    CollectionVerification,
+    Difference,
+    Finding,
+    Level,
+    State,
+    Verification,
+)
+
+
+def screen(width: int = 200) -> Console:
+    return Console(file=io.StringIO(), width=width, force_terminal=False, highlight=False)
+
+
+def text(console: Console) -> str:
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+@pytest.mark.parametrize("hostile", ["\x1b[31mred", "a\rb", "a\nb", "\u202etxt", "\x00", "\u200b"])
+def test_control_characters_are_shown_as_such(hostile: str) -> None:
+    shown = show.plain(hostile).plain
+    assert shown.isprintable()
+    assert "\ufffd" in shown
+
+
+def test_cells_are_text_and_no_markup() -> None:
+    console = screen()
+    show.table(console, "[red]title[/]", ("what",), [("[bold]x[/bold]",), ("[link=http://x]y[/link]",)])
+    assert "[red]title[/]" in text(console)
+    assert "[bold]x[/bold]" in text(console)
+    assert "[link=http://x]y[/link]" in text(console)
+
+
+def test_numbers_have_thousands_separators_and_truth_values_do_not() -> None:
+    assert show.plain(14365).plain == "14,365"
+    assert show.plain(True).plain == "True"
+
+
+def verification(*checks: Check) -> Verification:
+    return Verification(collections=(CollectionVerification(source="a", target="b", records=9, checks=checks),))
+
+
+def test_what_was_not_checked_is_never_shown_as_ok() -> None:
+    """A level that was left out, and one with something skipped, have a remark; the verdict does not say "nothing"."""
+    proof = verification(
+        Check(level=Level.CONTENT, state=State.OK, scanned=9, compared=8, skipped={"set aside": 1}),
+        Check(level=Level.SEARCH, state=State.NOT_CHECKED, note="left out on request"),
+    )
+    console = screen()
+    show.verification(console, proof)
+    show.verdict(console, proof)
+    assert "left out on request" in text(console)
+    assert "1 skipped: set aside" in text(console)
+    assert "not everything was checked" in text(console)
+
+
+def test_differences_are_listed_by_id_and_the_rest_is_counted() -> None:
+    findings = tuple(Finding(difference=Difference.CHANGED, id=f"id-{n}", what="document") for n in range(30))
+    check = Check(level=Level.CONTENT, state=State.DIFFERENT, differences=30, findings=findings)
+    console = screen()
+    show.verification(console, verification(check))
+    assert "the first 20 of 30" in text(console)
+    assert "id-19" in text(console)
+    assert "id-20" not in text(console)
+    console = screen()
+    show.verdict(console, verification(check))
+    assert text(console) == "30 differences found.\n"
+
+
+def test_the_next_command_can_be_pasted_into_a_shell() -> None:
+    console = screen(width=40)
+    show._next(console, None, ("chroma:./my data", "qdrant+http://h:1?grpc_port=2", "-c", "docs*=x-*"))
+    line = "    vecferry verify 'chroma:./my data' 'qdrant+http://h:1?grpc_port=2' -c 'docs*=x-*'\n"
+    assert line in text(console), "one line, quoted"
