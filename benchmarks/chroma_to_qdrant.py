@@ -234,7 +234,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=50_000)
     parser.add_argument("--dim", type=int, default=768)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--naive-rows", type=int, default=3_000)
+    parser.add_argument("--naive-rows", type=int, default=50_000)
     parser.add_argument("--peer", help="path of a qdrant/migration binary")
     print(json.dumps(measure(parser.parse_args())))
 

@@ -23,6 +23,7 @@ from vecferry.engine.stop import Stop, interrupted
 from vecferry.errors import VecferryError
 from vecferry.events import Event, Observer, Progress, Rejected, RunStarted, Stage, StageFinished, StageStarted, silent
 from vecferry.hooks import reach
+from vecferry.limits import Limits
 from vecferry.model import CollectionSpec, Partition, Rejection
 from vecferry.planning.model import CollectionPlan, IfExists, OnConflict, Plan, Policy
 from vecferry.planning.sieve import Sieve
@@ -58,13 +59,18 @@ def migrate_collections(
     states = run.collections()
     done = sum(state.total.read for state in states.values())
     told(RunStarted(run=run.id, resumed=run.resumed, records=plan.records, done=done))
-    with Crew(options or Options(), target.limits, observer=told, stop=stop) as crew:
+    with Crew(_fitting(options or Options(), target.limits), target.limits, observer=told, stop=stop) as crew:
         work = [_Collection(c, states[c.source], source, target, run, crew) for c in plan.collections]
         for collection in work:
             collection.check()
         results = [collection.migrate() for collection in work]
     reach("run.copied")
     return RunResult(run=run.id, resumed=done, collections=tuple(results))
+
+
+def _fitting(options: Options, limits: Limits) -> Options:
+    """`options` for this target: where the order of writing is the order of reading back, one batch at a time."""
+    return replace(options, jobs=1, readers=1) if limits.sequential else options
 
 
 @dataclass(slots=True)

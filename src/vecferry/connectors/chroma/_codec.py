@@ -39,6 +39,7 @@ INT64 = 1 << 63
 
 LIMITS = Limits(
     store="Chroma",
+    sequential=True,
     id_kinds=frozenset({IdKind.TEXT, IdKind.UUID, IdKind.INT, IdKind.MIXED}),
     vector_kinds=frozenset({VectorKind.DENSE}),
     elements=frozenset({Element.FLOAT32}),
