@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from vecferry.engine.stop import Stop
+
+PIPE_WIDTH = 140
+"""Columns of output that goes into a pipe or a file."""
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -51,14 +55,21 @@ def output(*, as_json: bool) -> Console:
     """The console for results: standard output, or standard error where that is kept for JSON."""
     from rich.console import Console
 
-    return Console(stderr=as_json, soft_wrap=False, highlight=False)
+    return _console(Console(stderr=as_json, highlight=False))
 
 
 def messages() -> Console:
     """The console for progress and questions: standard error."""
     from rich.console import Console
 
-    return Console(stderr=True, highlight=False)
+    return _console(Console(stderr=True, highlight=False))
+
+
+def _console(console: Console) -> Console:
+    """`console`, wide enough for a table where no terminal says how wide it is."""
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = PIPE_WIDTH
+    return console
 
 
 def print_json(value: object) -> None:
