@@ -47,13 +47,14 @@ def copy_partition(
     """
     wake = Wake(partition.id, checkpoint, lane, crew)
     try:
-        for chunk in _chunks(source, partition, checkpoint.position, lane, crew):
-            reach("chunk.read")
-            batch, skipped, aside = admit(chunk.batch)
-            wake.begin(chunk.position, skipped, chunk.rejected + aside)
-            for piece in split(batch, max_rows=crew.pace.max_rows, max_bytes=crew.pace.max_bytes):
-                wake.add(crew.submit(piece, lane))
-            wake.end()
+        with crew.reading:  # given back before the last batches land: the next partition is read meanwhile
+            for chunk in _chunks(source, partition, checkpoint.position, lane, crew):
+                reach("chunk.read")
+                batch, skipped, aside = admit(chunk.batch)
+                wake.begin(chunk.position, skipped, chunk.rejected + aside)
+                for piece in split(batch, max_rows=crew.pace.max_rows, max_bytes=crew.pace.max_bytes):
+                    wake.add(crew.submit(piece, lane))
+                wake.end()
         return wake.finish()
     except BaseException as error:
         first = crew.fail(error)

@@ -52,6 +52,7 @@ class Crew:
         self.stop = (stop or Stop()).child()
         self.pace = Pace(options, limits, observer)
         self.memory = Budget(options.memory_bytes)
+        self.reading = threading.Semaphore(options.readers)
         self.error: BaseException | None = None
         self._failing = threading.Lock()
         self._tasks: SimpleQueue[_Task | None] = SimpleQueue()

@@ -18,8 +18,8 @@ class Options:
     Attributes:
         batch_bytes, batch_rows: the largest batch that is sent; a target's own limits may make it smaller.
         jobs: batches in flight at a time, at most.
-        readers: partitions of one collection read at a time. Two, so that the next one is under way while the last
-            batches of the one before land; a remote source may want more.
+        readers: partitions of one collection read at a time. One reader feeds several writers on a small machine;
+            a remote source may want more.
         rate: records per second, at most; None for no limit.
         memory_bytes: Arrow bytes read and not yet durable, at most (one chunk may exceed it, alone).
         target_seconds: batches that take longer than this are made smaller.
@@ -31,7 +31,7 @@ class Options:
     batch_bytes: int = 4 * MIB
     batch_rows: int = 4096
     jobs: int = 3
-    readers: int = 2
+    readers: int = 1
     rate: float | None = None
     memory_bytes: int = 64 * MIB
     target_seconds: float = 2.0

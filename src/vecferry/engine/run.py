@@ -233,13 +233,15 @@ class _Teller:
 
 
 def _in_parallel(crew: Crew, todo: Sequence[Partition], work: Callable[[Partition], None]) -> None:
-    """`work` for each partition, `options.readers` at a time. The first error stops the crew, and so the others."""
-    readers = min(crew.options.readers, len(todo))
-    if readers <= 1:
+    """`work` for each partition, as many at a time as may be read, and one more whose last batches are landing.
+
+    Strictly one after the other where one batch is in flight at a time. The first error stops the crew, and so the others.
+    """
+    if crew.options.jobs == 1:
         for partition in todo:
             work(partition)
         return
-    with ThreadPoolExecutor(readers) as pool:
+    with ThreadPoolExecutor(crew.options.readers + 1) as pool:
         futures = [pool.submit(work, partition) for partition in todo]
     for future in futures:
         future.result()
