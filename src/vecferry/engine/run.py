@@ -235,7 +235,7 @@ class _Teller:
 def _in_parallel(crew: Crew, todo: Sequence[Partition], work: Callable[[Partition], None]) -> None:
     """`work` for each partition, as many at a time as may be read, and one more whose last batches are landing.
 
-    Strictly one after the other where one batch is in flight at a time. The first error stops the crew, and so the others.
+    One after the other where one batch is in flight at a time. The first error stops the crew, and so the others.
     """
     if crew.options.jobs == 1:
         for partition in todo:
