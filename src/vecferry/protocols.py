@@ -135,6 +135,13 @@ class Droppable(Protocol):
 
 
 @runtime_checkable
+class Portable(Protocol):
+    def address(self) -> StoreUrl:
+        """A URL that opens this very store in any process of this machine, while it is open here too."""
+        ...
+
+
+@runtime_checkable
 class Guarded(Protocol):
     def answers_without_key(self) -> bool | None:
         """Does the server answer a request that carries no key? None where we were given no key."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,7 +18,9 @@ from vecferry.errors import DataError, Interrupted, NotFound
 from vecferry.events import Observer, Progress, Stage
 from vecferry.limits import Limits
 from vecferry.model import Chunk, CollectionSpec, Partition, Position
-from vecferry.protocols import Database, Predictive, Source
+from vecferry.protocols import Database, Portable, Predictive, Source
+from vecferry.verification import elsewhere
+from vecferry.verification.elsewhere import Elsewhere
 from vecferry.verification.lookup import pick
 from vecferry.verification.model import VerifyOptions
 from vecferry.verification.sample import Sample
@@ -70,6 +72,8 @@ class Pass:
     sample: Sample
     left: Side
     right: Side
+    elsewhere: Elsewhere | None
+    """the process that scans the target, where that is worth one"""
 
     def wanted(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """`batch` without the records that the plan set aside."""
@@ -93,14 +97,31 @@ class Pass:
         with ThreadPoolExecutor(2, thread_name_prefix="verify") as pool:
             jobs = [
                 pool.submit(scan, self.source, self.left, key=key, view=self.expected, tries=tries, seen=self._saw),
-                pool.submit(scan, self.target, self.right, key=key, view=self.found, tries=tries, seen=_ignore),
+                pool.submit(self._scan_target, key, stop, tries),
             ]
             for job in jobs:
                 job.add_done_callback(lambda done: stop.request() if done.exception() else None)
+            try:
+                wait(jobs)
+            except BaseException:  # Ctrl-C: the threads would go on to the end
+                stop.request()
+                raise
         errors = [error for job in jobs if (error := job.exception()) is not None]
         # The one that failed first stopped the other; its own error says more than "stopped".
         for error in sorted(errors, key=lambda error: isinstance(error, Interrupted)):
             raise error
+
+    def close(self) -> None:
+        """Let go of both sides' files."""
+        self.left.close()
+        self.right.close()
+
+    def _scan_target(self, key: bytes, stop: Stop, tries: Tries) -> None:
+        if self.elsewhere is None:
+            scan(self.target, self.right, key=key, view=self.found, tries=tries, seen=_ignore)
+            return
+        empty, self.right = self.right, self.elsewhere.scan(self.right, key=key, stop=stop, observer=self.observer)
+        empty.close()
 
     def _saw(self, chunk: Chunk) -> None:
         self.sample.add(self.wanted(chunk.batch))
@@ -141,13 +162,14 @@ def open_pass(
         target = _target(target_db, pair[1], source_spec)
         stack.callback(target.close)
         target_spec = target.describe()
+        reader = _elsewhere(target_db, target, pair, options, folder)
+        if reader is not None:
+            stack.callback(reader.close)
         sink = target_db.sink(target_spec)
         stack.callback(sink.close)
         tries = Tries(pair[0], stop=stop, deadline_seconds=options.deadline_seconds, observer=observer)
         sides = [Side(folder / name, limit=options.spill_bytes) for name in ("source", "target")]
-        for side in sides:
-            stack.callback(side.close)
-        yield Pass(
+        one = Pass(
             name=pair[0],
             source=source,
             target=target,
@@ -164,7 +186,22 @@ def open_pass(
             sample=Sample(max(SAMPLED, options.queries), seed=options.seed),
             left=sides[0],
             right=sides[1],
+            elsewhere=reader,
         )
+        stack.callback(one.close)
+        yield one
+
+
+def _elsewhere(
+    database: Database, target: Source, pair: tuple[str, str], options: VerifyOptions, folder: Path
+) -> Elsewhere | None:
+    """A process for the target, where it can be opened there and is large."""
+    large = (target.describe().count or 0) >= elsewhere.LEAST_RECORDS
+    if isinstance(target, Absent) or not large or not isinstance(database, Portable) or not elsewhere.possible():
+        return None
+    return Elsewhere(
+        database.address(), pair[1], label=pair[0], deadline_seconds=options.deadline_seconds, folder=folder
+    )
 
 
 def _target(database: Database, name: str, source: CollectionSpec) -> Source:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from vecferry.digest import both
 from vecferry.model import Chunk, CollectionSpec
@@ -33,11 +35,16 @@ View = Callable[[pa.RecordBatch], tuple[pa.RecordBatch, CollectionSpec]]
 """What becomes of a batch before it is digested, and the spec it then has."""
 
 
+def _by_id(rows: Rows) -> NDArray[np.integer[Any]]:
+    buckets: NDArray[np.uint64] = rows["hi"] // (2**64 // BUCKETS)
+    return buckets
+
+
 class Side:
-    """The rows of one side, and what could not be read of it."""
+    """The rows of one side, and what could not be read of it. Can be pickled, to be filled by another process."""
 
     def __init__(self, folder: Path, *, limit: int) -> None:
-        self.rows = Spill(folder / "rows", ROW, limit=limit, bucket_of=lambda rows: rows["hi"] // (2**64 // BUCKETS))
+        self.rows = Spill(folder / "rows", ROW, limit=limit, bucket_of=_by_id)
         self.texts = Texts(folder / "ids")
         self.unreadable: Counter[str] = Counter()
         self.low, self.high = np.iinfo(np.int64).max, NO_SEQ

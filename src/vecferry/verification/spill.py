@@ -75,8 +75,19 @@ class Texts:
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
+        self._path = path
         self._file = path.open("w+b")
         self._end = 0
+
+    def __getstate__(self) -> tuple[Path, int]:
+        """For another process: what is written, under its name; this object is not to be written to any more."""
+        self._file.flush()
+        return self._path, self._end
+
+    def __setstate__(self, state: tuple[Path, int]) -> None:
+        self._path, self._end = state
+        self._file = self._path.open("r+b")
+        self._file.seek(self._end)
 
     def add(self, ids: pa.StringArray) -> tuple[NDArray[np.uint64], NDArray[np.uint32]]:
         """Keep the texts; where each stands, and how many bytes each is long."""

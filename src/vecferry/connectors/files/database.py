@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from vecferry.catalog import find
@@ -36,6 +37,7 @@ class FilesDatabase:
     def __init__(self, url: StoreUrl) -> None:
         self._root = url.local_path
         self._text = str(url)
+        self._url = replace(url, path=str(self._root))
         read_archive(self._root)
 
     @property
@@ -45,6 +47,10 @@ class FilesDatabase:
     @property
     def limits(self) -> Limits:
         return LIMITS
+
+    def address(self) -> StoreUrl:
+        """The archive's folder, from wherever it is opened."""
+        return self._url
 
     def collections(self) -> list[CollectionSpec]:
         return [FilesSource(self._state(listed.path)).describe() for listed in read_archive(self._root)]

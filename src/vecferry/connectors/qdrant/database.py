@@ -69,6 +69,10 @@ class QdrantDatabase:
             without.close()
         return True
 
+    def address(self) -> StoreUrl:
+        """The URL that this server was opened by; keys are references in it."""
+        return self._server.address.url
+
     def collections(self) -> Iterator[CollectionSpec]:
         """Every collection, by name."""
         for name in self._server.names():

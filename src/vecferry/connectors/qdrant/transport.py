@@ -37,6 +37,7 @@ class Address:
             )
         if url.transport not in ("http", "https"):
             raise ConfigError(f"{url} names no way to the server.", hint="Write qdrant+http:// or qdrant+https://.")
+        self.url = url
         self.tls = url.transport == "https"
         self.host = url.host or ""
         self.port = url.port or REST_PORT
