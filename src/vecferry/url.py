@@ -79,10 +79,15 @@ class StoreUrl:
 
 def _parse_local(scheme: str, transport: str, rest: str) -> StoreUrl:
     path, _, query = rest.partition("?")
+    if transport:
+        raise ConfigError(
+            f"'{scheme}+{transport}:' names no host.",
+            hint=f"Write {scheme}+http://HOST:PORT for a server, or {scheme}:PATH for a folder.",
+        )
     if not path:
         raise ConfigError(f"'{scheme}:' names no path.", hint=f"Write {scheme}:PATH, for example {scheme}:./data.")
     options, secrets = _options(query)
-    return StoreUrl(scheme=scheme, transport=transport or None, path=path, options=options, secrets=secrets)
+    return StoreUrl(scheme=scheme, path=path, options=options, secrets=secrets)
 
 
 def _parse_server(scheme: str, transport: str, text: str) -> StoreUrl:

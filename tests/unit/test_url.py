@@ -36,7 +36,19 @@ def test_the_grammar(text, scheme, transport, host, port, path, options):
 
 @pytest.mark.parametrize(
     "text",
-    ["", "docs", ":x", "C:\\data", "memory:", "./a:b", "qdrant+http://", "qdrant+http://h:x", "qdrant+http://[::1"],
+    [
+        "",
+        "docs",
+        ":x",
+        "C:\\data",
+        "memory:",
+        "./a:b",
+        "qdrant+http://",
+        "qdrant+http://h:x",
+        "qdrant+http://[::1",
+        "qdrant+localhost:6333",
+        "qdrant+http:localhost:6333",
+    ],
 )
 def test_what_is_no_store_url_is_refused_with_advice(text):
     """The hint shows the right form."""
@@ -81,6 +93,7 @@ def test_a_server_url_survives_its_text_form(port, path, value):
 @pytest.mark.parametrize(
     "text",
     [
+        f"qdrant+http:user:{CANARY}@h",
         f"qdrant+http://user:{CANARY}@localhost:6333",
         f"qdrant+http://{CANARY}@localhost",
         f"qdrant+http://user:pa?{CANARY}@localhost",

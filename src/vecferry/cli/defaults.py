@@ -3,7 +3,7 @@
 | variable                                | stands for                                       |
 |-----------------------------------------|--------------------------------------------------|
 | `CHROMA_DB_PATH`, `CHROMA_PERSIST_DIR`  | the source `chroma:PATH`                         |
-| `QDRANT_URL`                            | the target `qdrant+http(s)://…`                  |
+| `QDRANT_URL`                            | the target `qdrant+http(s)://…`, or HOST:PORT    |
 | `QDRANT_HOST`, `QDRANT_PORT`            | the target `qdrant+http://HOST:PORT` (6333)      |
 | `QDRANT_API_KEY`                        | the target's key (read by the Qdrant connector)  |
 """
@@ -11,8 +11,12 @@
 from __future__ import annotations
 
 import os
+import re
 
 import click
+
+_BARE_HOST = re.compile(r"[\w.-]+(:\d+)?")
+"""`localhost:6333`, or `qdrant:6333` where a container is called that: never the folder `6333`."""
 
 
 def source_url(given: str | None) -> str:
@@ -37,6 +41,8 @@ def target_url(given: str | None) -> str:
 
 def _qdrant() -> str | None:
     if url := os.environ.get("QDRANT_URL"):
+        if _BARE_HOST.fullmatch(url):
+            return f"qdrant+http://{url}"
         return url if url.startswith("qdrant") else f"qdrant+{url}"
     if host := os.environ.get("QDRANT_HOST"):
         return f"qdrant+http://{host}:{os.environ.get('QDRANT_PORT', '6333')}"

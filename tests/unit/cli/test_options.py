@@ -63,6 +63,9 @@ def test_a_setting_must_be_name_and_json(text: str) -> None:
     "environment, source, target",
     [
         ({"CHROMA_DB_PATH": "a", "QDRANT_URL": "http://h:1"}, "chroma:a", "qdrant+http://h:1"),
+        ({"CHROMA_DB_PATH": "a", "QDRANT_URL": "localhost:6333"}, "chroma:a", "qdrant+http://localhost:6333"),
+        ({"CHROMA_DB_PATH": "a", "QDRANT_URL": "qdrant:6333"}, "chroma:a", "qdrant+http://qdrant:6333"),
+        ({"CHROMA_DB_PATH": "a", "QDRANT_URL": "qdrant:./folder"}, "chroma:a", "qdrant:./folder"),
         ({"CHROMA_PERSIST_DIR": "b", "QDRANT_URL": "https://h"}, "chroma:b", "qdrant+https://h"),
         ({"CHROMA_DB_PATH": "a", "CHROMA_PERSIST_DIR": "b", "QDRANT_HOST": "h"}, "chroma:a", "qdrant+http://h:6333"),
         ({"CHROMA_DB_PATH": "a", "QDRANT_HOST": "h", "QDRANT_PORT": "7"}, "chroma:a", "qdrant+http://h:7"),
