@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, TextIO
 import orjson
 
 from vecferry import events
+from vecferry.errors import ConfigError
 from vecferry.events import Event, Observer, Stage
 
 if TYPE_CHECKING:
@@ -40,8 +41,17 @@ def observer(console: Console, *, quiet: bool, log: Path | None) -> Iterator[Obs
         if not quiet:
             seen.append(stack.enter_context(bars(console)) if console.is_terminal else Lines(sys.stderr))
         if log is not None:
-            seen.append(json_lines(stack.enter_context(log.open("a", encoding="utf-8"))))
+            seen.append(json_lines(stack.enter_context(_opened(log))))
         yield lambda event: _tell(seen, event)
+
+
+def _opened(log: Path) -> TextIO:
+    try:
+        return log.open("a", encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(
+            f"The log {log} cannot be written: {error.strerror}.", hint="Choose another file with --log."
+        ) from error
 
 
 def _tell(observers: list[Observer], event: Event) -> None:

@@ -48,9 +48,11 @@ def _from_file(path: str) -> str:
     try:
         value = Path(path).expanduser().read_text(encoding="utf-8").strip()
     except OSError as error:
-        raise ConfigError(f"The secret file {path} cannot be read: {error.strerror}.") from error
+        raise ConfigError(
+            f"The secret file {path} cannot be read: {error.strerror}.", hint="Check its path and its permissions."
+        ) from error
     if not value:
-        raise ConfigError(f"The secret file {path} is empty.")
+        raise ConfigError(f"The secret file {path} is empty.", hint="Put the key there, and nothing else.")
     return value
 
 

@@ -91,14 +91,19 @@ def load_plan(text: str, *, name: str = "the plan") -> Plan:
         tree = yaml.compose(text, yaml.SafeLoader)
         raw = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise ConfigError(f"{name} is not YAML: {error}") from error
+        raise ConfigError(
+            f"{name} is not YAML: {error}", hint="Mend the line, or write the plan anew with vecferry plan --output."
+        ) from error
     try:
         plan = msgspec.convert(raw, Plan, strict=True)
     except msgspec.ValidationError as error:
         message, _, path = str(error).partition(" - at `")
         raise _wrong(name, tree, _steps(path.rstrip("`")), message) from error
     if plan.version != VERSION:
-        raise ConfigError(f"{name} has version {plan.version}, and this vecferry reads version {VERSION}.")
+        raise ConfigError(
+            f"{name} has version {plan.version}, and this vecferry reads version {VERSION}.",
+            hint="Write the plan anew: vecferry plan SOURCE TARGET --output FILE.",
+        )
     for unknown in _unknown(raw, msgspec.to_builtins(plan)):
         raise _wrong(name, tree, unknown, f"A plan has no field '{unknown[-1]}' here.")
     return dataclasses.replace(plan, collections=tuple(_checked(plan, tree, name)))

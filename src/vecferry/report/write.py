@@ -35,7 +35,10 @@ def read_json(path: Path) -> Report:
     try:
         raw = path.read_bytes()
     except OSError as error:
-        raise ConfigError(f"The report {path} cannot be read: {error.strerror}.") from error
+        raise ConfigError(
+            f"The report {path} cannot be read: {error.strerror}.",
+            hint="Name the run's folder of reports, or the report.json in it.",
+        ) from error
     try:
         version = msgspec.json.decode(raw, type=dict[str, object]).get("version")
         if isinstance(version, int) and version > FORMAT:

@@ -10,6 +10,7 @@ import pytest
 from rich.console import Console
 
 from vecferry import events, progress
+from vecferry.errors import ConfigError
 from vecferry.events import Event, Stage
 
 COPY = (
@@ -27,6 +28,14 @@ def lines(*told: Event, every: float = 0.0) -> list[str]:
     for event in told:
         observe(event)
     return stream.getvalue().splitlines()
+
+
+def test_a_log_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    with (
+        pytest.raises(ConfigError, match=r"run\.jsonl cannot be written.*\n.*--log"),
+        progress.observer(Console(), quiet=True, log=tmp_path / "missing" / "run.jsonl"),
+    ):
+        pass
 
 
 def test_a_stage_ends_with_one_line() -> None:
