@@ -6,7 +6,7 @@
 | `flat`      | `{document, uri, …metadata, _vf: {…}}`           | scripts that filter on bare keys  |
 | `langchain` | `{page_content, metadata: {…}, _vf: {…}}`        | `langchain_qdrant.QdrantVectorStore` |
 
-Everything of ours stands under `_vf` (`ENVELOPE`). Sources: docs/reference/layouts.md.
+Everything of ours stands under `_vf` (`ENVELOPE`).
 """
 
 from __future__ import annotations

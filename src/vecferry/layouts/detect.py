@@ -1,7 +1,7 @@
 """Which framework wrote this? Judged from the traces it leaves, on counts, so that every record has a voice. Pure.
 
 A layout is named where at least 95 % of the records bear its traces; otherwise it is `plain`, and the share is told.
-Fingerprints were read from the frameworks' own sources (docs/reference/layouts.md).
+Fingerprints were read from the frameworks' own sources.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What Qdrant can hold, as data. Measured on 1.16.3; see docs/reference/stores.md."""
+"""What Qdrant can hold, as data. Measured on 1.16.3."""
 
 from __future__ import annotations
 
