@@ -85,7 +85,9 @@ def _archive(trip: Context, database: Database, url: str, names: list[str], fold
         with keeping(run, stop=trip.stop, observer=silent):
             migrate_collections(plan, database, archive, run, options=trip.settings.engine, stop=trip.stop)
             pairs = [(collection.source, collection.target.qualified_name) for collection in plan.collections]
-            proof = verify(database, archive, pairs, options=VerifyOptions(levels=DATA_LEVELS), stop=trip.stop)
+            promised = {collection.target.qualified_name: collection.target for collection in plan.collections}
+            options = VerifyOptions(levels=DATA_LEVELS, promised=promised)
+            proof = verify(database, archive, pairs, options=options, stop=trip.stop)
             if proof.differences:
                 raise DataError(
                     f"The backup in {folder} differs from what it was made of in {proof.differences} places.",
