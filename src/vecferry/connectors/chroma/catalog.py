@@ -17,7 +17,6 @@ from vecferry.errors import CorruptData, NotFound, Unsupported
 from vecferry.model import Card, CollectionSpec, IdKind, JsonObject, Metric, VectorSpec
 
 FILE = "chroma.sqlite3"
-MAGIC = b"SQLite format 3\x00"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +72,11 @@ class Entry:
         )
 
 
+def _file_of(db: sqlite3.Connection) -> str:
+    """The path of the database file, as SQLite knows it."""
+    return str(db.execute("PRAGMA database_list").fetchone()[2]) or FILE
+
+
 def check_version(db: sqlite3.Connection, *, newer: bool) -> str:
     """The versions of Chroma that the file's migrations belong to, for people.
 
@@ -84,7 +88,7 @@ def check_version(db: sqlite3.Connection, *, newer: bool) -> str:
     missing = {"migrations", "collections", "segments", "embeddings", "embedding_metadata", "embeddings_queue"} - tables
     if missing:
         raise NotFound(
-            f"{FILE} is a SQLite database, but not Chroma's: it lacks {', '.join(sorted(missing))}.",
+            f"{_file_of(db)} is a SQLite database, but not Chroma's: it lacks {', '.join(sorted(missing))}.",
             hint="Name the folder that chromadb.PersistentClient(path=…) writes to.",
         )
     found = dict(db.execute("SELECT dir, max(version) FROM migrations GROUP BY dir").fetchall())

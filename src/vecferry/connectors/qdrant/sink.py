@@ -128,7 +128,7 @@ class QdrantSink:
                     f"The collection '{self._form.spec.name}' in {self._server.store} was written with {name} "
                     f"{_shown(there)}; asked for was {_shown(asked)}.",
                     store=self._server.store,
-                    hint="Choose another target name, or let the existing collection be replaced.",
+                    hint="Choose another target name, or have the existing one replaced (--if-exists recreate).",
                 )
 
     def _defer(self, info: Mapping[str, Any]) -> None:
