@@ -29,6 +29,7 @@ from vecferry.protocols import (
     Droppable,
     FilterCountable,
     Guarded,
+    Pinnable,
     Searchable,
     Sink,
     Source,
@@ -208,6 +209,9 @@ class _Clock:
 
 def _scratch(database: Database) -> list[Step]:
     """Create, upsert, search, filter and delete on a collection of our own, removed whatever happens."""
+    if isinstance(database, Pinnable):
+        detail = "a directory that an app may be using is read from a snapshot, and never written to here"
+        return [Step(name="write", state=State.SKIPPED, detail=detail)]
     if not isinstance(database, Droppable):
         return [Step(name="write", state=State.SKIPPED, detail=f"{database.identity.kind} cannot drop a collection")]
     spec = _scratch_spec(f"vecferry-doctor-{secrets.token_hex(4)}", SCRATCH_DIM, database.limits)

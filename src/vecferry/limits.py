@@ -97,6 +97,8 @@ class Limits:
     reserved_prefixes: tuple[str, ...] = ()
     payload_indexes: frozenset[IndexKind] = frozenset()
     """kinds of index that it builds over metadata keys when asked to; empty where it needs none or has none"""
+    needs_dimension: bool = False
+    """a collection cannot be made before its dimension is known"""
     sequential: bool = False
     """records keep the order in which they are written, so one batch is sent at a time, in the source's order"""
     collection_name: str = r".+"

@@ -150,6 +150,7 @@ class CollectionSpec:
         uid: the store's own identifier, which changes when a collection is dropped and made anew.
         metadata: the collection's own metadata.
         config: store settings under the store's own names (Qdrant: hnsw_config, quantization_config, …).
+        layout: the framework layout in which its source found the payloads, empty where there is none or nobody looked.
         count: records, exact where the store can say so cheaply, else None.
         card: ours, where we wrote (or shall write) this collection.
     """
@@ -162,6 +163,7 @@ class CollectionSpec:
     metadata: JsonObject = field(default_factory=dict)
     config: JsonObject = field(default_factory=dict)
     indexes: tuple[FieldIndex, ...] = ()
+    layout: str = ""
     count: int | None = None
     card: Card | None = None
 

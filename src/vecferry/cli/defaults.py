@@ -45,5 +45,6 @@ def _qdrant() -> str | None:
             return f"qdrant+http://{url}"
         return url if url.startswith("qdrant") else f"qdrant+{url}"
     if host := os.environ.get("QDRANT_HOST"):
-        return f"qdrant+http://{host}:{os.environ.get('QDRANT_PORT', '6333')}"
+        scheme, separator, rest = host.rpartition("://")
+        return f"qdrant+{scheme if separator else 'http'}://{rest}:{os.environ.get('QDRANT_PORT', '6333')}"
     return None

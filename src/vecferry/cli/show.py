@@ -56,7 +56,7 @@ def table(
     console.print(Text(title, "bold"))
     shown = Table(header_style="dim", box=None, pad_edge=False)
     for head in heads:
-        shown.add_column(head, justify="right" if head in numbers else "left", overflow="fold")
+        shown.add_column(head, justify="right" if head in numbers else "left", overflow="fold", min_width=len(head))
     for row in rows:
         shown.add_row(*(cell if isinstance(cell, Text) else plain(cell) for cell in row))
     console.print(shown)
@@ -132,6 +132,9 @@ def the_plan(console: Console, plan: Plan) -> None:
         rows,
         numbers=("records", "size"),
     )
+    if plan.left_out:
+        names = ", ".join(plan.left_out)
+        console.print(f"Left out, empty and of unknown dimension: {names}\n", markup=False, highlight=False)
     _estimate(console, plan)
     _cells(console, plan)
 
@@ -271,7 +274,7 @@ def outcome(console: Console, done: Migration, stores: Sequence[str]) -> None:
     if proof is not None:
         verification(console, proof)
     copied = done.seconds.get("copy", 0.0)
-    rate = f", {done.records / copied:,.0f} a second" if copied > 0.05 else ""
+    rate = f"; copied at {done.records / copied:,.0f} a second" if copied > 0.05 else ""
     total = duration(sum(done.seconds.values()))
     console.print(f"[bold]{done.records:,} records[/] in {len(done.plan.collections)} collections, {total}{rate}.")
     if done.run.rejected:
@@ -317,7 +320,7 @@ def _next(console: Console, proof: Verification | None, stores: Sequence[str]) -
     else:
         steps = [
             ("point your app at the target, then measure both sides", "compare"),
-            ("after more writes to the source, run the migration again, or check what changed", "verify"),
+            ("after more writes to the source, bring the target up to date", "repair"),
         ]
     for why, command in steps:
         console.print(f"  {why}:")

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from vecferry.engine.stop import Stop
+from vecferry.errors import NotFound
 from vecferry.events import Observer, silent
 from vecferry.migration.stores import held_still, opened, shown
 from vecferry.model import CollectionSpec, Pin
@@ -107,6 +108,11 @@ def repair(
 @contextmanager
 def _both(source: str, target: str) -> Iterator[tuple[Database, Database, Pin | None]]:
     with held_still(source) as (origin, pin), opened(target) as goal:
+        if next(iter(goal.collections()), None) is None:
+            raise NotFound(
+                f"{shown(target)} holds no collection; there is nothing to compare with.",
+                hint="Check the path or URL of the target.",
+            )
         yield origin, goal, pin
 
 

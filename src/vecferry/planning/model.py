@@ -226,6 +226,8 @@ class Plan:
     target: StoreIdentity
     pin: Pin | None = None
     collections: tuple[CollectionPlan, ...] = ()
+    left_out: tuple[str, ...] = ()
+    """empty collections whose dimension nobody knows, where the target cannot make a collection without one"""
 
     @property
     def records(self) -> int:

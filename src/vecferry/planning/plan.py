@@ -38,6 +38,13 @@ def make_plan(
     patterns = parse_patterns(options.collections)
     chosen = [p for p in inspection.profiles if not patterns or any(pattern.fits(p.spec) for pattern in patterns)]
     _check_patterns(inspection, options)
+    left_out = [profile for profile in chosen if target.limits.needs_dimension and _formless(profile)]
+    chosen = [profile for profile in chosen if profile not in left_out]
+    if not chosen:
+        raise ConfigError(
+            f"{inspection.url} holds no record; there is nothing to move.",
+            hint="Its collections are empty, and the target cannot make a collection whose dimension nobody knows.",
+        )
     names = target_names([p.spec for p in chosen], patterns, options.name, target.limits)
     not_onto_itself(names, source.identity, target.identity)
     prove_targets([(p, names[p.spec.qualified_name], options.id_rule) for p in chosen], source, target.limits)
@@ -51,7 +58,13 @@ def make_plan(
         target=target.identity,
         pin=inspection.pin,
         collections=tuple(plans),
+        left_out=tuple(profile.spec.qualified_name for profile in left_out),
     )
+
+
+def _formless(profile: Profile) -> bool:
+    """An empty collection that never saw a vector: nothing of it could be lost, and nobody knows its dimension."""
+    return not profile.records and any(vector.dim is None for vector in profile.spec.vectors)
 
 
 def _check_patterns(inspection: Inspection, options: PlanOptions) -> None:

@@ -165,7 +165,7 @@ class Profiler:
             keys=counts,
             documents=self._document_count,
             metadata=self.spec.metadata,
-            card_layout=card.layout if card else "",
+            card_layout=card.layout if card else self.spec.layout,
         )
         return Profile(
             spec=replace(self.spec, count=self.records),

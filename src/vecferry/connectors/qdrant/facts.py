@@ -9,6 +9,7 @@ REST_REQUEST_BYTES = 32 << 20
 
 LIMITS = Limits(
     store="qdrant",
+    needs_dimension=True,
     id_kinds=frozenset({IdKind.INT, IdKind.UUID, IdKind.MIXED}),
     vector_kinds=frozenset({VectorKind.DENSE, VectorKind.SPARSE, VectorKind.MULTI}),
     elements=frozenset({Element.FLOAT32, Element.FLOAT16, Element.UINT8}),

@@ -45,7 +45,8 @@ def open_form(server: Server, name: str, info: Mapping[str, Any]) -> Form:
     spec = described(name, info, id_kind=kind, count=server.count(name))
     form = Form(spec, foreign_layout="flat" if ours else _layout(server, name))
     indexes = described_indexes(info.get("payload_schema") or {}, form.layout)
-    return Form(replace(spec, indexes=indexes), foreign_layout=form.layout.name)
+    found = "" if ours else form.layout.name
+    return Form(replace(spec, indexes=indexes, layout=found), foreign_layout=form.layout.name)
 
 
 def _layout(server: Server, name: str) -> str:

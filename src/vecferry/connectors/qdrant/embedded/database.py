@@ -49,7 +49,7 @@ class EmbeddedDatabase:
     def __init__(self, folder: Folder) -> None:
         self._folder = folder
         self._store = f"qdrant:{folder.path}"
-        self._described: dict[str, tuple[CollectionSpec, str]] = {}
+        self._described: dict[str, CollectionSpec] = {}
         self._closed = False
 
     @property
@@ -85,24 +85,24 @@ class EmbeddedDatabase:
         entry = self._folder.entry(name)
         if entry is None:
             raise NotFound(f"The collection '{name}' is gone from {self._store}.", store=self._store)
-        spec = entry.spec or self._foreign(name, entry)[0]
+        spec = entry.spec or self._foreign(name, entry)
         return replace(spec, count=self._folder.count(name))
 
     def _form(self, name: str) -> Form:
         entry = self._folder.entries()[name]
         if entry.spec is not None:
             return Form(entry.spec)
-        spec, layout = self._foreign(name, entry)
-        return Form(spec, foreign_layout=layout)
+        spec = self._foreign(name, entry)
+        return Form(spec, foreign_layout=spec.layout)
 
-    def _foreign(self, name: str, entry: Entry) -> tuple[CollectionSpec, str]:
-        """(spec, layout) of a shard that somebody else made."""
+    def _foreign(self, name: str, entry: Entry) -> CollectionSpec:
+        """The spec of a shard that somebody else made, with the layout of its payloads."""
         if name not in self._described:
             path = self._folder.shard_path(entry)
-            spec = CollectionSpec(name=name, id_kind=IdKind.MIXED, vectors=vectors(_configuration(path)))
             sample = self._folder.shard(name).scroll(start=None, limit=_SAMPLE)
             layout = restore.detect([point.payload or {} for point in sample], list(LAYOUTS.values()))
-            self._described[name] = spec, layout
+            spec = CollectionSpec(name=name, id_kind=IdKind.MIXED, vectors=vectors(_configuration(path)), layout=layout)
+            self._described[name] = spec
         return self._described[name]
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from vecferry.connectors.qdrant.facts import LIMITS
 
-EMBEDDED = replace(LIMITS, store="qdrant (embedded)", collection_name=r"(?s).+")
+EMBEDDED = replace(LIMITS, store="qdrant (embedded)", needs_dimension=False, collection_name=r"(?s).+")
 """Collections lie in folders with names of ours, so they may be called anything."""
 
 LOCAL_MODE = replace(LIMITS, store="qdrant (local mode)", normalises=frozenset(), restores=frozenset(), scores={})

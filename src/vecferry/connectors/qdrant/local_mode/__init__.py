@@ -119,7 +119,7 @@ class LocalModeSource:
         self._file = file
 
     def describe(self) -> CollectionSpec:
-        return replace(self._spec, count=self.count())
+        return replace(self._form.spec, count=self.count())
 
     def partitions(self) -> list[Partition]:
         return [Partition(id=PartitionId("all"), bounds="", estimated_rows=self.count())]
@@ -162,7 +162,7 @@ class LocalModeSource:
     def _form(self) -> Form:
         points, _ = self._points(list(self._rows.values())[:_SAMPLE])
         layout = restore.detect([point.payload for point in points], list(LAYOUTS.values()))
-        return Form(self._spec, foreign_layout=layout)
+        return Form(replace(self._spec, layout=layout), foreign_layout=layout)
 
     def _points(self, rows: Sequence[int]) -> tuple[list[Point], tuple[Rejection, ...]]:
         """The points of these rows, and those that cannot be read."""
