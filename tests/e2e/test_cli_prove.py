@@ -96,13 +96,13 @@ def test_a_migration_that_is_verified_says_so_everywhere(
     assert str(folder.relative_to(vecferry.folder)) in done.out
 
     suggested = [line.strip() for line in done.out.splitlines() if line.startswith("    vecferry ")]
-    assert [line.split()[1] for line in suggested] == ["compare", "verify"]
+    assert [line.split()[1] for line in suggested] == ["compare", "repair"]
     compared = vecferry(*shlex.split(suggested[0])[1:], "--queries", "5", "--json").json
     (one,) = compared["comparisons"]
     assert one["source"]["store"] == "chroma"
     assert one["target"]["store"] == "qdrant"
     assert 0 < one["target"]["p50_ms"] <= one["target"]["p95_ms"]
-    vecferry(*shlex.split(suggested[1])[1:], "--no-parity")
+    assert vecferry(*shlex.split(suggested[1])[1:], "--yes", "--json").json["ok"]
 
     assert vecferry("report", folder, "--json").json == json.loads((folder / "report.json").read_text())
     vecferry("report", folder, "--output", "again.html")
