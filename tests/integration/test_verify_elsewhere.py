@@ -20,11 +20,11 @@ from vecferry.protocols import Portable
 from vecferry.registry import open_database
 from vecferry.url import StoreUrl
 from vecferry.verification import Level, VerifyOptions, elsewhere, verify
-from vecferry.verification.elsewhere import LEAST_RECORDS, Elsewhere
+from vecferry.verification.elsewhere import Elsewhere
 from vecferry.verification.model import DATA_LEVELS
 from vecferry.verification.scan import Side
 
-ROWS = LEAST_RECORDS + 500
+ROWS = 2_500
 SPEC = CollectionSpec(name="docs", vectors=(VectorSpec(dim=4, metric=Metric.L2),))
 
 
@@ -58,6 +58,7 @@ def _elsewhere(database: Portable, folder: Path, name: str = "docs") -> Elsewher
 def test_it_finds_what_threads_find(archives, monkeypatch, spill_bytes):
     """The same checks come out, by id, whether the target's rows stay in memory or go to files over there."""
     options = VerifyOptions(levels=DATA_LEVELS, spill_bytes=spill_bytes)
+    monkeypatch.setattr(elsewhere, "LEAST_RECORDS", ROWS - 1)
     started = []
     real = Elsewhere.scan
     monkeypatch.setattr(Elsewhere, "scan", lambda *args, **named: started.append(1) or real(*args, **named))
