@@ -9,6 +9,7 @@ All on one Qdrant server started here, indexing deferred in all, each into a fre
   naive     what people write: chromadb `get` in pages of 100, a list of PointStruct, `upsert`, wait (some records only)
   peer      qdrant/migration from a Chroma server over the same directory, where its binary is given
 
+Without `--hnsw` no index is built at the end either, so that a round takes seconds: copying is what is compared.
 Ratios are of one run; the machine's noise is in every figure alike. The last line is JSON.
 """
 
@@ -16,7 +17,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import shutil
 import statistics
 import subprocess
@@ -74,7 +74,7 @@ def ceiling(made: list[bytes], rows: int, folder: Path, server: QdrantServer) ->
     return rows / took
 
 
-def ours(folder: Path, server: QdrantServer, work: Path) -> dict[str, float]:
+def ours(folder: Path, server: QdrantServer, work: Path, *, hnsw: bool) -> dict[str, float]:
     """Seconds by stage and peak memory of a whole `vecferry migrate`."""
     command = [
         sys.executable,
@@ -88,15 +88,32 @@ def ours(folder: Path, server: QdrantServer, work: Path) -> dict[str, float]:
         "--quiet",
     ]
     command += ["--ledger", str(work / "ledger.db"), "--report", str(work / "reports"), "--queries", "20"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        printed = process.stdout.read()
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-    told = json.loads(printed)
+    command += [] if hnsw else ["--index", "none", "--target-config", 'hnsw_config={"m": 0}']
+    with tempfile.TemporaryFile() as printed, subprocess.Popen(command, stdout=printed) as process:
+        peak = 0
+        while process.poll() is None:
+            peak = max(peak, high_water(process.pid))
+            time.sleep(0.02)
+        printed.seek(0)
+        told = json.load(printed)
     assert process.returncode == 0, told
     assert told["differences"] == 0, told
-    return {**told["seconds"], "peak_mb": usage.ru_maxrss / 1000, "cpu": usage.ru_utime + usage.ru_stime}
+    return {**told["seconds"], "peak_mb": peak / 1000}
+
+
+def high_water(pid: int) -> int:
+    """Peak resident memory of a process and of its children, each for itself, the largest, in kB.
+
+    Not `ru_maxrss`: that starts at what the parent held when it forked.
+    """
+    children = Path(f"/proc/{pid}/task/{pid}/children")
+    try:
+        pids = [pid, *map(int, children.read_text().split())]
+        texts = [Path(f"/proc/{one}/status").read_text() for one in pids]
+    except OSError:
+        return 0
+    marks = [line for text in texts for line in text.splitlines() if line.startswith("VmHWM")]
+    return max((int(line.split()[1]) for line in marks), default=0)
 
 
 def naive(folder: Path, server: QdrantServer, rows: int) -> dict[str, float]:
@@ -177,7 +194,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         for _ in range(options.rounds):
             found["ceiling"].append(ceiling(made, options.rows, folder, server))
             with workplace() as work:
-                found["ours"].append(ours(folder, server, work))
+                found["ours"].append(ours(folder, server, work, hnsw=options.hnsw))
                 found["files"].append(files(folder, options.rows, work))
             httpx.delete(f"{server.http_url}/collections/{COLLECTION}").raise_for_status()
             found["naive"].append(naive(folder, server, min(options.rows, options.naive_rows)))
@@ -235,6 +252,7 @@ def main() -> None:
     parser.add_argument("--dim", type=int, default=768)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--naive-rows", type=int, default=50_000)
+    parser.add_argument("--hnsw", action="store_true", help="also let the server build its vector and payload indexes")
     parser.add_argument("--peer", help="path of a qdrant/migration binary")
     print(json.dumps(measure(parser.parse_args())))
 
