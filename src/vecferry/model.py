@@ -125,6 +125,7 @@ class Card:
     Attributes:
         run: id of the run that wrote the collection.
         origin: the source's own name, uid, namespace, metadata and configuration, for the way back.
+        indexes: the payload indexes that the collection was promised, so that a verification elsewhere can miss them.
         key_types: metadata key -> {type name: count}, the profile that decides which filters are exact.
     """
 
@@ -136,6 +137,7 @@ class Card:
     layout: str = "plain"
     exact_vectors: Keep = Keep.RESTORE
     vectors: tuple[VectorSpec, ...] = ()
+    indexes: tuple[FieldIndex, ...] = ()
     run: str = ""
     origin: JsonObject = field(default_factory=dict)
     key_types: Mapping[str, Mapping[str, int]] = field(default_factory=dict)

@@ -100,6 +100,35 @@ def test_damage_done_by_the_vendor_s_client_is_found_and_repaired(moved):
     assert repair(source, target, [pair], options=options, delete_extra=True).after.ok
 
 
+def test_a_record_under_another_point_id_is_no_good_copy(moved):
+    """A point moved to another id keeps its envelope, and with it the original id: that does not make it the record."""
+    source, target, pair, options, client = moved
+    name = pair[1]
+    (one,) = _points(client, name, 1)
+    client.upsert(name, [models.PointStruct(id=12345, vector=one.vector, payload=one.payload)], wait=True)
+    client.delete(name, [one.id], wait=True)
+    ids = verify(source, target, [pair], options=options).collections[0].check(Level.IDS)
+    assert sorted(f.difference for f in ids.findings) == [Difference.EXTRA, Difference.MISSING]
+    assert "12345" in {f.id for f in ids.findings}
+
+
+def test_an_index_that_is_gone_is_missed_by_whoever_reads_the_card(moved):
+    """Verification without the plan knows from the card which payload indexes there should be."""
+    source, target, pair, options, client = moved
+    name = pair[1]
+    spec = options.promised[name]
+    assert spec.indexes
+    sink = target.sink(replace(spec, card=replace(spec.card, indexes=spec.indexes)))
+    sink.prepare(replace(spec, card=replace(spec.card, indexes=spec.indexes)))
+    sink.finish()
+    for path in client.get_collection(name).payload_schema:
+        if path.startswith("metadata"):
+            client.delete_payload_index(name, path, wait=True)
+    schema = verify(source, target, [pair]).collections[0].check(Level.SCHEMA)
+    assert schema.state is State.DIFFERENT
+    assert {finding.id for finding in schema.findings} == {f"index {index.key}" for index in spec.indexes}
+
+
 def test_both_sides_are_measured_with_the_same_queries(moved):
     source, target, pair, _, _ = moved
     (found,) = compare(source, target, [pair], workers=2, options=VerifyOptions(queries=20))

@@ -109,7 +109,9 @@ class _Collection:
     def _spec(self) -> CollectionSpec:
         """What the sink shall prepare: the plan's target, its card signed by this run."""
         spec = self.plan.target
-        return spec if spec.card is None else replace(spec, card=replace(spec.card, run=self.run.id))
+        if spec.card is None:
+            return spec
+        return replace(spec, card=replace(spec.card, run=self.run.id, indexes=spec.indexes))
 
     def _lane(self, sink: Sink) -> Lane:
         allowed = any(cell.policy is Policy.QUARANTINE for cell in self.plan.cells)

@@ -13,6 +13,8 @@ from vecferry.model import CollectionSpec, VectorSpec
 from vecferry.tags import unpack
 
 _PERTURBATION = 0.1
+_SQUARABLE = 1e16
+"""Components below this can be squared and summed in float32, for any dimension that a store takes."""
 """Length of the noise added to a query, as a share of the vector's own length."""
 
 
@@ -43,12 +45,14 @@ class Sample:
     def queries(self, vector: VectorSpec, count: int) -> NDArray[np.float32]:
         """`count` query vectors, shape (count, dim): one half records' own vectors, one half perturbed ones.
 
-        Fewer where the sample is empty; zero vectors are left out, since no metric but L2 can rank by them.
+        Fewer where the sample is empty. Left out are zero vectors, since no metric but L2 can rank by them, and vectors
+        so long that no store can square them in float32.
         """
         if self._batch is None:
             return np.empty((0, vector.dim or 0), np.float32)
         values: NDArray[np.float32] = dense(self._batch, vector)[present(self._batch, vector)].astype(np.float32)
-        values = values[np.abs(values).max(axis=1, initial=0.0) > 0]
+        longest = np.abs(values).max(axis=1, initial=0.0)
+        values = values[(longest > 0) & (longest < _SQUARABLE)]
         if not len(values):
             return values
         random = np.random.default_rng(len(values))

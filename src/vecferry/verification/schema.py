@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from vecferry.model import CollectionSpec, VectorSpec
 from vecferry.verification.model import Check, Difference, Finding, Level, State
 
 
 def check_schema(source: CollectionSpec, target: CollectionSpec, promised: CollectionSpec | None) -> Check:
-    """Hold `target` against what its sink was asked to prepare, or, where nobody knows, against the source."""
-    facts = list(_facts(promised or source, target))
+    """Hold `target` against what its sink was asked to prepare; where nobody knows, against the source and its card."""
+    wanted = promised or replace(source, indexes=target.card.indexes if target.card else source.indexes)
+    facts = list(_facts(wanted, target))
     wrong = [finding for _, finding in facts if finding is not None]
     return Check(
         level=Level.SCHEMA,

@@ -8,10 +8,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from vecferry.arrow import from_records
 from vecferry.errors import Unsupported
 from vecferry.filters import And, Compare, Contains, Exists, Not, OneOf, Op, Or, matches
 from vecferry.limits import Score
-from vecferry.model import Element, Hit, Metric
+from vecferry.model import CollectionSpec, Element, Hit, Metric, Record, VectorSpec
 from vecferry.planning.model import KeyProfile, Profile
 from vecferry.verification import Level, State, scores
 from vecferry.verification.exact import Nearest
@@ -294,3 +295,15 @@ def test_a_sample_is_uniform_enough_and_repeats_with_its_seed(stage):
 def test_metadata_of_a_batch_restores_tagged_values(stage):
     batch = next(iter(stage.source.source("docs").read(stage.source.source("docs").partitions()[0]))).batch
     assert metadata_of(batch)[:2] == [record.metadata for record in sorted(stage.records, key=lambda r: r.id)[:2]]
+
+
+def test_vectors_too_long_to_square_are_no_queries():
+    """A store squares in float32: a query of 3e38 would be answered with an error, and the run could never end."""
+    spec = CollectionSpec(name="c", vectors=(VectorSpec(dim=4, metric=Metric.L2),))
+    lengths = (1.0, 3e38, 1e30, 0.0)
+    records = [Record(id=str(n), vectors={"": np.full(4, x, np.float32)}) for n, x in enumerate(lengths)]
+    sample = Sample(10, seed=1)
+    sample.add(from_records(spec, records))
+    queries = sample.queries(spec.vectors[0], 20)
+    assert len(queries) == 20
+    assert np.abs(queries).max() < 10

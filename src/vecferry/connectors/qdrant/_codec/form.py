@@ -147,6 +147,11 @@ class Form:
                     found[point.decode()] = text
         return found
 
+    def stands_at(self, claimed: str, kind: str | None, point: str) -> bool:
+        """Whether the record that says it is `claimed` stands where our rule puts that id."""
+        where, _ = self._mapper.map(IdKind(kind) if kind else self.spec.id_kind, claimed.encode())
+        return where == point.encode()
+
     def _ids(self, batch: pa.RecordBatch) -> tuple[list[bytes], dict[str, list[Any]]]:
         """The point ids of a batch, and the envelope columns that undo them."""
         texts = [text or b"" for text in arrow.utf8(batch, "id")]

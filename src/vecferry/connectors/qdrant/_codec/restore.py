@@ -57,7 +57,7 @@ def batch(
 
 def _ids(form: Form, points: Sequence[str], envelopes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     columns: dict[str, Any] = {
-        "id": [envelope.get("id", point) for point, envelope in zip(points, envelopes, strict=True)],
+        "id": [_id(form, point, envelope) for point, envelope in zip(points, envelopes, strict=True)],
         "seq": [envelope.get("seq") for envelope in envelopes],
     }
     if form.spec.id_kind is IdKind.MIXED:
@@ -65,6 +65,14 @@ def _ids(form: Form, points: Sequence[str], envelopes: Sequence[Mapping[str, Any
             envelope.get("kind") or told(point).value for point, envelope in zip(points, envelopes, strict=True)
         ]
     return columns
+
+
+def _id(form: Form, point: str, envelope: Mapping[str, Any]) -> str:
+    """The original id; the point's own where another record's envelope was copied onto it."""
+    claimed: str | None = envelope.get("id")
+    if claimed is None or not form.stands_at(claimed, envelope.get("kind"), point):
+        return point
+    return claimed
 
 
 # --------------------------------------------------------------------------- texts
