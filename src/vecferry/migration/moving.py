@@ -20,7 +20,7 @@ from vecferry.migration import backup, journal
 from vecferry.migration.preflight import Refused, decide, propose
 from vecferry.migration.reporting import of_run, write_report
 from vecferry.migration.settings import Ask, Consent, Settings
-from vecferry.migration.stores import forget, held_still, opened, pin, pin_again, shown
+from vecferry.migration.stores import check_folder, forget, held_still, opened, pin, pin_again, shown
 from vecferry.model import IdKind, Pin
 from vecferry.planning.inspect import inspect
 from vecferry.planning.model import Inspection, Plan, Profile
@@ -86,6 +86,8 @@ def migrate(
     settings, ask = settings or Settings(), ask or Consent()
     if settings.dry_run:
         return _dry_run(source, target, settings, ask, observer)
+    check_folder(settings.reports, "--report")
+    check_folder(settings.backup, "--backup")
     with ExitStack() as stack:
         trip = Trip(
             ledger=stack.enter_context(Ledger(settings.ledger)),

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from vecferry.errors import LedgerError
+from vecferry.errors import ConfigError, LedgerError
 from vecferry.model import Pin
 from vecferry.protocols import Database, Pinnable
 from vecferry.registry import open_database
@@ -55,6 +56,25 @@ def pin_again(database: Database, folder: Path, known: Pin | None, run: str) -> 
             f"The snapshot that run {run} reads is gone from {folder}.",
             hint="Its partitions cannot be read on from another state of the source. Begin anew with --restart.",
             run=run,
+        )
+
+
+def check_folder(folder: Path | None, option: str) -> None:
+    """Can a folder be made (or used) at `folder`? Asked before hours of work whose result would go there.
+
+    Raises:
+        ConfigError: it cannot; `option` is the one to change.
+    """
+    if folder is None:
+        return
+    there = next(parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.exists())
+    if not there.is_dir():
+        raise ConfigError(
+            f"{folder} cannot be a folder: {there} is a file.", hint=f"Choose another place with {option}."
+        )
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise ConfigError(
+            f"{folder} cannot be written to: {there} is read-only for you.", hint=f"Choose another {option}."
         )
 
 
