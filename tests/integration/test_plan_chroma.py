@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from tests.chroma_data import NAMES, ChromaCollection, ChromaData
+from vecferry.connectors.chroma._codec import namespace
 from vecferry.errors import ConfigError
 from vecferry.limits import Shape
 from vecferry.planning.inspect import inspect
@@ -35,7 +36,7 @@ def inspected(data: ChromaData) -> Inspection:
 
 def by_truth(data: ChromaData) -> list[tuple[Profile, ChromaCollection]]:
     profiles = {profile.spec.qualified_name: profile for profile in inspected(data).profiles}
-    truth = {f"{one.tenant}/{one.database}/{one.name}": one for one in data.collections}
+    truth = {"/".join((*namespace(one.tenant, one.database), one.name)): one for one in data.collections}
     assert profiles.keys() == truth.keys()
     return [(profiles[key], truth[key]) for key in truth]
 
