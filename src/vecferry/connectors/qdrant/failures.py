@@ -76,7 +76,7 @@ def of_request(error: httpx.HTTPError, store: str) -> VecferryError:
     if isinstance(error, httpx.ConnectError):
         return _unreachable(text, store)
     hint = "If it speaks TLS, write qdrant+https://; otherwise something else may be listening there."
-    return Unavailable(f"{store} broke off: {_tail(text)}", store=store, hint=hint)
+    return Unavailable(f"{store} broke off: {_tail(text)}", store=store, hint=hint, broke_off=True)
 
 
 def _unreachable(text: str, store: str) -> VecferryError:

@@ -29,7 +29,7 @@ from vecferry.connectors.qdrant.facts import REST_REQUEST_BYTES
 from vecferry.connectors.qdrant.failures import TooLarge
 from vecferry.connectors.qdrant.server import Server
 from vecferry.connectors.qdrant.transport import UPSERT, collection_path
-from vecferry.errors import AlreadyExists, Conflict, ConnectorError, DataError, NotFound, Unsupported
+from vecferry.errors import AlreadyExists, Conflict, ConnectorError, DataError, NotFound, Unavailable, Unsupported
 from vecferry.model import Card, CollectionSpec, Element, Receipt, VectorKind
 
 _LOG = logging.getLogger("vecferry.qdrant")
@@ -193,8 +193,12 @@ class QdrantSink:
                     ids=[message.ids[0].decode()],
                     hint=error.hint,
                 ) from error
-            half = len(message.ids) // 2
-            return self._send(message.part(0, half)) + self._send(message.part(half, len(message.ids)))
+        except Unavailable as error:
+            # A server that refuses a large body may close before we have sent it: its answer is then lost on the way.
+            if not error.facts.get("broke_off") or len(message.ids) == 1:
+                raise
+        half = len(message.ids) // 2
+        return self._send(message.part(0, half)) + self._send(message.part(half, len(message.ids)))
 
     def _send_whole(self, message: _GrpcPoints | _RestPoints) -> int:
         if isinstance(message, _GrpcPoints):
