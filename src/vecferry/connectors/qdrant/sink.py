@@ -35,6 +35,8 @@ from vecferry.model import Card, CollectionSpec, Element, Receipt, VectorKind
 _LOG = logging.getLogger("vecferry.qdrant")
 _POLL_S, _MAX_POLL_S = 0.05, 1.0
 _DELETE = 1_000
+_LARGE = 1 << 20
+"""Bytes of the smallest limit that a server's settings can set on a request."""
 _AROUND = 40
 """Bytes of JSON around a point's id, vector and payload."""
 _Point = TypeVar("_Point")
@@ -193,10 +195,6 @@ class QdrantSink:
                     ids=[message.ids[0].decode()],
                     hint=error.hint,
                 ) from error
-        except Unavailable as error:
-            # A server that refuses a large body may close before we have sent it: its answer is then lost on the way.
-            if not error.facts.get("broke_off") or len(message.ids) == 1:
-                raise
         half = len(message.ids) // 2
         return self._send(message.part(0, half)) + self._send(message.part(half, len(message.ids)))
 
@@ -207,8 +205,22 @@ class QdrantSink:
             self._server.grpc.call(UPSERT, body)
         else:
             body = rest.upsert(message.points)
-            self._server.rest.send("PUT", f"{self._path}/points", body, wait="true")
+            self._put(body)
         return len(body)
+
+    def _put(self, body: bytes) -> None:
+        """Send one request of points over REST.
+
+        A server that refuses a large body may close before it has read it, and its refusal is lost on the way: where it
+        broke off over such a body and goes on answering, the body was the reason.
+        """
+        try:
+            self._server.rest.send("PUT", f"{self._path}/points", body, wait="true")
+        except Unavailable as error:
+            if not error.facts.get("broke_off") or len(body) < _LARGE:
+                raise
+            self._info()
+            raise TooLarge(error.message, store=self._server.store, hint=error.hint, too_large=True) from error
 
     def delete(self, ids: Sequence[str]) -> None:
         """Remove the records with these original ids."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -119,9 +120,17 @@ class Rest:
         return self.send("POST", path, orjson.dumps(body))
 
     def send(self, method: str, path: str, content: bytes | None, **params: str) -> bytes:
-        """The bytes of an answer to bytes."""
+        """The bytes of an answer to bytes.
+
+        A kept-alive connection that the server closed meanwhile says so only when it is used: then the request goes
+        once more, on a fresh one (RFC 9110, section 9.2.2; all of ours may be repeated).
+        """
+        ask = partial(self._client.request, method, path, content=content, params=params, headers=_JSON)
         try:
-            answer = self._client.request(method, path, content=content, params=params, headers=_JSON)
+            try:
+                answer = ask()
+            except httpx.RemoteProtocolError:
+                answer = ask()
         except httpx.HTTPError as error:
             raise failures.of_request(error, self._store) from error
         if answer.status_code >= 300:
