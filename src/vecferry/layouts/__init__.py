@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Any
 
 from vecferry.errors import ConfigError
 
@@ -44,10 +45,24 @@ class Layout:
         keys = {self.document_key, self.uri_key, ENVELOPE}
         return frozenset(keys if self.metadata_key is None else {*keys, self.metadata_key})
 
+    def fits(self, payload: Mapping[str, Any]) -> bool:
+        """True where `payload` has exactly this shape: nothing beside it, texts that are texts, one metadata object.
+
+        What does not fit is read as metadata as a whole. Where metadata stands at the top level, everything fits.
+        """
+        if self.metadata_key is None:
+            return True
+        if not payload.keys() <= self.own_keys:
+            return False
+        texts = all(type(payload.get(key, "")) is str for key in (self.document_key, self.uri_key))
+        return texts and type(payload.get(self.metadata_key, _EMPTY)) is dict
+
     def path(self, key: str) -> str:
         """The payload path of metadata key `key`, as the first component(s); not quoted for any store."""
         return key if self.metadata_key is None else f"{self.metadata_key}.{key}"
 
+
+_EMPTY: dict[str, Any] = {}
 
 PLAIN = Layout(name="plain", document_key="document")
 FLAT = Layout(name="flat", document_key="document", metadata_key=None)

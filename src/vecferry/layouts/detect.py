@@ -1,17 +1,16 @@
 """Which framework wrote this? Judged from the traces it leaves, on counts, so that every record has a voice. Pure.
 
-A layout is named where at least 95 % of the records bear its traces; otherwise it is `plain`, and the share is told.
-Fingerprints were read from the frameworks' own sources.
+Payloads (Qdrant) are judged by their shape, canonical records (Chroma) by their collection's name and their keys.
+A layout is named where at least 95 % of the records agree.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from vecferry.layouts import ENVELOPE, FLAT, LANGCHAIN, PLAIN
+from vecferry.layouts import FLAT, LANGCHAIN, LAYOUTS, PLAIN
 
 AGREEMENT = 0.95
 """Share of the records that must bear a layout's traces."""
@@ -37,72 +36,17 @@ class Detection:
     note: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class _Payload:
-    """A set of payload keys that gives a writer away; `may` are keys that do not speak against it."""
+def detect_payloads(payloads: Sequence[Mapping[str, Any]]) -> str:
+    """The name of the layout by which somebody else's payloads are read: one that 95 % of them fit, else `flat`.
 
-    must: frozenset[str]
-    may: frozenset[str] | None
-    detection: Detection
-
-
-def _payload(writer: str, must: str, may: str | None = "", layout: str = PLAIN.name, note: str = "") -> _Payload:
-    allowed = None if may is None else frozenset((must + " " + may).split()) | {ENVELOPE}
-    return _Payload(frozenset(must.split()), allowed, Detection(layout=layout, writer=writer, note=note))
-
-
-_PAYLOADS = (
-    _payload("LlamaIndex", "_node_content _node_type", None, note="LlamaIndex nodes, text inside _node_content."),
-    _payload(
-        "LangChain", "page_content metadata", "", LANGCHAIN.name, "page_content and metadata, as LangChain writes."
-    ),
-    _payload("vecferry", "document metadata", "uri", PLAIN.name, "document and metadata, as vecferry writes."),
-    _payload("Dify", "page_content metadata group_id", "", note="page_content, metadata and group_id, as Dify writes."),
-    _payload(
-        "LangChain.js", "content metadata", "", note="content and metadata, as LangChain.js, n8n and Flowise write."
-    ),
-    _payload("Haystack", "id content meta", None, note="id, content and meta, as Haystack writes."),
-    _payload("mem0", "data hash created_at", None, note="data, hash and created_at, as mem0 writes."),
-    _payload("qdrant/migration", "document __id__", None, note="document and __id__, as qdrant/migration writes."),
-    _payload("Spring AI", "doc_content", None, note="doc_content, as Spring AI writes."),
-)
-
-
-def detect_payloads(payloads: Iterable[Mapping[str, Any]]) -> Detection:
-    """Who wrote these Qdrant payloads? Give at least 100 of them where there are as many.
-
-    Payloads whose keys all stand at the top level, beside a `document`, are `flat`.
+    Every payload fits `flat`. Those that do not fit the layout found are read as metadata as a whole (`Layout.fits`).
     """
-    counts: Counter[int] = Counter()
-    flat = rows = 0
-    for payload in payloads:
-        rows += 1
-        counts[_match(payload)] += 1
-        flat += "document" in payload and not isinstance(payload.get("metadata"), Mapping)
-    return _elect(counts, flat, rows)
-
-
-def _match(payload: Mapping[str, Any]) -> int:
-    """Index of the first fingerprint that fits, -1 for none."""
-    keys = payload.keys()
-    for index, mark in enumerate(_PAYLOADS):
-        nested = "metadata" not in mark.must or isinstance(payload.get("metadata"), Mapping)
-        if nested and mark.must <= keys and (mark.may is None or keys <= mark.may):
-            return index
-    return -1
-
-
-def _elect(counts: Counter[int], flat: int, rows: int) -> Detection:
-    if not rows:
-        return Detection()
-    index, votes = counts.most_common(1)[0]
-    if index >= 0:
-        return _judge(_PAYLOADS[index].detection, votes / rows)
-    if flat >= AGREEMENT * rows:
-        return Detection(
-            layout=FLAT.name, share=flat / rows, note="document beside the metadata keys, all at the top level."
-        )
-    return Detection()
+    nested = [layout for layout in LAYOUTS.values() if layout.metadata_key is not None]
+    for layout in nested:
+        seen = any(layout.document_key in payload for payload in payloads)
+        if seen and sum(map(layout.fits, payloads)) >= AGREEMENT * len(payloads):
+            return layout.name
+    return FLAT.name
 
 
 def _judge(found: Detection, share: float) -> Detection:
@@ -121,8 +65,9 @@ def detect_records(
     documents: int,
     metadata: Mapping[str, Any] | None = None,
     card_layout: str = "",
+    payload_layout: str = "",
 ) -> Detection:
-    """Who wrote these canonical records? For sources whose records have a document and metadata of their own (Chroma).
+    """Who wrote these canonical records?
 
     Args:
         name: of the collection, without its namespace.
@@ -130,9 +75,12 @@ def detect_records(
         documents: records that have a document.
         metadata: of the collection.
         card_layout: what the collection's card says, "" where it has none; a card is believed.
+        payload_layout: what `detect_payloads` said, "" where records stand in no payload (Chroma).
     """
     if card_layout:
         return Detection(layout=card_layout, writer="vecferry", note="The collection's card says so.")
+    if payload_layout:
+        return _of_payloads(payload_layout, keys, records)
     if not records:
         return Detection()
     marked = keys.get(MARK_LLAMAINDEX, 0)
@@ -145,6 +93,14 @@ def detect_records(
     if keys.get("source", 0) >= AGREEMENT * records and any(keys.get(key) for key in _SPLITTER_KEYS):
         return Detection(note=_PERHAPS_LANGCHAIN)
     return Detection()
+
+
+def _of_payloads(layout: str, keys: Mapping[str, int], records: int) -> Detection:
+    """The layout as found, and who writes such payloads."""
+    if keys.get(MARK_LLAMAINDEX, 0) >= AGREEMENT * max(1, records):
+        return Detection(layout=layout, writer="LlamaIndex", note=_LLAMAINDEX_NOTE)
+    writer = "LangChain" if layout == LANGCHAIN.name else ""
+    return Detection(layout=layout, writer=writer, note=f"The payloads have the shape of the layout '{layout}'.")
 
 
 _SPLITTER_KEYS = ("start_index", "page_label", "total_pages")

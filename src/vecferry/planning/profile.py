@@ -165,7 +165,8 @@ class Profiler:
             keys=counts,
             documents=self._document_count,
             metadata=self.spec.metadata,
-            card_layout=card.layout if card else self.spec.layout,
+            card_layout=card.layout if card else "",
+            payload_layout=self.spec.layout,
         )
         return Profile(
             spec=replace(self.spec, count=self.records),

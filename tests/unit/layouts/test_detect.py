@@ -10,40 +10,54 @@ from vecferry.layouts.detect import detect_payloads, detect_records
 
 
 @pytest.mark.parametrize(
-    "payload,layout,writer",
+    "payload,layout",
     [
-        ({"page_content": "x", "metadata": {"a": 1}}, "langchain", "LangChain"),
-        ({"page_content": "x", "metadata": {}, "_vf": {"id": "a"}}, "langchain", "LangChain"),
-        ({"document": "x", "metadata": {}, "uri": "u"}, "plain", "vecferry"),
-        ({"document": "x", "lang": "en"}, "flat", ""),
-        ({"content": "x", "metadata": {}}, "plain", "LangChain.js"),
-        ({"_node_content": "{}", "_node_type": "TextNode", "a": 1}, "plain", "LlamaIndex"),
-        ({"id": "a", "content": "x", "meta": {}}, "plain", "Haystack"),
-        ({"document": "x", "__id__": "a", "lang": "en"}, "plain", "qdrant/migration"),
-        ({"page_content": "x", "metadata": {}, "group_id": "g"}, "plain", "Dify"),
-        ({"page_content": "x", "metadata": "text"}, "plain", ""),
-        ({"a": 1}, "plain", ""),
-        ({}, "plain", ""),
+        ({"page_content": "x", "metadata": {"a": 1}}, "langchain"),
+        ({"page_content": "x", "metadata": {}, "_vf": {"id": "a"}}, "langchain"),
+        ({"document": "x", "metadata": {}, "uri": "u"}, "plain"),
+        ({"document": "x", "metadata": {"a": 1}}, "plain"),
+        ({"document": "x", "lang": "en"}, "flat"),
+        ({"document": 1, "metadata": {}}, "flat"),
+        ({"content": "x", "metadata": {}}, "flat"),
+        ({"_node_content": "{}", "_node_type": "TextNode", "a": 1}, "flat"),
+        ({"page_content": "x", "metadata": {}, "group_id": "g"}, "flat"),
+        ({"page_content": "x", "metadata": "text"}, "flat"),
+        ({"a": 1}, "flat"),
+        ({}, "flat"),
     ],
 )
-def test_payloads_give_their_writer_away(payload: dict[str, Any], layout: str, writer: str) -> None:
-    """Fingerprints as the frameworks' own classes write them."""
-    found = detect_payloads([payload] * 100)
+def test_payloads_have_the_shape_of_a_layout(payload: dict[str, Any], layout: str) -> None:
+    """Exactly its keys and types; whatever fits none lies flat."""
+    assert detect_payloads([payload] * 100) == layout
+
+
+@pytest.mark.parametrize("others,layout", [(5, "langchain"), (6, "flat")])
+def test_95_percent_of_the_payloads_must_fit(others: int, layout: str) -> None:
+    """The border."""
+    payloads: list[dict[str, Any]] = [{"page_content": "x", "metadata": {}}] * (100 - others) + [{"a": 1}] * others
+    assert detect_payloads(payloads) == layout
+
+
+@pytest.mark.parametrize(
+    "layout,keys,writer",
+    [
+        ("langchain", {"source": 10}, "LangChain"),
+        ("flat", {"_node_content": 10}, "LlamaIndex"),
+        ("flat", {"_node_content": 9}, ""),
+        ("flat", {"source": 10, "start_index": 10}, ""),
+        ("plain", {}, ""),
+    ],
+)
+def test_payloads_say_who_wrote_them(layout: str, keys: dict[str, int], writer: str) -> None:
+    """A foreign collection has no card: its layout comes from its payloads, and vecferry is not its writer."""
+    found = detect_records(name="docs", records=10, keys=keys, documents=10, payload_layout=layout)
     assert (found.layout, found.writer) == (layout, writer)
+    assert "card" not in found.note
 
 
-@pytest.mark.parametrize("others,layout", [(5, "langchain"), (6, "plain")])
-def test_less_than_95_percent_is_plain_and_said(others: int, layout: str) -> None:
-    """The border, and a word about it."""
-    payloads = [{"page_content": "x", "metadata": {}}] * (100 - others) + [{"a": 1}] * others
-    found = detect_payloads(payloads)
-    assert found.layout == layout
-    assert found.note
-
-
-def test_nothing_is_plain() -> None:
-    """No payload, no claim."""
-    assert detect_payloads([]).layout == "plain"
+def test_nothing_claims_nothing() -> None:
+    """No record, no claim."""
+    assert detect_payloads([]) == "flat"
     assert detect_records(name="langchain", records=0, keys={}, documents=0).layout == "plain"
 
 

@@ -11,7 +11,6 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from vecferry import arrow
-from vecferry.connectors.qdrant._codec import restore
 from vecferry.connectors.qdrant._codec.filters import Translator
 from vecferry.connectors.qdrant._codec.form import Form
 from vecferry.connectors.qdrant._codec.settings import described, described_indexes
@@ -21,7 +20,8 @@ from vecferry.connectors.qdrant.server import Server, has_card
 from vecferry.connectors.qdrant.transport import collection_path
 from vecferry.errors import NotFound
 from vecferry.filters import Filter
-from vecferry.layouts import ENVELOPE, LAYOUTS
+from vecferry.layouts import ENVELOPE
+from vecferry.layouts.detect import detect_payloads
 from vecferry.model import Chunk, CollectionSpec, Hit, IdKind, Partition, PartitionId, Position
 
 _SAMPLE = 256
@@ -50,7 +50,7 @@ def open_form(server: Server, name: str, info: Mapping[str, Any]) -> Form:
 
 
 def _layout(server: Server, name: str) -> str:
-    return restore.detect(server.payloads(name, _SAMPLE), list(LAYOUTS.values()))
+    return detect_payloads(server.payloads(name, _SAMPLE))
 
 
 class QdrantSource:

@@ -19,7 +19,7 @@ from vecferry.connectors.qdrant._codec import norms
 from vecferry.connectors.qdrant._codec.cells import Cells, dtype, to_column
 from vecferry.connectors.qdrant._codec.form import Form, as_stored, kept_name, told
 from vecferry.errors import CorruptData
-from vecferry.layouts import ENVELOPE, Layout
+from vecferry.layouts import ENVELOPE
 from vecferry.model import IdKind, VectorKind, VectorSpec
 from vecferry.tags import canonical
 
@@ -91,7 +91,7 @@ Texts = tuple[str | None, str | None, bytes | None, bytes | None]
 
 def _take_nested(form: Form, payload: Payload, envelope: Mapping[str, Any]) -> Texts:
     layout = form.layout
-    if not fits(payload, layout):
+    if not layout.fits(payload):
         return None, None, canonical(payload), None
     document, uri = payload.get(layout.document_key), payload.get(layout.uri_key)
     return _finish(document, uri, payload.get(layout.metadata_key or ""), envelope)
@@ -114,17 +114,6 @@ def _finish(document: str | None, uri: str | None, metadata: Payload | None, env
         _put(metadata, pointer, float(text))
     tags = envelope.get("t")
     return document, uri, canonical(metadata), canonical(tags) if tags else None
-
-
-def fits(payload: Payload, layout: Layout) -> bool:
-    """True where a payload has exactly the shape of a layout whose metadata is an object of its own."""
-    if not payload.keys() <= layout.own_keys:
-        return False
-    texts = all(type(payload.get(key, "")) is str for key in (layout.document_key, layout.uri_key))
-    return texts and type(payload.get(layout.metadata_key or "", _EMPTY)) is dict
-
-
-_EMPTY: Payload = {}
 
 
 def _is_text(payload: Payload, key: str) -> bool:
@@ -185,19 +174,3 @@ def _unscaled(form: Form, vector: VectorSpec, cells: Cells, envelopes: Sequence[
 def _numbers(told_length: Any) -> Any:
     """A length, or the list of lengths of a multi-vector; those that JSON cannot say exactly are text."""
     return [float(item) for item in told_length] if isinstance(told_length, list) else float(told_length)
-
-
-def detect(payloads: Sequence[Payload], layouts: Sequence[Layout]) -> str:
-    """The name of the layout by which somebody else's payloads are read: one that 95 % of them fit, else `flat`.
-
-    Every payload fits `flat`. Those that do not fit the layout found are read as metadata as a whole (`fits`).
-    """
-    for layout in layouts:
-        if layout.metadata_key is not None and any(layout.document_key in payload for payload in payloads):
-            hits = sum(fits(payload, layout) for payload in payloads)
-            if hits >= _AGREEMENT * len(payloads):
-                return layout.name
-    return "flat"
-
-
-_AGREEMENT = 0.95

@@ -10,7 +10,6 @@ from typing import Any
 import orjson
 
 from vecferry import catalog
-from vecferry.connectors.qdrant._codec import restore
 from vecferry.connectors.qdrant._codec.form import Form
 from vecferry.connectors.qdrant._codec.settings import vectors
 from vecferry.connectors.qdrant.embedded.engine import engine
@@ -19,7 +18,7 @@ from vecferry.connectors.qdrant.embedded.limits import EMBEDDED
 from vecferry.connectors.qdrant.embedded.sink import EmbeddedSink
 from vecferry.connectors.qdrant.embedded.source import EmbeddedSource
 from vecferry.errors import ConfigError, CorruptData, NotFound
-from vecferry.layouts import LAYOUTS
+from vecferry.layouts.detect import detect_payloads
 from vecferry.limits import Limits
 from vecferry.model import CollectionSpec, IdKind, StoreIdentity
 
@@ -100,7 +99,7 @@ class EmbeddedDatabase:
         if name not in self._described:
             path = self._folder.shard_path(entry)
             sample = self._folder.shard(name).scroll(start=None, limit=_SAMPLE)
-            layout = restore.detect([point.payload or {} for point in sample], list(LAYOUTS.values()))
+            layout = detect_payloads([point.payload or {} for point in sample])
             spec = CollectionSpec(name=name, id_kind=IdKind.MIXED, vectors=vectors(_configuration(path)), layout=layout)
             self._described[name] = spec
         return self._described[name]

@@ -23,7 +23,6 @@ import orjson
 import pyarrow as pa
 
 from vecferry import catalog
-from vecferry.connectors.qdrant._codec import restore
 from vecferry.connectors.qdrant._codec.form import Form
 from vecferry.connectors.qdrant._codec.settings import vectors
 from vecferry.connectors.qdrant.embedded.engine import in_use
@@ -32,7 +31,7 @@ from vecferry.connectors.qdrant.embedded.lock import share, unlock
 from vecferry.connectors.qdrant.embedded.points import batch
 from vecferry.connectors.qdrant.local_mode.points import Point, check_vectors, read_id, read_point
 from vecferry.errors import CorruptData, NotFound, Unsupported
-from vecferry.layouts import LAYOUTS
+from vecferry.layouts.detect import detect_payloads
 from vecferry.limits import Limits
 from vecferry.model import (
     Chunk,
@@ -161,7 +160,7 @@ class LocalModeSource:
     @cached_property
     def _form(self) -> Form:
         points, _ = self._points(list(self._rows.values())[:_SAMPLE])
-        layout = restore.detect([point.payload for point in points], list(LAYOUTS.values()))
+        layout = detect_payloads([point.payload for point in points])
         return Form(replace(self._spec, layout=layout), foreign_layout=layout)
 
     def _points(self, rows: Sequence[int]) -> tuple[list[Point], tuple[Rejection, ...]]:
