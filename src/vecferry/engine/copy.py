@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from vecferry.arrow import split
 from vecferry.engine.crew import Crew, Lane
+from vecferry.engine.gathering import gathered
 from vecferry.engine.stop import interrupted
 from vecferry.errors import VecferryError
 from vecferry.events import Progress, Rejected, Stage
@@ -48,7 +49,8 @@ def copy_partition(
     wake = Wake(partition.id, checkpoint, lane, crew)
     try:
         with crew.reading:  # given back before the last batches land: the next partition is read meanwhile
-            for chunk in _chunks(source, partition, checkpoint.position, lane, crew):
+            chunks = _chunks(source, partition, checkpoint.position, lane, crew)
+            for chunk in gathered(chunks, crew.options):
                 reach("chunk.read")
                 batch, skipped, aside = admit(chunk.batch)
                 wake.begin(chunk.position, skipped, chunk.rejected + aside)

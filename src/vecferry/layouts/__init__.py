@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from types import MappingProxyType
 from typing import Any
 
@@ -21,7 +22,7 @@ from vecferry.errors import ConfigError
 ENVELOPE = "_vf"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Layout:
     """Where things stand in a payload.
 
@@ -39,7 +40,7 @@ class Layout:
     needs_document: bool = False
     needs_metadata: bool = False
 
-    @property
+    @cached_property  # asked for once per record
     def own_keys(self) -> frozenset[str]:
         """Payload keys that are not the record's metadata."""
         keys = {self.document_key, self.uri_key, ENVELOPE}
@@ -52,10 +53,12 @@ class Layout:
         """
         if self.metadata_key is None:
             return True
-        if not payload.keys() <= self.own_keys:
-            return False
-        texts = all(type(payload.get(key, "")) is str for key in (self.document_key, self.uri_key))
-        return texts and type(payload.get(self.metadata_key, _EMPTY)) is dict
+        return (
+            payload.keys() <= self.own_keys
+            and type(payload.get(self.document_key, "")) is str
+            and type(payload.get(self.uri_key, "")) is str
+            and type(payload.get(self.metadata_key, _EMPTY)) is dict
+        )
 
     def path(self, key: str) -> str:
         """The payload path of metadata key `key`, as the first component(s); not quoted for any store."""

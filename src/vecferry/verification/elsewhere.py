@@ -22,6 +22,7 @@ from typing import IO, Any
 from vecferry.engine.stop import Stop
 from vecferry.errors import ConnectorError, Interrupted
 from vecferry.events import Event, Observer
+from vecferry.heap import keep_freed_memory
 from vecferry.registry import open_database
 from vecferry.url import StoreUrl
 from vecferry.verification.scan import Side, scan
@@ -171,6 +172,7 @@ class _Parent:
 
 def main() -> None:
     """The child's part."""
+    keep_freed_memory()
     parent, orders = _Parent(), sys.stdin.buffer
     try:
         parent.tell(_work(parent, orders))

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from vecferry.arrow import split
 from vecferry.digest import both
 from vecferry.model import Chunk, CollectionSpec
 from vecferry.protocols import Source
@@ -30,6 +31,9 @@ ROW = np.dtype(
 )
 """A record: 16 bytes of its id's digest, 16 of its content's, its place in the source's order, where its id stands."""
 NO_SEQ = np.iinfo(np.int64).min
+
+_ROWS, _BYTES = 1024, 768 << 10
+"""Records viewed and digested at a time: with all that is made of them, they stay in the CPU's cache."""
 
 View = Callable[[pa.RecordBatch], tuple[pa.RecordBatch, CollectionSpec]]
 """What becomes of a batch before it is digested, and the spec it then has."""
@@ -79,7 +83,8 @@ def scan(source: Source, side: Side, *, key: bytes, view: View, tries: Tries, se
     """Read `source` to its end into `side`; `seen` hears of every chunk."""
     for chunk in tries.chunks(source):
         side.unreadable.update(rejection.reason for rejection in chunk.rejected)
-        batch, spec = view(chunk.batch)
-        if batch.num_rows:
-            side.add(batch, spec, batch.column("seq"), key=key)
+        for part in split(chunk.batch, max_rows=_ROWS, max_bytes=_BYTES):
+            batch, spec = view(part)
+            if batch.num_rows:
+                side.add(batch, spec, batch.column("seq"), key=key)
         seen(chunk)

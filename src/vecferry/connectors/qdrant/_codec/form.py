@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -147,10 +147,15 @@ class Form:
                     found[point.decode()] = text
         return found
 
-    def stands_at(self, claimed: str, kind: str | None, point: str) -> bool:
-        """Whether the record that says it is `claimed` stands where our rule puts that id."""
-        where, _ = self._mapper.map(IdKind(kind) if kind else self.spec.id_kind, claimed.encode())
-        return where == point.encode()
+    def places(self, ids: Sequence[str], kinds: Sequence[str | None]) -> list[str]:
+        """The point where our rule puts each of these original ids; a kind of None is the collection's own."""
+        texts = [text.encode() for text in ids]
+        if any(kinds):
+            known = [IdKind(kind) if kind else self.spec.id_kind for kind in kinds]
+            pairs = [self._mapper.map(kind, text) for kind, text in zip(known, texts, strict=True)]
+        else:
+            pairs = self._mapper.map_all(self.spec.id_kind, texts)
+        return [point.decode() for point, _ in pairs]
 
     def _ids(self, batch: pa.RecordBatch) -> tuple[list[bytes], dict[str, list[Any]]]:
         """The point ids of a batch, and the envelope columns that undo them."""

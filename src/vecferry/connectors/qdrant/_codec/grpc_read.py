@@ -6,7 +6,7 @@ float), in between packed, and from 1.17 as `dense { data packed }`. Each is rea
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,6 +21,8 @@ from vecferry.model import VectorKind, VectorSpec
 
 Span = tuple[int, int]
 _TAGGED_FLOAT = np.dtype([("tag", "u1"), ("value", "<f4")])
+PART_ROWS = 128
+"""Points decoded at a time: what becomes of them stays in the CPU's cache until it is digested or sent."""
 _BLOCK = 64
 """Vectors gathered at a time, to stay in the CPU's cache."""
 
@@ -33,7 +35,6 @@ class Page:
         ids: point ids as text.
         payloads: Python objects, fresh.
         spans: per point: vector name -> where its `VectorOutput` stands.
-        next_id: the first point behind this page, as text; None at the end (and in answers that are no pages).
         wide: indices of points with a double in [2**63, 2**64], which may have been an unsigned integer.
     """
 
@@ -41,7 +42,6 @@ class Page:
     ids: list[str] = field(default_factory=list)
     payloads: list[dict[str, Any]] = field(default_factory=list)
     spans: list[dict[str, Span]] = field(default_factory=list)
-    next_id: str | None = None
     wide: list[int] = field(default_factory=list)
 
 
@@ -51,14 +51,21 @@ def next_id(data: bytes) -> str | None:
 
 
 def page(data: bytes, reader: EntryReader, *, result: int = 2) -> Page:
-    """The points of a `ScrollResponse` (field `result` = 2) or a `GetResponse` (1)."""
+    """All points of a `ScrollResponse` (field `result` = 2) or a `GetResponse` (1)."""
+    return next(parts(data, reader, result=result, rows=len(data)), Page(data))
+
+
+def parts(data: bytes, reader: EntryReader, *, result: int = 2, rows: int = PART_ROWS) -> Iterator[Page]:
+    """The points of an answer, `rows` at a time."""
     out = Page(data)
     for number, start, end in fields(data, 0, len(data)):
         if number == result:
             _point(out, start, end, reader)
-        elif number == 1:
-            out.next_id = _point_id(data, start, end)
-    return out
+            if len(out.ids) == rows:
+                yield out
+                out = Page(data)
+    if out.ids:
+        yield out
 
 
 def _point_id(data: bytes, at: int, end: int) -> str:

@@ -56,23 +56,20 @@ def batch(
 
 
 def _ids(form: Form, points: Sequence[str], envelopes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    columns: dict[str, Any] = {
-        "id": [_id(form, point, envelope) for point, envelope in zip(points, envelopes, strict=True)],
-        "seq": [envelope.get("seq") for envelope in envelopes],
-    }
+    """The original ids; a point's own where another record's envelope was copied onto it."""
+    ids = list(points)
+    rows = [row for row, envelope in enumerate(envelopes) if "id" in envelope]
+    claims = [envelopes[row]["id"] for row in rows]
+    kinds = [envelopes[row].get("kind") for row in rows]
+    for row, claim, place in zip(rows, claims, form.places(claims, kinds), strict=True):
+        if place == points[row]:
+            ids[row] = claim
+    columns: dict[str, Any] = {"id": ids, "seq": [envelope.get("seq") for envelope in envelopes]}
     if form.spec.id_kind is IdKind.MIXED:
         columns["id_kind"] = [
             envelope.get("kind") or told(point).value for point, envelope in zip(points, envelopes, strict=True)
         ]
     return columns
-
-
-def _id(form: Form, point: str, envelope: Mapping[str, Any]) -> str:
-    """The original id; the point's own where another record's envelope was copied onto it."""
-    claimed: str | None = envelope.get("id")
-    if claimed is None or not form.stands_at(claimed, envelope.get("kind"), point):
-        return point
-    return claimed
 
 
 # --------------------------------------------------------------------------- texts

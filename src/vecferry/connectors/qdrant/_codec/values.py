@@ -22,6 +22,7 @@ _KEYS_KEPT, _VALUES_KEPT = 512, 4096
 _INT64 = 1 << 63
 _UINT64 = 1 << 64
 _DOUBLE = struct.Struct("<d")
+_PACK, _UNPACK = _DOUBLE.pack, _DOUBLE.unpack_from
 
 Fragments = dict[str, dict[type, dict[Any, bytes]]]
 """key -> type of the value (1, 1.0 and True are equal, and three things) -> value -> map entry"""
@@ -156,8 +157,7 @@ class EntryReader:
 
     def pair(self, raw: bytes) -> tuple[str, Any]:
         """The key and value of one map entry, given as its bytes without tag and length."""
-        known = self._kept.get(raw)
-        return known if known is not None else self._parse(raw)
+        return (self._kept.get(raw) or self._parse(raw)) if len(raw) <= _LONG else self._parse(raw)
 
     def _parse(self, raw: bytes) -> tuple[str, Any]:
         """`1: key` (left out where it is empty), `2: value`. Lengths below 128, the rule, are read in place."""
@@ -168,15 +168,13 @@ class EntryReader:
         at = at + 2 if raw[at + 1] < 128 else read_varint(raw, at + 1)[1]
         tag = raw[at]
         if tag == 0x22:
-            at += 2
-            if raw[at - 1] > 127:
-                at = read_varint(raw, at - 1)[1]
-            value: Any = raw[at:].decode()
+            value: Any = raw[at + 2 if raw[at + 1] < 128 else read_varint(raw, at + 1)[1] :].decode()
         elif tag == 0x32:
-            size, at = read_varint(raw, at + 1)
-            return key, self.struct(raw, at, at + size)
+            return key, self.struct(raw, *_span(raw, at + 1))
+        elif tag == 0x3A:
+            return key, self._list(raw, *_span(raw, at + 1))
         else:
-            value = self._value(raw, at, len(raw))
+            value = self._number(raw, at + 1, tag)
         if len(raw) <= _LONG:
             self._keep(raw, key, value)
         return key, value
@@ -193,12 +191,10 @@ class EntryReader:
 
     def _keep(self, raw: bytes, key: str, value: Any) -> None:
         """Keep a scalar for the next record, unless its key has too many values (ids, hashes) to be worth it."""
-        kind = type(value)
         count = self._counts.get(key, 0)
-        if kind is dict or kind is list or kind is float or count >= _VALUES_KEPT or len(self._counts) >= _KEYS_KEPT:
-            return
-        self._counts[key] = count + 1
-        self._kept[raw] = key, value
+        if count < _VALUES_KEPT and len(self._counts) < _KEYS_KEPT and not _is_wide(value):
+            self._counts[key] = count + 1
+            self._kept[raw] = key, value
 
     def _value(self, raw: bytes, at: int, end: int) -> Any:
         if at == end:
@@ -211,19 +207,18 @@ class EntryReader:
                 size, at = read_varint(raw, at - 1)
             return raw[at : at + size].decode()
         if tag == 0x32:
-            size, at = read_varint(raw, at + 1)
-            return self.struct(raw, at, at + size)
+            return self.struct(raw, *_span(raw, at + 1))
         if tag == 0x3A:
-            size, at = read_varint(raw, at + 1)
-            return self._list(raw, at, at + size)
+            return self._list(raw, *_span(raw, at + 1))
         return self._number(raw, at + 1, tag)
 
     def _number(self, raw: bytes, at: int, tag: int) -> Any:
         if tag == 0x11:
-            value: float = _DOUBLE.unpack_from(raw, at)[0]
-            self.wide += _is_wide(value)
+            value: float = _UNPACK(raw, at)[0]
+            if value >= _INT64:
+                self.wide += _is_wide(value)
             return value
-        number, _ = read_varint(raw, at)
+        number = raw[at] if raw[at] < 128 else read_varint(raw, at)[0]
         if tag == 0x18:
             return number - _UINT64 if number >= _INT64 else number
         return bool(number) if tag == 0x28 else None
@@ -231,7 +226,7 @@ class EntryReader:
     def struct(self, raw: bytes, at: int, end: int) -> dict[str, Any]:
         """The fields of a `Struct` message that stands in raw[at:end]."""
         pairs = []
-        kept = self._kept.get
+        kept, parse = self._kept.get, self._parse
         while at < end:
             size = raw[at + 1]
             at += 2
@@ -239,7 +234,7 @@ class EntryReader:
                 size, at = read_varint(raw, at - 1)
             piece = raw[at : at + size]
             at += size
-            pairs.append(kept(piece) or self._parse(piece))
+            pairs.append((kept(piece) or parse(piece)) if size <= _LONG else parse(piece))
         return dict(pairs)
 
     def _list(self, raw: bytes, at: int, end: int) -> list[Any]:
@@ -249,6 +244,12 @@ class EntryReader:
             items.append(self._value(raw, at, at + size))
             at += size
         return items
+
+
+def _span(raw: bytes, at: int) -> tuple[int, int]:
+    """(start, end) of the bytes whose length stands at `at`."""
+    size, at = read_varint(raw, at)
+    return at, at + size
 
 
 def _is_wide(value: Any) -> bool:
