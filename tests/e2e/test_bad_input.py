@@ -26,7 +26,7 @@ from tests.e2e.stores import DIM, docs, equal, occupied, original, points
 from tests.integration.chroma_process import ChromaProcess, pack
 from vecferry.ids import IdMapper
 from vecferry.model import IdKind, IdRule
-from vecferry.testing.servers import free_ports
+from vecferry.testing.ports import free_ports
 from vecferry.testing.skips import skip
 
 pytestmark = pytest.mark.qdrant

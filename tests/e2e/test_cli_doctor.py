@@ -9,7 +9,7 @@ import pytest
 
 from tests.e2e.command import Done, Vecferry, everything_in
 from tests.e2e.stores import occupied
-from vecferry.testing.servers import free_ports
+from vecferry.testing.ports import free_ports
 
 pytestmark = pytest.mark.qdrant
 

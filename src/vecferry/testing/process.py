@@ -1,0 +1,204 @@
+"""A server as a process of ours: started, waited for, killed, and never left behind.
+
+Ports are the ones that the operating system hands out. Between our asking and the server's binding somebody else may
+take one, so a server whose port turns out to be somebody else's is started again on others, up to five times.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import ssl
+import subprocess
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Self, TypeVar
+
+from vecferry.errors import Unavailable
+from vecferry.testing.ports import connects, stranger_listens
+
+READY_WITHIN_S = 60.0
+STOPPED_WITHIN_S = 20.0
+POLL_S = 0.02
+PORT_ATTEMPTS = 5
+LOG_TAIL_BYTES = 8_000
+_NOT_INHERITED = ("QDRANT_", "CHROMA_", "ANONYMIZED_TELEMETRY")
+
+
+class PortTaken(Unavailable):
+    """Somebody else took the port between our asking for it and the server's binding it."""
+
+
+@dataclass(kw_only=True)
+class Server:
+    """A server that we started, or (pid None) one that somebody else runs and that we never stop."""
+
+    name: str
+    http_url: str
+    folder: Path
+    api_key: str | None = field(default=None, repr=False)
+    ca_file: Path | None = None
+    """the certificate authority that signed the server's certificate, where it speaks TLS"""
+    command: Sequence[str] = ()
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+    ready_path: str = "/"
+    ports: tuple[int, ...] = ()
+    _process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
+    _guard: subprocess.Popen[bytes] | None = field(default=None, repr=False)
+
+    @property
+    def pid(self) -> int | None:
+        """The process id while it runs; None for a server that is not ours."""
+        return self._process.pid if self._process and self._process.poll() is None else None
+
+    @property
+    def log_file(self) -> Path:
+        """Everything that the server printed, over all its starts."""
+        return self.folder / "server.log"
+
+    def log(self) -> str:
+        """What the server printed so far; empty for a server that is not ours."""
+        return self.log_file.read_text(encoding="utf-8", errors="replace") if self.log_file.exists() else ""
+
+    def start(self) -> Self:
+        """Start (again) on the same ports and data, and wait until it answers.
+
+        Raises:
+            PortTaken: one of its ports belongs to somebody else.
+            Unavailable: it ended or did not answer in time; the message holds the end of its log.
+        """
+        began = len(self.log())
+        with self.log_file.open("ab") as log:
+            self._process = subprocess.Popen(
+                self.command,
+                cwd=self.folder,
+                env={**_clean_environment(), **self.environment},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # a Ctrl-C for the tests is not one for the server
+            )
+        self._guard = _guard(self._process.pid)
+        try:
+            self._wait_until_ready(began)
+        except BaseException:
+            self.kill()
+            raise
+        return self
+
+    def stop(self) -> None:
+        """Ask it to end, and insist after a while. Does nothing to a server that is not ours."""
+        self._end(signal.SIGTERM)
+        self._end(signal.SIGKILL)
+
+    def kill(self) -> None:
+        """End it as a crash would: no flush, no goodbye. `start()` brings it back on the same data."""
+        self._end(signal.SIGKILL)
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Hold its process (SIGSTOP): connections stay open and nothing is answered."""
+        assert self._process is not None
+        os.killpg(self._process.pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.killpg(self._process.pid, signal.SIGCONT)
+
+    def _end(self, with_signal: signal.Signals) -> None:
+        if self._guard is not None:
+            self._guard.kill()
+            self._guard.communicate()
+            self._guard = None
+        if self._process is None or self._process.poll() is not None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, with_signal)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(STOPPED_WITHIN_S)
+
+    def _wait_until_ready(self, began: int) -> None:
+        deadline = time.monotonic() + READY_WITHIN_S
+        while True:
+            fresh = self.log()[began:]
+            if any(stranger_listens(port, self.pid) for port in self.ports):
+                raise PortTaken(f"A port of the {self.name} server is taken: {self.ports}.", hint="Take other ports.")
+            if self.pid is None:
+                raise Unavailable(f"The {self.name} server ended at once.", hint=_its_log(fresh))
+            if self._answers() and not any(stranger_listens(port, self.pid) for port in self.ports):
+                return
+            if time.monotonic() > deadline:
+                raise Unavailable(
+                    f"The {self.name} server did not answer within {READY_WITHIN_S:.0f} s.", hint=_its_log(fresh)
+                )
+            time.sleep(POLL_S)
+
+    def _answers(self) -> bool:
+        context = ssl.create_default_context(cafile=self.ca_file) if self.ca_file else None
+        opener = urllib.request.build_opener(
+            urllib.request.ProxyHandler({}),  # loopback never goes through the machine's proxy
+            *([urllib.request.HTTPSHandler(context=context)] if context else []),
+        )
+        try:
+            with opener.open(self.http_url + self.ready_path, timeout=2) as answer:
+                ready = answer.status == 200
+        except (OSError, urllib.error.URLError):
+            return False
+        return ready and all(connects(port) for port in self.ports)
+
+
+ServerT = TypeVar("ServerT", bound=Server)
+
+
+def running(build: Callable[[], ServerT]) -> Iterator[ServerT]:
+    """What `build` makes, started, and stopped afterwards; built again on other ports where one of its was taken."""
+    server = _started(build)
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+def _started(build: Callable[[], ServerT]) -> ServerT:
+    for _ in range(PORT_ATTEMPTS - 1):
+        with contextlib.suppress(PortTaken):
+            return build().start()
+    return build().start()
+
+
+def _guard(pid: int) -> subprocess.Popen[bytes]:
+    """A shell that kills the server once we are gone, however that happened: our end of its input closes with us."""
+    command = ["/bin/sh", "-c", 'read -r _; kill -s KILL -- "-$0"', str(pid)]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
+
+
+@contextmanager
+def room_for(name: str, folder: Path | None) -> Iterator[Path]:
+    """The server's working folder: `folder` itself, or one that is removed afterwards."""
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield folder.resolve()
+        return
+    room = Path(tempfile.mkdtemp(prefix=f"vecferry-{name}-")).resolve()
+    try:
+        yield room
+    finally:
+        shutil.rmtree(room, ignore_errors=True)
+
+
+def _clean_environment() -> dict[str, str]:
+    """Ours, without what would steer the server: the settings and keys of the user's own Qdrant or Chroma."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(_NOT_INHERITED)}
+
+
+def _its_log(text: str) -> str:
+    """Advice: the end of a server's log."""
+    return f"Its log says why:\n{text[-LOG_TAIL_BYTES:]}"
