@@ -36,6 +36,7 @@ _ELEMENTS = {
     Element.INT8: pa.int8(),
 }
 _PREFIX = {VectorKind.DENSE: "vector", VectorKind.SPARSE: "sparse", VectorKind.MULTI: "multi", VectorKind.BITS: "bits"}
+_MEND = "Mend these records in the source, or take them out."
 SPARSE = pa.struct([("indices", pa.list_(pa.uint32())), ("values", pa.list_(pa.float32()))])
 
 
@@ -157,9 +158,12 @@ def validate(batch: pa.RecordBatch, spec: CollectionSpec) -> None:
     """
     wanted = schema(spec)
     if not batch.schema.equals(wanted):
-        raise DataError(f"The batch has the schema\n{batch.schema}\nwhere {spec.name} has\n{wanted}")
+        raise DataError(
+            f"The batch has the schema\n{batch.schema}\nwhere {spec.name} has\n{wanted}",
+            hint="Build batches with `vecferry.arrow.build`, from the spec that they are for.",
+        )
     if batch.column("id").null_count or any(not text for text in batch.column("id").to_pylist()):
-        raise DataError(f"A record of {spec.name} has no id.")
+        raise DataError(f"A record of {spec.name} has no id.", hint="Give every record of the source an id.")
     for vector in spec.vectors:
         _VALIDATE[vector.kind](batch, vector)
 
@@ -192,7 +196,7 @@ def _validate_multi(batch: pa.RecordBatch, vector: VectorSpec) -> None:
     inner = array.flatten()
     flat = inner.flatten()
     if inner.null_count or flat.null_count:
-        raise DataError(f"A multi-vector '{vector.name}' holds null.")
+        raise DataError(f"A multi-vector '{vector.name}' holds null.", hint=_MEND)
     if vector.element in _FLOATS:
         lengths = pc.list_value_length(array).fill_null(0).to_numpy(zero_copy_only=False)
         rows = np.repeat(np.arange(batch.num_rows), lengths * (vector.dim or 0))
@@ -222,12 +226,12 @@ def _rows(numbers: NDArray[np.int64], batch: pa.RecordBatch) -> NDArray[np.bool_
 def _refuse(batch: pa.RecordBatch, bad: NDArray[np.bool_], problem: str) -> None:
     if bad.any():
         ids = [batch.column("id")[int(row)].as_py() for row in np.flatnonzero(bad)[:5]]
-        raise DataError(f"{int(bad.sum())} {problem}.", ids=ids)
+        raise DataError(f"{int(bad.sum())} {problem}.", ids=ids, hint=_MEND)
 
 
 def _refuse_nulls(array: pa.Array, vector: VectorSpec) -> None:
     if array.null_count:
-        raise DataError(f"A vector '{vector.name}' holds null.")
+        raise DataError(f"A vector '{vector.name}' holds null.", hint=_MEND)
 
 
 # --------------------------------------------------------------------------- records, for small numbers of them

@@ -30,6 +30,15 @@ def find(names: Iterable[tuple[str, ...]], wanted: str, *, store: str) -> tuple[
     )
 
 
+def gone(name: str, *, store: str) -> NotFound:
+    """The error for a collection that was there a moment ago."""
+    return NotFound(
+        f"The collection '{name}' is gone from {store}.",
+        store=store,
+        hint=f"It was removed or renamed meanwhile. What is there now: vecferry inspect {store}",
+    )
+
+
 def fit(existing: CollectionSpec, wanted: CollectionSpec, *, store: str) -> tuple[VectorSpec, ...]:
     """The vectors of `existing`, with dimensions that only `wanted` knows filled in.
 

@@ -50,7 +50,10 @@ class IdMapper:
         try:
             self._namespace = UUID(rule.namespace).bytes
         except ValueError as error:
-            raise ConfigError(f"The namespace '{rule.namespace}' of the id rule is not a UUID.") from error
+            raise ConfigError(
+                f"The namespace '{rule.namespace}' of the id rule is not a UUID.",
+                hint="Write 8-4-4-4-12 hexadecimal digits, or leave the rule's namespace out.",
+            ) from error
         self._verbatim = frozenset(rule.verbatim)
         self._affix = {kind: _split(rule.template, kind, tenant) for kind in IdKind}
 

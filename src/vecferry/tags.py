@@ -55,9 +55,9 @@ def pack(value: Mapping[str, Any]) -> tuple[bytes, bytes | None]:
     try:
         text = canonical(_pack(value, "", tags))
     except RecursionError as error:
-        raise DataError("Metadata is nested too deeply; no store can hold it.") from error
+        raise _unfit("Metadata is nested too deeply; no store can hold it.") from error
     except (TypeError, ValueError) as error:  # orjson's own limit on nesting; integers past Python's limit on digits
-        raise DataError(f"Metadata cannot be written as JSON: {error}.") from error
+        raise _unfit(f"Metadata cannot be written as JSON: {error}.") from error
     return text, canonical(tags) if tags else None
 
 
@@ -107,7 +107,14 @@ def _pack(value: Any, pointer: str, tags: dict[str, str]) -> Any:
     if kind in _ENCODE:
         tag, encode = _ENCODE[kind]
         return _tag(encode(value), tag, pointer, tags)
-    raise DataError(f"Metadata value at {pointer} is a {kind.__name__}, which no store can hold.")
+    raise _unfit(f"Metadata value at {pointer} is a {kind.__name__}, which no store can hold.")
+
+
+def _unfit(message: str) -> DataError:
+    return DataError(
+        message,
+        hint="Metadata is one object of text, numbers, booleans, null, lists, objects, dates and bytes: mend the source.",
+    )
 
 
 def _tag(text: str, tag: str, pointer: str, tags: dict[str, str]) -> str:
@@ -117,7 +124,7 @@ def _tag(text: str, tag: str, pointer: str, tags: dict[str, str]) -> str:
 
 def _key(key: object) -> str:
     if not isinstance(key, str):
-        raise DataError(f"Metadata key {key!r} is not text.")
+        raise _unfit(f"Metadata key {key!r} is not text.")
     return key
 
 

@@ -9,6 +9,7 @@ from vecferry.errors import ConfigError
 from vecferry.model import CollectionSpec
 
 MIB = 1 << 20
+_DEFAULTS = "Leave it out to have the default."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,12 +43,12 @@ class Options:
     def __post_init__(self) -> None:
         for name in ("batch_bytes", "batch_rows", "jobs", "readers", "memory_bytes"):
             if getattr(self, name) < 1:
-                raise ConfigError(f"{name} must be at least 1, not {getattr(self, name)}.")
+                raise ConfigError(f"{name} must be at least 1, not {getattr(self, name)}.", hint=_DEFAULTS)
         for name in ("target_seconds", "deadline_seconds", "commit_seconds"):
             if getattr(self, name) < 0:
-                raise ConfigError(f"{name} must not be negative, and is {getattr(self, name)}.")
+                raise ConfigError(f"{name} must not be negative, and is {getattr(self, name)}.", hint=_DEFAULTS)
         if self.rate is not None and self.rate <= 0:
-            raise ConfigError(f"rate must be above 0 records per second, not {self.rate}.")
+            raise ConfigError(f"rate must be above 0 records per second, not {self.rate}.", hint=_DEFAULTS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +68,7 @@ class CollectionResult:
     skipped: int
     rejected: int
     bytes: int
+    kept: int = 0
     seconds: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -81,6 +83,10 @@ class RunResult:
     @property
     def records(self) -> int:
         return sum(collection.records for collection in self.collections)
+
+    @property
+    def kept(self) -> int:
+        return sum(collection.kept for collection in self.collections)
 
     @property
     def skipped(self) -> int:

@@ -47,7 +47,10 @@ def read_json(path: Path) -> Report:
             )
         return msgspec.json.decode(raw, type=Report)
     except msgspec.MsgspecError as error:
-        raise CorruptData(f"{path} is no report of vecferry: {error}") from error
+        raise CorruptData(
+            f"{path} is no report of vecferry: {error}",
+            hint="Name the report.json of a run, or the folder that holds it.",
+        ) from error
 
 
 def write_json(report: Report, path: Path) -> Path:

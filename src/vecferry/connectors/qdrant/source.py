@@ -11,6 +11,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from vecferry import arrow
+from vecferry.catalog import gone
 from vecferry.connectors.qdrant._codec.filters import Translator
 from vecferry.connectors.qdrant._codec.form import Form
 from vecferry.connectors.qdrant._codec.settings import described, described_indexes
@@ -18,7 +19,6 @@ from vecferry.connectors.qdrant._ids import Bounds, behind, split
 from vecferry.connectors.qdrant.pages import chunks, open_pages
 from vecferry.connectors.qdrant.server import Server, has_card
 from vecferry.connectors.qdrant.transport import collection_path
-from vecferry.errors import NotFound
 from vecferry.filters import Filter
 from vecferry.layouts import ENVELOPE
 from vecferry.layouts.detect import detect_payloads
@@ -64,7 +64,7 @@ class QdrantSource:
         self._name = name
         info = server.info(name)
         if info is None:
-            raise NotFound(f"There is no collection '{name}' in {server.store}.", store=server.store)
+            raise gone(name, store=server.store)
         self._form = open_form(server, name, info)
         schema = info.get("payload_schema") or {}
         self._translator = Translator(self._form, indexed={path: entry["data_type"] for path, entry in schema.items()})

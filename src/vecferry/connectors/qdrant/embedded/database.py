@@ -83,7 +83,7 @@ class EmbeddedDatabase:
     def _describe(self, name: str) -> CollectionSpec:
         entry = self._folder.entry(name)
         if entry is None:
-            raise NotFound(f"The collection '{name}' is gone from {self._store}.", store=self._store)
+            raise catalog.gone(name, store=self._store)
         spec = entry.spec or self._foreign(name, entry)
         return replace(spec, count=self._folder.count(name))
 
@@ -114,7 +114,10 @@ def _configuration(shard: Path) -> Mapping[str, Any]:
         config: Mapping[str, Any] = orjson.loads((shard / SHARD).read_bytes())
         return config
     except (OSError, orjson.JSONDecodeError) as error:
-        raise CorruptData(f"The configuration of the shard in {shard} cannot be read: {error}.") from error
+        raise CorruptData(
+            f"The configuration of the shard in {shard} cannot be read: {error}.",
+            hint="Restore the folder from a backup, or write the collection again from its source.",
+        ) from error
 
 
 def _ours(path: Path) -> bool:

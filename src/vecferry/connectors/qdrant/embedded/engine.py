@@ -167,8 +167,15 @@ def _translated(path: Path, error: BaseException, opening: bool) -> VecferryErro
             hint="Restore the folder from a backup, or write the collection again from its source.",
         )
     if isinstance(error, TypeError | ValueError) or "Vector dimension error" in text or "Not existing vector" in text:
-        return DataError(f"Qdrant's engine refused a record: {text[:300]}")
-    return ConnectorError(f"Qdrant's engine failed: {text}", store=store)
+        return DataError(
+            f"Qdrant's engine refused a record: {text[:300]}",
+            hint="Mend the record in the source, or take it out; then run the same command again.",
+        )
+    return ConnectorError(
+        f"Qdrant's engine failed: {text}",
+        store=store,
+        hint="Run the same command again. Where it fails again, write to a Qdrant server instead, and report this.",
+    )
 
 
 def in_use(path: Path, by: str = "another process") -> Unavailable:

@@ -24,9 +24,10 @@ from uuid import uuid4
 
 import msgspec
 
+from vecferry.catalog import gone
 from vecferry.connectors.qdrant.embedded.engine import Shard, engine, in_use
 from vecferry.connectors.qdrant.embedded.lock import lock, owner, unlock
-from vecferry.errors import ConfigError, CorruptData, NotFound, StoreFull
+from vecferry.errors import ConfigError, CorruptData, StoreFull
 from vecferry.model import CollectionSpec
 
 MANIFEST = "vecferry-qdrant.json"
@@ -168,7 +169,7 @@ class Folder:
             if name not in self._shards:
                 entry = self.entry(name)
                 if entry is None:
-                    raise NotFound(f"The collection '{name}' is not in {self.path}.", store=f"qdrant:{self.path}")
+                    raise gone(name, store=f"qdrant:{self.path}")
                 self._hold()
                 self._shards[name] = self._load(name, entry)
             return self._shards[name]

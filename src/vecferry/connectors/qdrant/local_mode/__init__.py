@@ -100,7 +100,10 @@ class LocalModeDatabase:
         base = (self._path / "collection").resolve()
         file = (base / name / "storage.sqlite").resolve()
         if not file.is_relative_to(base) or file.parent == base:
-            raise CorruptData(f"{self._path / META} puts the collection '{name}' outside of the folder.")
+            raise CorruptData(
+                f"{self._path / META} puts the collection '{name}' outside of the folder.",
+                hint="Nothing there was read. Treat the folder as hostile unless you know who wrote it.",
+            )
         if not file.is_file():
             raise NotFound(
                 f"The points of '{name}' are not there: {file} does not exist.",
@@ -206,5 +209,12 @@ def _configs(path: Path) -> dict[str, Mapping[str, Any]]:
         if all(isinstance(config, dict) for config in collections.values()):
             return dict(collections)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CorruptData(f"{path / META} cannot be read: {type(error).__name__}: {error}.") from error
-    raise CorruptData(f"{path / META} does not describe collections.")
+        raise _no_meta(path, f"cannot be read: {type(error).__name__}: {error}") from error
+    raise _no_meta(path, "does not describe collections")
+
+
+def _no_meta(path: Path, problem: str) -> CorruptData:
+    return CorruptData(
+        f"{path / META} {problem}.",
+        hint="Restore it from a backup, or copy that of a folder whose collections have the same settings.",
+    )

@@ -24,6 +24,14 @@ _FLOATS = re.compile(rb"(?:G[\x00-\xff]{8})+")
 _MARK = object()
 
 
+def unreadable(message: str) -> CorruptData:
+    """The error for a stored point that is not what qdrant-client writes."""
+    return CorruptData(
+        message,
+        hint="Write the point again with QdrantClient(path=…), delete it there, or go on without it: it is kept aside.",
+    )
+
+
 def loads(raw: bytes, names: Names) -> Any:
     """The value of the pickle `raw`.
 
@@ -35,7 +43,7 @@ def loads(raw: bytes, names: Names) -> Any:
     except CorruptData:
         raise
     except Exception as error:  # a torn program fails in dozens of ways, each with a type of its own
-        raise CorruptData(f"A pickle cannot be read: {type(error).__name__}: {error}.") from error
+        raise unreadable(f"A pickle cannot be read: {type(error).__name__}: {error}.") from error
 
 
 class _Machine:
@@ -60,7 +68,7 @@ class _Machine:
                 return value
             step = _STEPS.get(opcode)
             if step is None:
-                raise CorruptData(f"A pickle holds the opcode {opcode!r}, which plain data never needs.")
+                raise unreadable(f"A pickle holds the opcode {opcode!r}, which plain data never needs.")
             step(self)
 
     # ----------------------------------------------------------------- reading
@@ -68,7 +76,7 @@ class _Machine:
     def _take(self, size: int) -> bytes:
         start, self._at = self._at, self._at + size
         if self._at > len(self._raw):
-            raise CorruptData("A pickle ends too early.")
+            raise unreadable("A pickle ends too early.")
         return self._raw[start : self._at]
 
     def _number(self, form: str) -> int:
@@ -84,7 +92,7 @@ class _Machine:
     def _floats(self) -> None:
         run = _FLOATS.match(self._raw, self._at)
         if run is None:
-            raise CorruptData("A pickle ends too early.")
+            raise unreadable("A pickle ends too early.")
         self._at = run.end()
         cells = np.frombuffer(run.group(), np.uint8).reshape(-1, 9)[:, 1:]
         self._stack += np.ascontiguousarray(cells).view(">f8").ravel().tolist()
@@ -143,7 +151,7 @@ class _Machine:
     def _target(self, kind: type) -> Any:
         target = self._stack[-1]
         if type(target) is not kind:
-            raise CorruptData(f"A pickle adds items to a {type(target).__name__}.")
+            raise unreadable(f"A pickle adds items to a {type(target).__name__}.")
         return target
 
     def pop(self) -> Any:
@@ -169,14 +177,14 @@ class _Machine:
         """REDUCE and NEWOBJ: call a stand-in, which is all that a name can be."""
         stand_in, arguments = self.pop_pair()
         if stand_in not in self._names.values() or type(arguments) is not tuple:
-            raise CorruptData("A pickle calls something that it did not name.")
+            raise unreadable("A pickle calls something that it did not name.")
         self.push(stand_in(*arguments))
 
     def build(self) -> None:
         state = self._stack.pop()
         restore = getattr(type(self._stack[-1]), "__setstate__", None)
         if restore is None:
-            raise CorruptData(f"A pickle sets the state of a {type(self._stack[-1]).__name__}.")
+            raise unreadable(f"A pickle sets the state of a {type(self._stack[-1]).__name__}.")
         restore(self._stack[-1], state)
 
 

@@ -20,8 +20,7 @@ from uuid import UUID
 
 import numpy as np
 
-from vecferry.connectors.qdrant.local_mode.pickles import Names, loads
-from vecferry.errors import CorruptData
+from vecferry.connectors.qdrant.local_mode.pickles import Names, loads, unreadable
 from vecferry.model import VectorKind, VectorSpec
 
 _MODELS = "qdrant_client.http.models.models"
@@ -56,7 +55,7 @@ def read_point(raw: bytes) -> Point:
     """
     model = loads(raw, _STAND_INS)
     if not isinstance(model, _PointModel):
-        raise CorruptData(f"A stored point is a pickled {type(model).__name__}, not a point.")
+        raise unreadable(f"A stored point is a pickled {type(model).__name__}, not a point.")
     payload = model.fields.get("payload")
     return Point(
         id=_point_id(model.fields.get("id")),
@@ -84,12 +83,12 @@ def check_vectors(point: Point, vectors: Sequence[VectorSpec]) -> None:
     for name, value in (point.vector if isinstance(point.vector, dict) else {"": point.vector}).items():
         vector = known.get(name)
         if vector is None:
-            raise CorruptData(f"it has a vector '{name}' that its collection does not have")
+            raise unreadable(f"it has a vector '{name}' that its collection does not have")
         rows = value if vector.kind is VectorKind.MULTI else [value]
         if isinstance(value, Sparse) != (vector.kind is VectorKind.SPARSE):
-            raise CorruptData(f"its vector '{name}' is of another kind")
+            raise unreadable(f"its vector '{name}' is of another kind")
         if not isinstance(value, Sparse) and any(type(row) is not list or len(row) != vector.dim for row in rows):
-            raise CorruptData(f"its vector '{name}' has not {vector.dim} dimensions")
+            raise unreadable(f"its vector '{name}' has not {vector.dim} dimensions")
 
 
 class _Model:
@@ -103,7 +102,7 @@ class _Model:
     def __setstate__(self, state: Any) -> None:
         fields = state.get("__dict__") if isinstance(state, dict) else None
         if not isinstance(fields, dict):
-            raise CorruptData("A stored point has no fields.")
+            raise unreadable("A stored point has no fields.")
         self.fields = fields
 
 
@@ -131,7 +130,7 @@ class _Dtype:
 
     def __init__(self, name: str, *_: Any) -> None:
         if not _DTYPE.fullmatch(name):
-            raise CorruptData(f"A stored point holds a NumPy value of type {name!r}.")
+            raise unreadable(f"A stored point holds a NumPy value of type {name!r}.")
         self.name = name
 
     def __setstate__(self, _: Any) -> None: ...
@@ -139,7 +138,7 @@ class _Dtype:
 
 def _scalar(dtype: Any, raw: Any) -> int | float | bool:
     if not isinstance(dtype, _Dtype) or not isinstance(raw, bytes):
-        raise CorruptData("A stored point holds a NumPy value that is no number.")
+        raise unreadable("A stored point holds a NumPy value that is no number.")
     value: int | float | bool = np.frombuffer(raw, f"<{dtype.name}", count=1)[0].item()
     return value
 
@@ -176,14 +175,14 @@ class _Unfolding:
     def object(self, value: Any, depth: int) -> dict[str, Any]:
         """`value` as an object with text keys."""
         if not isinstance(value, dict) or not all(type(key) is str for key in value):
-            raise CorruptData("The payload of a stored point is no JSON object.")
+            raise unreadable("The payload of a stored point is no JSON object.")
         return {key: self.json(item, depth + 1) for key, item in value.items()}
 
     def json(self, value: Any, depth: int) -> Any:
         """`value` as JSON has it, by the rules with which qdrant-client shows it."""
         self._left -= 1
         if self._left < 0 or depth > _MAX_DEPTH:
-            raise CorruptData("A stored point unfolds into far more than it stores, or is nested too deep.")
+            raise unreadable("A stored point unfolds into far more than it stores, or is nested too deep.")
         if value is None or isinstance(value, str | int | float):
             return value
         if isinstance(value, dict):
@@ -203,7 +202,7 @@ def _text(value: Any) -> str:
         return value.text
     if isinstance(value, bytes):
         return value.decode("utf-8")
-    raise CorruptData(f"The payload of a stored point holds a {type(value).__name__}.")
+    raise unreadable(f"The payload of a stored point holds a {type(value).__name__}.")
 
 
 def _point_id(value: Any) -> int | str:
@@ -214,7 +213,7 @@ def _point_id(value: Any) -> int | str:
     try:
         return str(UUID(value))
     except (ValueError, TypeError, AttributeError):
-        raise CorruptData(f"A stored point has the id {str(value)[:100]!r}.") from None
+        raise unreadable(f"A stored point has the id {str(value)[:100]!r}.") from None
 
 
 def _vector(value: Any) -> Any:
@@ -229,5 +228,5 @@ def _vector(value: Any) -> Any:
 
 def _numbers(value: Any) -> list[Any]:
     if type(value) is not list or not set(map(type, value)) <= {int, float}:
-        raise CorruptData("A vector of a stored point is no list of numbers.")
+        raise unreadable("A vector of a stored point is no list of numbers.")
     return value
