@@ -113,7 +113,7 @@ def _pack(value: Any, pointer: str, tags: dict[str, str]) -> Any:
 def _unfit(message: str) -> DataError:
     return DataError(
         message,
-        hint="Metadata is one object of text, numbers, booleans, null, lists, objects, dates and bytes: mend the source.",
+        hint="Metadata is one object of text, numbers, booleans, null, lists, objects, dates and bytes: mend it there.",
     )
 
 
