@@ -19,7 +19,6 @@ A point's payload has the shape of its layout (`vecferry.layouts`), and everythi
 from __future__ import annotations
 
 import base64
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -37,9 +36,10 @@ from vecferry.layouts import ENVELOPE, layout
 from vecferry.model import Card, CollectionSpec, Element, IdKind, Keep, Metric, VectorKind, VectorSpec
 from vecferry.tags import canonical
 
-_LONG_FLOAT = re.compile(rb"[:,\[](?:[-\d.]{17}|-?\d+(?:\.\d+)?e)")
-"""Found in every JSON text that holds a fragile float (and, harmlessly, in some that do not)."""
 _EXACT_CHARACTERS = 16
+_NINES = bytes.maketrans(b"0123456789.", b"9" * 11)
+_LONG, _EXPONENT = b"9" * _EXACT_CHARACTERS, b"9e"
+"""With digits and points written as 9, each JSON text that holds a fragile float holds one of these; others may."""
 
 
 @dataclass(slots=True)
@@ -294,7 +294,10 @@ def _nulls(texts: list[bytes | None]) -> list[int]:
 def _guard_floats(rows: Rows) -> None:
     """Write down the floats that Qdrant's JSON storage would not give back bit for bit."""
     for row, text in enumerate(rows.metadata):
-        if text is not None and _LONG_FLOAT.search(text) and (fragile := dict(fragile_floats(rows.parse(row)))):
+        if text is None:
+            continue
+        nines = text.translate(_NINES)
+        if (_LONG in nines or _EXPONENT in nines) and (fragile := dict(fragile_floats(rows.parse(row)))):
             rows.note("f", row, fragile)
 
 

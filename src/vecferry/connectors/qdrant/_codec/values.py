@@ -24,7 +24,19 @@ _UINT64 = 1 << 64
 _DOUBLE = struct.Struct("<d")
 _PACK, _UNPACK = _DOUBLE.pack, _DOUBLE.unpack_from
 
-Fragments = dict[str, dict[type, dict[Any, bytes]]]
+
+class _Floats:
+    """Map entries of floats under one key: the same bytes before each number. Looks like a dict of all of them."""
+
+    def __init__(self, number: int, key: str) -> None:
+        name = field(1, key.encode()) + b"\x12\x09\x11"
+        self._start = head(number, len(name) + 8) + name
+
+    def get(self, value: float) -> bytes:
+        return self._start + _PACK(value)
+
+
+Fragments = dict[str, dict[type, dict[Any, bytes] | _Floats]]
 """key -> type of the value (1, 1.0 and True are equal, and three things) -> value -> map entry"""
 _KEPT: dict[int, Fragments] = {STRUCT_ENTRY: {}, PAYLOAD_ENTRY: {}}
 
@@ -58,10 +70,14 @@ def entry(number: int, key: str, value: Any, depth: int = 0) -> bytes:
 def _new_entry(number: int, key: str, value: Any, depth: int) -> bytes:
     made = entry(number, key, value, depth)
     kind = type(value)
-    if (kind is str and len(value) <= _LONG) or kind is int or kind is bool or value is None:
-        kept = _KEPT[number]
-        known = kept.setdefault(key, {}).setdefault(kind, {}) if key in kept or len(kept) < _KEYS_KEPT else None
-        if known is not None and len(known) < _VALUES_KEPT:
+    kept = _KEPT[number]
+    if key not in kept and len(kept) >= _KEYS_KEPT:
+        return made
+    if kind is float:
+        kept.setdefault(key, {})[float] = _Floats(number, key)
+    elif (kind is str and len(value) <= _LONG) or kind is int or kind is bool or value is None:
+        known = kept.setdefault(key, {}).setdefault(kind, {})
+        if type(known) is dict and len(known) < _VALUES_KEPT:
             known[value] = made
     return made
 
@@ -127,9 +143,8 @@ def _wrapped(number: int, key: str, tag: bytes, bodies: list[bytes | None]) -> l
 
 def number_entries(number: int, key: str, values: list[float | None]) -> list[bytes]:
     """A column of floats as map entries; None gives no bytes."""
-    name = field(1, key.encode()) + b"\x12\x09\x11"
-    start = head(number, len(name) + 8) + name
-    return [b"" if value is None else start + _DOUBLE.pack(value) for value in values]
+    made = _Floats(number, key).get
+    return [b"" if value is None else made(value) for value in values]
 
 
 def integer_entries(number: int, key: str, values: list[int | None]) -> list[bytes]:
