@@ -13,14 +13,13 @@ import pytest
 
 from vecferry.arrow import build
 from vecferry.engine.stop import Stop
-from vecferry.errors import ConnectorError, Interrupted, NotFound
+from vecferry.errors import ConfigError, ConnectorError, Interrupted, NotFound
 from vecferry.events import silent
 from vecferry.model import CollectionSpec, Metric, VectorSpec
-from vecferry.protocols import Portable
 from vecferry.registry import open_database
 from vecferry.url import StoreUrl
 from vecferry.verification import Level, VerifyOptions, elsewhere, verify
-from vecferry.verification.elsewhere import Elsewhere
+from vecferry.verification.elsewhere import Elsewhere, Helper, Job
 from vecferry.verification.model import DATA_LEVELS
 from vecferry.verification.scan import Side
 
@@ -50,8 +49,9 @@ def archives(tmp_path):
         database.close()
 
 
-def _elsewhere(database: Portable, folder: Path, name: str = "docs") -> Elsewhere:
-    return Elsewhere(database.address(), name, label="docs", deadline_seconds=5.0, folder=folder)
+def _job(folder: Path, name: str = "docs") -> Job:
+    folder.mkdir(exist_ok=True)
+    return Job(name, "docs", Side(folder, limit=1 << 20), token_bytes(32), deadline_seconds=5.0)
 
 
 @pytest.mark.parametrize("spill_bytes", [16 << 20, 100_000], ids=["in memory", "in files"])
@@ -73,43 +73,65 @@ def test_it_finds_what_threads_find(archives, monkeypatch, spill_bytes):
 
 def test_a_killed_process_is_an_error_that_says_so(archives, tmp_path):
     """No hang, no silence: the message names the collection and the signal."""
-    reader = _elsewhere(archives[1], tmp_path)
+    reader, job = Elsewhere(archives[1].address()), _job(tmp_path / "side")
     os.kill(reader._process.pid, signal.SIGKILL)
-    side = Side(tmp_path / "side", limit=1 << 20)
     with pytest.raises(ConnectorError, match="'docs' was ended by signal 9"):
-        reader.scan(side, key=token_bytes(32), stop=Stop(), observer=silent)
+        reader.scan(job, stop=Stop(), observer=silent)
     reader.close()
-    side.close()
+    job.side.close()
 
 
 def test_its_errors_are_raised_here(archives, tmp_path):
-    """A collection that is gone is the same `NotFound` as in this process."""
-    reader = _elsewhere(archives[1], tmp_path, "other")
-    side = Side(tmp_path / "side", limit=1 << 20)
+    """A collection that is gone is the same `NotFound` as in this process, and the next job is done all the same."""
+    reader, missing = Elsewhere(archives[1].address()), _job(tmp_path / "missing", "other")
     with pytest.raises(NotFound, match="other"):
-        reader.scan(side, key=token_bytes(32), stop=Stop(), observer=silent)
+        reader.scan(missing, stop=Stop(), observer=silent)
+    there = _job(tmp_path / "there")
+    filled = reader.scan(there, stop=Stop(), observer=silent)
+    assert filled.records == ROWS - 1
     reader.close()
-    side.close()
+    for side in (missing.side, there.side, filled):
+        side.close()
+
+
+def test_a_store_that_does_not_open_is_an_error_here(tmp_path):
+    """What `open_database` says over there is raised here, for every job."""
+    reader = Elsewhere(StoreUrl.parse("nosuchstore://x"))
+    for name in ("first", "second"):
+        job = _job(tmp_path / name)
+        with pytest.raises(ConfigError, match="nosuchstore"):
+            reader.scan(job, stop=Stop(), observer=silent)
+        job.side.close()
+    reader.close()
 
 
 def test_a_stop_ends_it(archives, tmp_path):
     """A stop is obeyed while it works, and leaves no process behind."""
     stop = Stop()
-    reader = _elsewhere(archives[1], tmp_path)
-    side = Side(tmp_path / "side", limit=1 << 20)
+    reader, job = Elsewhere(archives[1].address()), _job(tmp_path / "side")
     stop.request()
     with pytest.raises(Interrupted):
-        reader.scan(side, key=token_bytes(32), stop=stop, observer=silent)
+        reader.scan(job, stop=stop, observer=silent)
     assert reader._process.poll() is not None
-    side.close()
+    job.side.close()
 
 
 def test_it_ends_when_nobody_asks(archives, tmp_path):
     """Closed before it got a job, it is gone; so are its thread and its pipes."""
-    reader = _elsewhere(archives[1], tmp_path)
+    reader = Elsewhere(archives[1].address())
     reader.close()
     assert reader._process.returncode is not None
     assert "verify-elsewhere" not in {thread.name for thread in threading.enumerate()}
+
+
+def test_one_process_serves_every_collection_once_it_is_worth_it(archives):
+    """Too few records start none; a start ahead of time needs fewer; from then on even a small one uses it."""
+    with Helper(archives[1]) as helper:
+        assert helper.start(elsewhere.LEAST_RECORDS - 1) is None
+        reader = helper.start(elsewhere.LEAST_AHEAD, least=elsewhere.LEAST_AHEAD)
+        assert reader is not None
+        assert helper.start(1) is reader
+    assert reader._process.returncode is not None
 
 
 def test_an_address_opens_the_same_store(archives, tmp_path, monkeypatch):

@@ -1,9 +1,9 @@
 """One side scanned by a process of its own, so that both sides of a verification use a processor each.
 
 The child is a fresh interpreter, never a fork (gRPC has threads). Both ends speak pickled values over its standard
-streams: to it go the paths to import from, what to open (at once, so that it imports while this process looks at
-schemas), and the job; from it come events, and at the end the filled `Side` or the error. Standard input stays open
-as a lifeline: where it ends, by `close` or because this process died, the child ends at once.
+streams: to it go the paths to import from, what to open (at once, so that it imports while this process does something
+else), and then one job after the other; from it come events, and for each job the filled `Side` or the error. Standard
+input stays open as a lifeline: where it ends, by `close` or because this process died, the child ends at once.
 """
 
 from __future__ import annotations
@@ -14,39 +14,40 @@ import pickle
 import queue
 import subprocess
 import sys
+import tempfile
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import IO, Any
+from typing import IO, Self
 
 from vecferry.engine.stop import Stop
 from vecferry.errors import ConnectorError, Interrupted
 from vecferry.events import Event, Observer
-from vecferry.heap import keep_freed_memory
+from vecferry.heap import prepare
+from vecferry.protocols import Database, Portable
 from vecferry.registry import open_database
 from vecferry.url import StoreUrl
 from vecferry.verification.scan import Side, scan
 from vecferry.verification.tries import Tries
 
 LEAST_RECORDS = 100_000
-"""Fewer are not worth a process: it starts and imports for 1 s (2 s where no bytecode is cached) of processor time."""
+"""Fewer are not worth a process: it imports for 0.5 s (1 s where no bytecode is cached) of processor time."""
+LEAST_AHEAD = 20_000
+"""The same, where it may start while this process only waits."""
 _GLANCE_S = 0.1
 _PATIENCE_S = 5.0
 _CODE = f"import sys, pickle; sys.path[:] = pickle.load(sys.stdin.buffer); import {__name__} as m; m.main()"
 
 
 @dataclass(frozen=True, slots=True)
-class _Opening:
-    address: StoreUrl
+class Job:
+    """One collection to scan. `label` is its name in events; `side` is filled, over there."""
+
     name: str
     label: str
-    deadline_seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class _Job:
     side: Side
     key: bytes
+    deadline_seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,38 +64,55 @@ def possible() -> bool:
     return bool(sys.executable) and not getattr(sys, "frozen", False)
 
 
+class Helper:
+    """At most one process for one database, started where it pays and kept for every collection after that."""
+
+    def __init__(self, database: Database) -> None:
+        self._address = database.address() if isinstance(database, Portable) and possible() else None
+        self._process: Elsewhere | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._process is not None:
+            self._process.close()
+
+    def start(self, records: int, *, least: int | None = None) -> Elsewhere | None:
+        """The process, where there is one already or `records` are worth one."""
+        least = LEAST_RECORDS if least is None else least
+        if self._process is None and self._address is not None and records >= least:
+            self._process = Elsewhere(self._address)
+        return self._process
+
+
 class Elsewhere:
-    """A process that has the collection `name` of the store at `address` open, and scans it when told to.
+    """A process that has the store at `address` open, and scans collections of it when told to."""
 
-    Args:
-        label: the collection's name in events; folder: where the child's own messages are kept.
-    """
-
-    def __init__(self, address: StoreUrl, name: str, *, label: str, deadline_seconds: float, folder: Path) -> None:
-        self._label, self._log = label, folder / "elsewhere.log"
-        with self._log.open("wb") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-P", "-c", _CODE],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                start_new_session=True,  # Ctrl-C is for this process alone, which ends the child
-            )
+    def __init__(self, address: StoreUrl) -> None:
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as this object
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", "-c", _CODE],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            start_new_session=True,  # Ctrl-C is for this process alone, which ends the child
+        )
         self._answers: queue.SimpleQueue[_Answer] = queue.SimpleQueue()
         self._reader = threading.Thread(target=self._read, name="verify-elsewhere", daemon=True)
         self._reader.start()
         self._tell(sys.path)
-        self._tell(_Opening(address, name, label, deadline_seconds))
+        self._tell(address)
 
-    def scan(self, side: Side, *, key: bytes, stop: Stop, observer: Observer) -> Side:
-        """Fill `side` and give it back.
+    def scan(self, job: Job, *, stop: Stop, observer: Observer) -> Side:
+        """Fill the side of `job` and give it back.
 
         Raises:
             Interrupted: a stop was requested.
             ConnectorError: the process ended before it was done.
             VecferryError: what went wrong over there.
         """
-        self._tell(_Job(side, key))
+        self._tell(job)
         while True:
             if stop.requested:
                 self.close()
@@ -108,7 +126,7 @@ class Elsewhere:
             if isinstance(answer, _Failure):
                 raise answer.error
             if answer is None:
-                raise self._gone()
+                raise self._gone(job.label)
             observer(answer)
 
     def close(self) -> None:
@@ -121,6 +139,7 @@ class Elsewhere:
             self._process.kill()
             self._process.wait()
         self._reader.join()
+        self._log.close()
         if self._process.stdout is not None:
             self._process.stdout.close()
 
@@ -130,7 +149,7 @@ class Elsewhere:
         return self._process.stdin
 
     def _tell(self, value: object) -> None:
-        with contextlib.suppress(BrokenPipeError):  # it is gone, which `scan` says better
+        with contextlib.suppress(OSError, ValueError):  # it is gone or closed, which `scan` says better
             pickle.dump(value, self._stdin)
             self._stdin.flush()
 
@@ -139,15 +158,16 @@ class Elsewhere:
         try:
             while True:
                 self._answers.put(pickle.load(self._process.stdout))  # noqa: S301 - from our own child
-        except (EOFError, OSError, pickle.UnpicklingError):
+        except (EOFError, OSError, ValueError, pickle.UnpicklingError):
             self._answers.put(None)
 
-    def _gone(self) -> ConnectorError:
+    def _gone(self, label: str) -> ConnectorError:
         code = self._process.wait()
-        last = self._log.read_text("utf-8", "replace").strip().splitlines()[-1:]
+        self._log.seek(0)
+        last = self._log.read().decode("utf-8", "replace").strip().splitlines()[-1:]
         why = f"with status {code}" if code >= 0 else f"by signal {-code}"
         return ConnectorError(
-            f"The process that read the target of '{self._label}' was ended {why}. {''.join(last)}".rstrip(),
+            f"The process that read the target of '{label}' was ended {why}. {''.join(last)}".rstrip(),
             hint="Nothing was changed. Verify again; if it was ended for lack of memory, make room first.",
         )
 
@@ -172,36 +192,35 @@ class _Parent:
 
 def main() -> None:
     """The child's part."""
-    keep_freed_memory()
-    parent, orders = _Parent(), sys.stdin.buffer
-    try:
-        parent.tell(_work(parent, orders))
-    except Exception as error:  # noqa: BLE001 - raised again over there
-        parent.tell(_Failure(_portable(error)))
-    os._exit(0)  # a thread still listens for the end; there is nothing to tidy up
-
-
-def _work(parent: _Parent, orders: Any) -> Side:
-    opening: _Opening = pickle.load(orders)  # noqa: S301 - from the process that started this one
-    with (
-        contextlib.closing(open_database(opening.address)) as database,
-        contextlib.closing(database.source(opening.name)) as source,
-    ):
-        spec = source.describe()
+    prepare()
+    parent, jobs = _Parent(), queue.SimpleQueue[Job]()
+    address: StoreUrl = pickle.load(sys.stdin.buffer)  # noqa: S301 - from the process that started this one
+    threading.Thread(target=_follow, args=(sys.stdin.buffer, jobs), daemon=True).start()
+    database: Database | None = None
+    with contextlib.suppress(Exception):  # ahead of the first job, which says what is wrong
+        database = open_database(address)
+    while True:
+        job = jobs.get()
         try:
-            job: _Job = pickle.load(orders)  # noqa: S301
-        except EOFError:
-            os._exit(1)
-        threading.Thread(target=_follow, args=(orders,), daemon=True).start()
-        stop, seconds = Stop(), opening.deadline_seconds
-        tries = Tries(opening.label, stop=stop, deadline_seconds=seconds, observer=parent.tell)
+            database = database or open_database(address)
+            parent.tell(_scan(database, job, parent.tell))
+        except Exception as error:  # noqa: BLE001 - raised again over there
+            parent.tell(_Failure(_portable(error)))
+
+
+def _scan(database: Database, job: Job, tell: Callable[[Event], None]) -> Side:
+    tries = Tries(job.label, stop=Stop(), deadline_seconds=job.deadline_seconds, observer=tell)
+    with contextlib.closing(database.source(job.name)) as source:
+        spec = source.describe()
         scan(source, job.side, key=job.key, view=lambda batch: (batch, spec), tries=tries, seen=lambda _: None)
     return job.side
 
 
-def _follow(orders: Any) -> None:
-    """End with the process that started this one: nothing here is worth keeping."""
-    orders.read()
+def _follow(orders: IO[bytes], jobs: queue.SimpleQueue[Job]) -> None:
+    """Take jobs as they come, and end with the process that started this one: nothing here is worth keeping."""
+    with contextlib.suppress(EOFError, OSError, pickle.UnpicklingError):
+        while True:
+            jobs.put(pickle.load(orders))  # noqa: S301
     os._exit(1)
 
 

@@ -18,9 +18,8 @@ from vecferry.errors import DataError, Interrupted, NotFound
 from vecferry.events import Observer, Progress, Stage
 from vecferry.limits import Limits
 from vecferry.model import Chunk, CollectionSpec, Partition, Position
-from vecferry.protocols import Database, Portable, Predictive, Source
-from vecferry.verification import elsewhere
-from vecferry.verification.elsewhere import Elsewhere
+from vecferry.protocols import Database, Predictive, Source
+from vecferry.verification.elsewhere import Elsewhere, Helper, Job
 from vecferry.verification.lookup import pick
 from vecferry.verification.model import VerifyOptions
 from vecferry.verification.sample import Sample
@@ -56,6 +55,7 @@ class Pass:
 
     name: str
     """as the caller names it in the source"""
+    target_name: str
     source: Source
     target: Source
     source_spec: CollectionSpec
@@ -120,7 +120,9 @@ class Pass:
         if self.elsewhere is None:
             scan(self.target, self.right, key=key, view=self.found, tries=tries, seen=_ignore)
             return
-        empty, self.right = self.right, self.elsewhere.scan(self.right, key=key, stop=stop, observer=self.observer)
+        empty = self.right
+        job = Job(self.target_name, self.name, empty, key, self.options.deadline_seconds)
+        self.right = self.elsewhere.scan(job, stop=stop, observer=self.observer)
         empty.close()
 
     def _saw(self, chunk: Chunk) -> None:
@@ -148,6 +150,7 @@ def open_pass(
     options: VerifyOptions,
     observer: Observer,
     stop: Stop,
+    helper: Helper,
 ) -> Iterator[Pass]:
     """Open both sides of one pair of collections; a target that is not there counts as empty.
 
@@ -162,15 +165,14 @@ def open_pass(
         target = _target(target_db, pair[1], source_spec)
         stack.callback(target.close)
         target_spec = target.describe()
-        reader = _elsewhere(target_db, target, pair, options, folder)
-        if reader is not None:
-            stack.callback(reader.close)
+        reader = None if isinstance(target, Absent) else helper.start(target_spec.count or 0)
         sink = target_db.sink(target_spec)
         stack.callback(sink.close)
         tries = Tries(pair[0], stop=stop, deadline_seconds=options.deadline_seconds, observer=observer)
         sides = [Side(folder / name, limit=options.spill_bytes) for name in ("source", "target")]
         one = Pass(
             name=pair[0],
+            target_name=pair[1],
             source=source,
             target=target,
             source_spec=source_spec,
@@ -190,18 +192,6 @@ def open_pass(
         )
         stack.callback(one.close)
         yield one
-
-
-def _elsewhere(
-    database: Database, target: Source, pair: tuple[str, str], options: VerifyOptions, folder: Path
-) -> Elsewhere | None:
-    """A process for the target, where it can be opened there and is large."""
-    large = (target.describe().count or 0) >= elsewhere.LEAST_RECORDS
-    if isinstance(target, Absent) or not large or not isinstance(database, Portable) or not elsewhere.possible():
-        return None
-    return Elsewhere(
-        database.address(), pair[1], label=pair[0], deadline_seconds=options.deadline_seconds, folder=folder
-    )
 
 
 def _target(database: Database, name: str, source: CollectionSpec) -> Source:

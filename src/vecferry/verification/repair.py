@@ -12,6 +12,7 @@ from vecferry.events import Observer, silent
 from vecferry.protocols import Database, Deletable, Fetchable, Sink, require
 from vecferry.verification.data import Changed
 from vecferry.verification.diff import BucketDiff, compare
+from vecferry.verification.elsewhere import Helper
 from vecferry.verification.lookup import AT_ONCE, batches_by_id
 from vecferry.verification.model import CollectionRepair, RepairResult, VerifyOptions
 from vecferry.verification.passes import Absent, Pass, open_pass
@@ -43,10 +44,11 @@ def repair(
     """
     options, stop = options or VerifyOptions(), stop or Stop()
     done = []
-    for pair in pairs:
-        with open_pass(source_db, target_db, pair, options, observer, stop) as one:
-            done.append(_repair(one, target_db, pair, delete_extra=delete_extra))
-    after = verify(source_db, target_db, pairs, options=options, observer=observer, stop=stop)
+    with Helper(target_db) as helper:
+        for pair in pairs:
+            with open_pass(source_db, target_db, pair, options, observer, stop, helper) as one:
+                done.append(_repair(one, target_db, pair, delete_extra=delete_extra))
+        after = verify(source_db, target_db, pairs, options=options, observer=observer, stop=stop, helper=helper)
     return RepairResult(collections=tuple(done), after=after)
 
 

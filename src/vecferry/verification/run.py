@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 
 from vecferry.engine.stop import Stop
 from vecferry.events import Observer, Stage, StageFinished, StageStarted, silent
 from vecferry.filters import Filter
 from vecferry.protocols import Database
 from vecferry.verification.data import check_data
+from vecferry.verification.elsewhere import Helper
 from vecferry.verification.filtering import check_filters
 from vecferry.verification.model import (
     DATA_LEVELS,
@@ -40,10 +42,12 @@ def verify(
     options: VerifyOptions | None = None,
     observer: Observer = silent,
     stop: Stop | None = None,
+    helper: Helper | None = None,
 ) -> Verification:
     """Compare every record of each pair of collections, then searches and filters.
 
-    Reads both sides itself: nothing of the copy is trusted. Changes nothing.
+    Reads both sides itself: nothing of the copy is trusted. Changes nothing. `helper` reads the target; the caller,
+    who may have started it earlier, closes it.
 
     Raises:
         NotFound: the source has no such collection. One that the target lacks is a finding.
@@ -53,10 +57,11 @@ def verify(
     options, stop = options or VerifyOptions(), stop or Stop()
     seconds = {Stage.VERIFY.value: 0.0, Stage.PARITY.value: 0.0}
     collections = []
-    for pair in pairs:
-        collection, took = _verify(source_db, target_db, pair, options, observer, stop)
-        collections.append(collection)
-        seconds = {stage: total + took[stage] for stage, total in seconds.items()}
+    with nullcontext(helper) if helper is not None else Helper(target_db) as reader:
+        for pair in pairs:
+            collection, took = _verify(source_db, target_db, pair, options, observer, stop, reader)
+            collections.append(collection)
+            seconds = {stage: total + took[stage] for stage, total in seconds.items()}
     return Verification(collections=tuple(collections), seconds=seconds)
 
 
@@ -67,9 +72,10 @@ def _verify(
     options: VerifyOptions,
     observer: Observer,
     stop: Stop,
+    helper: Helper,
 ) -> tuple[CollectionVerification, dict[str, float]]:
     begun = time.monotonic()
-    with open_pass(source_db, target_db, pair, options, observer, stop) as one:
+    with open_pass(source_db, target_db, pair, options, observer, stop, helper) as one:
         observer(StageStarted(stage=Stage.VERIFY, collection=one.name, records=one.source_spec.count))
         checks = [_schema(one), *check_data(one)]
         middle = time.monotonic()
