@@ -73,14 +73,17 @@ def _spec_facts(spec: CollectionSpec) -> Iterator[tuple[str, str]]:
 
 
 def _leaves(value: Json, path: str) -> Iterator[tuple[str, str]]:
-    """(dotted path, canonical JSON) of every leaf; an empty object or list is a leaf."""
+    """(dotted path, canonical JSON) of every leaf that says something.
+
+    Null and what is empty are left out, so that a field which a later vecferry adds does not change an older plan.
+    """
     if isinstance(value, dict) and value:
         for key in sorted(value):
             yield from _leaves(value[key], f"{path}.{key}" if path else key)
     elif isinstance(value, list) and value:
         for index, item in enumerate(value):
             yield from _leaves(item, f"{path}[{index}]")
-    else:
+    elif value not in (None, "", [], {}):
         yield path, canonical(value).decode()
 
 

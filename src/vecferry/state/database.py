@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,9 +15,11 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlch
 
 from vecferry.errors import ConfigError, LedgerError, StoreFull
 from vecferry.state.paths import is_url
-from vecferry.state.schema import upgrade
+from vecferry.state.schema import is_current, upgrade
 
 _BUSY_MS = 20_000
+_READS = "vecferry_reads"
+"""Execution option of a connection whose transactions only read."""
 _FULL = ("disk is full", "no space left", "readonly", "read-only", "disk i/o error", "unable to open database file")
 
 
@@ -27,15 +30,14 @@ class LedgerDatabase:
         self.location = location
         self.shown, self._engine = _engine(location)
         try:
-            with self.transaction() as connection:
-                upgrade(connection, where=self.shown)
+            self._prepare()
         except BaseException:
             self._engine.dispose()
             raise
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
-        """One transaction; committed, durably, when the block ends without an error.
+        """One transaction that may write; committed, durably, when the block ends without an error.
 
         Raises:
             StoreFull: no space, or read-only.
@@ -47,8 +49,31 @@ class LedgerDatabase:
         except SQLAlchemyError as error:
             raise self._translate(error) from error
 
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """One consistent look. It waits for nobody: not even for a process that is frozen while it writes.
+
+        Raises:
+            LedgerError: what the database says.
+        """
+        try:
+            with self._engine.connect() as plain:
+                connection = plain.execution_options(**{_READS: True})
+                with connection.begin():
+                    yield connection
+        except SQLAlchemyError as error:
+            raise self._translate(error) from error
+
     def close(self) -> None:
         self._engine.dispose()
+
+    def _prepare(self) -> None:
+        """Make the tables, or lift older ones. A ledger that is current already is only looked at."""
+        with self.reading() as connection:
+            current = is_current(connection)
+        if not current:
+            with self.transaction() as connection:
+                upgrade(connection, where=self.shown)
 
     def _translate(self, error: SQLAlchemyError) -> StoreFull | LedgerError:
         text = str(error.orig) if isinstance(error, DBAPIError) else str(error)
@@ -58,6 +83,12 @@ class LedgerDatabase:
                 store=self.shown,
                 hint="Free some space or allow writing there, or choose another ledger with --ledger PATH. What was "
                 "written so far stays correct: the same command goes on.",
+            )
+        if "database is locked" in text:
+            return LedgerError(
+                f"Another process has been writing into the ledger {self.shown} for over {_BUSY_MS // 1000} s.",
+                hint="It may be stopped (Ctrl-Z) or hang: `vecferry status` shows which process holds which run. "
+                "Let it go on or end it, then run the same command again; or choose another ledger with --ledger PATH.",
             )
         if "not a database" in text or "malformed" in text:
             return LedgerError(
@@ -115,16 +146,31 @@ def _sqlite(engine: Engine) -> Engine:
     @event.listens_for(engine, "connect")
     def _connect(connection: sqlite3.Connection, _: Any) -> None:
         connection.isolation_level = None
-        for pragma in (
-            f"busy_timeout = {_BUSY_MS}",
-            "journal_mode = WAL",
-            "synchronous = FULL",
-            "foreign_keys = ON",
-        ):
+        connection.execute(f"PRAGMA busy_timeout = {_BUSY_MS}")
+        _write_ahead(connection)
+        for pragma in ("synchronous = FULL", "foreign_keys = ON"):
             connection.execute(f"PRAGMA {pragma}")
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        connection.exec_driver_sql("BEGIN" if connection.get_execution_options().get(_READS) else "BEGIN IMMEDIATE")
 
     return engine
+
+
+def _write_ahead(connection: sqlite3.Connection) -> None:
+    """Switch to the write-ahead log.
+
+    Where two do that to a new ledger at once, SQLite refuses one of them without waiting, because both would wait for
+    each other: that one tries again.
+    """
+    deadline = time.monotonic() + _BUSY_MS / 1000
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+        else:
+            return

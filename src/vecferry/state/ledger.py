@@ -74,6 +74,8 @@ class Ledger:
             PlanChanged: the unfinished run has another plan; lists what changed and both ways to go on.
         """
         owner = Owner.me()
+        with self._database.reading() as connection:  # a holder that is frozen while it writes is named all the same
+            self._refuse_rivals(connection, job)
         with self._database.transaction() as connection:
             found = _unfinished(connection, job.key)
             self._refuse_rivals(connection, job)
@@ -102,26 +104,26 @@ class Ledger:
 
     def unfinished(self, job_key: str) -> RunInfo | None:
         """The unfinished run of a job, or None."""
-        with self._database.transaction() as connection:
+        with self._database.reading() as connection:
             row = _unfinished(connection, job_key)
             return None if row is None else run_info(connection, row)
 
     def run(self, run: str) -> RunInfo | None:
         """The run with this id, or None."""
-        with self._database.transaction() as connection:
+        with self._database.reading() as connection:
             row = connection.execute(select(t.runs).where(t.runs.c.id == run)).one_or_none()
             return None if row is None else run_info(connection, row)
 
     def history(self, *, limit: int = 20) -> list[RunInfo]:
         """The latest runs, newest first."""
-        with self._database.transaction() as connection:
+        with self._database.reading() as connection:
             rows = connection.execute(select(t.runs).order_by(t.runs.c.created.desc(), t.runs.c.id).limit(limit))
             return [run_info(connection, row) for row in rows.all()]
 
     def rejections(self, run: str, *, limit: int | None = None) -> list[Quarantined]:
         """The records of a run that did not reach its target, in the order they were met."""
         query = select(t.rejections).where(t.rejections.c.run == run).order_by(t.rejections.c.seq).limit(limit)
-        with self._database.transaction() as connection:
+        with self._database.reading() as connection:
             return [
                 Quarantined(row.collection, row.partition, Rejection(row.record, row.reason))
                 for row in connection.execute(query)
@@ -130,7 +132,7 @@ class Ledger:
     def events(self, run: str) -> list[PastEvent]:
         """The bounded history of a run, oldest first."""
         query = select(t.events).where(t.events.c.run == run).order_by(t.events.c.seq)
-        with self._database.transaction() as connection:
+        with self._database.reading() as connection:
             return [PastEvent(row.at, row.kind, row.body) for row in connection.execute(query)]
 
     # ----------------------------------------------------------------------- inside a transaction
@@ -231,12 +233,18 @@ def _drop(connection: Connection, row: Row[Any]) -> None:
 
 
 def _refuse_changes(row: Row[Any], job: Job) -> None:
-    if row.fingerprint == job.fingerprint and json.loads(row.request) == dict(job.request):
+    """Refuse a plan whose facts differ, or a request that differs where both say something.
+
+    An option that only one version of vecferry knows must not make an older run unresumable; whatever it changes in
+    the target changes the facts too.
+    """
+    before = json.loads(row.request)
+    both = before.keys() & job.request.keys()
+    changes = _changes({n: before[n] for n in both}, {n: job.request[n] for n in job.request if n in both})
+    if row.fingerprint != job.fingerprint:
+        changes += _changes(json.loads(row.facts), dict(job.facts))
+    if not changes:
         return
-    changes = [
-        *_changes(json.loads(row.request), dict(job.request)),
-        *_changes(json.loads(row.facts), dict(job.facts)),
-    ]
     shown = "".join(f"\n     {line}" for line in changes[:20])
     more = f"\n     and {len(changes) - 20} more" if len(changes) > 20 else ""
     raise PlanChanged(

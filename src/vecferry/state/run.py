@@ -49,7 +49,7 @@ class Run:
 
     def collections(self) -> dict[str, CollectionState]:
         """Every collection with its checkpoints, by source name, in the order of the plan."""
-        with self._database.transaction() as connection:
+        with self._database.reading() as connection:
             return {state.source: state for state in collection_states(connection, self.id)}
 
     # ----------------------------------------------------------------------- the lease
@@ -163,7 +163,7 @@ class Run:
     def id_proofs(self) -> dict[str, IdProof]:
         """The proofs of this run, by collection."""
         p = t.id_proofs.c
-        with self._database.transaction() as connection:
+        with self._database.reading() as connection:
             return {
                 row.collection: IdProof(rule=row.rule, records=row.records, rewritten=row.rewritten, at=row.at)
                 for row in connection.execute(select(t.id_proofs).where(p.run == self.id))

@@ -149,6 +149,11 @@ MIGRATIONS: Mapping[int, Migration] = {}
 """Version -> what lifts a ledger of that version to the next. Never edited once released."""
 
 
+def is_current(connection: Connection) -> bool:
+    """True where the tables are there, as this version has them."""
+    return _found(connection) == VERSION
+
+
 def upgrade(connection: Connection, *, where: str) -> None:
     """Create the tables, or lift older ones to `VERSION`, inside the caller's transaction.
 

@@ -172,6 +172,13 @@ def test_the_card_is_signed_by_the_run(tmp_path):
     assert job(other).fingerprint == job(carded).fingerprint
 
 
+def test_facts_hold_only_what_is_said():
+    """A field that a later vecferry adds, with nothing in it, must not make an unfinished run unresumable."""
+    facts = job(plan_for(memory(3), memory())).facts
+    assert facts["'docs' target name"] == '"docs"'
+    assert not {"null", '""', "[]", "{}"} & set(facts.values())
+
+
 # --------------------------------------------------------------------------- errors
 
 

@@ -8,7 +8,9 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,7 +22,7 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 from vecferry.errors import ConfigError, LedgerError, LedgerTooNew, PlanChanged, RunLocked, StoreFull
 from vecferry.events import Notice
 from vecferry.model import Partition, PartitionId, Position, Rejection
-from vecferry.state import schema
+from vecferry.state import database, schema
 from vecferry.state.lease import Owner
 from vecferry.state.ledger import Ledger
 from vecferry.state.model import Checkpoint, IdProof, Job, Outcome, Step, Target
@@ -114,6 +116,20 @@ def test_a_changed_plan_is_refused_and_said(path):
         assert ledger.open_run(make_job()).resumed
 
 
+def test_an_option_that_one_version_does_not_know_is_no_change(path):
+    """Another version's run goes on; an option that both know is still compared, and so is every fact."""
+    with Ledger(path) as ledger:
+        ledger.open_run(make_job(request={"--layout": "plain", "--gone": "x"})).close(Outcome.INTERRUPTED)
+        newer = make_job(request={"--layout": "plain", "--new": "y"})
+        run = ledger.open_run(newer)
+        assert run.resumed
+        run.close(Outcome.INTERRUPTED)
+        with pytest.raises(PlanChanged, match="--layout: was plain, now flat"):
+            ledger.open_run(replace(newer, request={"--layout": "flat", "--new": "y"}))
+        with pytest.raises(PlanChanged, match="'docs' target new: was"):
+            ledger.open_run(replace(newer, facts={**newer.facts, "'docs' target new": "1"}))
+
+
 def test_restart_gives_the_old_run_up(path):
     """`restart` begins anew; the old run stays in the history as dropped, and its holder could write no more."""
     with Ledger(path) as ledger:
@@ -187,6 +203,50 @@ def test_a_run_that_a_live_process_holds_is_refused(path):
         with pytest.raises(RunLocked, match="the same collection 'other'"):
             ledger.open_run(make_job(key="k2", collections=(Target(source="x", target="other", partitions=()),)))
         ledger.open_run(make_job(key="k3", collections=(Target(source="x", target="free", partitions=()),)))
+
+
+@pytest.fixture
+def frozen_writer(path, monkeypatch):
+    """A ledger with a held run, while another connection stands in the middle of a transaction that writes."""
+    monkeypatch.setattr(database, "_BUSY_MS", 50)
+    with Ledger(path) as ledger:
+        run = ledger.open_run(make_job())
+        frozen = sqlite3.connect(path, isolation_level=None)
+        frozen.execute("BEGIN IMMEDIATE")
+        yield run
+        frozen.close()
+
+
+def test_a_holder_frozen_while_it_writes_is_named(path, frozen_writer):
+    """Stopped (Ctrl-Z) in the middle of a commit, it holds SQLite's own lock: the refusal names it all the same."""
+    with Ledger(path) as second:
+        with pytest.raises(RunLocked, match=rf"Run {frozen_writer.id} is held by process {os.getpid()} on "):
+            second.open_run(make_job())
+        assert [info.running for info in second.history()] == [True]
+        assert frozen_writer.collections()["docs"].step is Step.PLANNED
+
+
+def test_a_ledger_that_somebody_writes_into_for_long_is_said(path, frozen_writer):
+    """A run of other collections is nobody's, but cannot be written down: the advice is to look who holds what."""
+    other = make_job(key="k2", collections=(Target(source="x", target="free", partitions=()),))
+    with Ledger(path) as second, pytest.raises(LedgerError, match="Another process has been writing") as caught:
+        second.open_run(other)
+    assert "vecferry status" in caught.value.hint
+
+
+def test_a_new_ledger_may_be_opened_by_many_at_once(tmp_path):
+    """Each connection switches the new file to the write-ahead log; SQLite refuses some of them without waiting."""
+    with ThreadPoolExecutor(4) as pool:
+        for attempt in range(40):
+            start = threading.Barrier(4)
+            opened = [pool.submit(_open_at, tmp_path / f"{attempt}.db", start) for _ in range(4)]
+            assert [one.result() for one in opened] == [[]] * 4
+
+
+def _open_at(path, start):
+    start.wait()
+    with Ledger(path) as ledger:
+        return ledger.history()
 
 
 def test_a_dead_holder_on_this_host_is_succeeded_at_once(path):
