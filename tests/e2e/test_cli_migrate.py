@@ -53,9 +53,6 @@ def test_append_and_ids_that_are_there_already(
     """
     move = ("migrate", f"chroma:{small}", qdrant_server.url, "-c", f"docs={name}", "--yes", *QUICK)
     vecferry(*move)
-    asked = vecferry(*move, expect=3)
-    assert "40 records" in asked.err
-    assert "--if-exists" in asked.err
     (changed,) = [p for p in points(qdrant, name).values() if original(p) == "doc-00007"]
     qdrant.set_payload(name, {"document": "changed by the app"}, points=[changed.id], wait=True)
     qdrant.delete(name, [p.id for p in points(qdrant, name).values() if original(p) == "doc-00009"], wait=True)
@@ -141,7 +138,7 @@ def test_a_plan_file_goes_round(
     said = vecferry("migrate", "--plan", "plan.yaml", "--yes", *QUICK, "--json").json
     assert [one["target"] for one in said["collections"]] == [name]
     assert (said["records"], said["rejected"]) == (6, 0)
-    vecferry("migrate", "--plan", "plan.yaml", "--yes", *QUICK, expect=3)
+    assert vecferry("migrate", "--plan", "plan.yaml", "--yes", *QUICK, "--json").json["kept"] == 6
     vecferry("migrate", "--plan", "plan.yaml", "--yes", *QUICK, "--if-exists", "recreate")
     schema = qdrant.get_collection(name).payload_schema
     assert {key for key in schema if key.startswith("metadata")} == {"metadata.source"}

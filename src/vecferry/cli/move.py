@@ -12,7 +12,7 @@ from click.core import ParameterSource
 from vecferry.cli import common, defaults
 from vecferry.cli.exits import Exit
 from vecferry.cli.options import plan_options, planning
-from vecferry.errors import AlreadyExists, ConfigError
+from vecferry.errors import ConfigError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -127,7 +127,8 @@ def migrate(
 ) -> int:
     r"""Move collections, verify every record, and write a report.
 
-    Interrupted? Run the same command again: it goes on where it was.
+    Interrupted? Run the same command again: it goes on where it was. Finished? Run again, it writes nothing twice:
+    it verifies what is there, and names the command that brings the target up to date where the source has changed.
 
     \b
     Examples:
@@ -226,27 +227,27 @@ class Person:
         from vecferry.cli import show
 
         show.the_plan(self._console, plan)
-        there = [(state.target, state.standing, state.records) for state in standing if state.found is not None]
+        there = [(s.target, s.standing, s.records, s.writer or "") for s in standing if s.found is not None]
         if there:
-            heads = ("collection", "is", "records")
+            heads = ("collection", "is", "records", "written by run")
             show.table(self._console, "In the target already", heads, there, numbers=("records",))
 
     def existing(self, state: TargetState) -> IfExists:
         """Append, recreate or refuse: asked where somebody can answer, else refused."""
         from vecferry.planning.model import IfExists
+        from vecferry.planning.targets import occupied
 
-        question = f"'{state.target}' holds {state.records:,} records that this run did not write. What now?"
+        refusal = occupied(state)
         if self._yes or not common.is_interactive():
-            raise AlreadyExists(
-                f"The target collection '{state.target}' holds {state.records:,} records that this run did not write.",
-                hint="Say what to do: --if-exists append, recreate or refuse, or another name: --collection OLD=NEW.",
-            )
+            raise refusal
+        question = f"{refusal.message} What now?"
         answer = click.prompt(question, type=click.Choice(["append", "recreate", "refuse"]), default="refuse", err=True)
         return IfExists(answer)
 
     def proceed(self, plan: Plan) -> bool:
         """The question before the first write."""
-        common.consent(f"Write {plan.records:,} records to {plan.target_url}?", yes=self._yes)
+        records = plan.records - sum(collection.records for collection in plan.kept)
+        common.consent(f"Write {records:,} records to {plan.target_url}?", yes=self._yes)
         return True
 
 
@@ -276,6 +277,7 @@ def summary(done: Migration) -> dict[str, Any]:
         "collections": [
             {"source": c.source, "target": c.target.qualified_name, "records": c.records} for c in done.plan.collections
         ],
+        "kept": done.kept,
         "resumed": done.run.resumed if done.run else 0,
         "rejected": done.run.rejected if done.run else 0,
         "skipped": done.run.skipped if done.run else 0,

@@ -274,9 +274,11 @@ def outcome(console: Console, done: Migration, stores: Sequence[str]) -> None:
     if proof is not None:
         verification(console, proof)
     copied = done.seconds.get("copy", 0.0)
-    rate = f"; copied at {done.records / copied:,.0f} a second" if copied > 0.05 else ""
+    rate = f"; copied at {done.run.records / copied:,.0f} a second" if copied > 0.05 else ""
     total = duration(sum(done.seconds.values()))
     console.print(f"[bold]{done.records:,} records[/] in {len(done.plan.collections)} collections, {total}{rate}.")
+    if done.plan.kept:
+        _kept(console, done)
     if done.run.rejected:
         console.print(
             f"[yellow]{done.run.rejected:,} records were set aside[/]; the report lists them with the reason."
@@ -285,6 +287,18 @@ def outcome(console: Console, done: Migration, stores: Sequence[str]) -> None:
     if done.report:
         console.print(f"\nReport: [bold]{done.report}[/]")
     _next(console, proof, stores)
+
+
+def _kept(console: Console, done: Migration) -> None:
+    """What there was not to be written, and whether all is there therefore."""
+    runs = ", ".join(dict.fromkeys(c.target.card.run for c in done.plan.kept if c.target.card is not None))
+    if len(done.plan.kept) < len(done.plan.collections):
+        told = f"{done.kept:,} of them were moved before, by run {runs}, and not written again."
+    else:
+        told = f"Nothing was written: run {runs} had moved them."
+        if done.verification is not None and done.verification.identical and not done.differences:
+            told = f"Complete already. {told}"
+    console.print(told, markup=False, highlight=False)
 
 
 def verdict(console: Console, proof: Verification | None) -> None:
@@ -316,7 +330,7 @@ def _next(console: Console, proof: Verification | None, stores: Sequence[str]) -
     if proof is None:
         steps = [("prove it", "verify")]
     elif proof.differences:
-        steps = [("mend what differs", "repair")]
+        steps = [("write what is missing or changed again, so that the target is up to date with the source", "repair")]
     else:
         steps = [
             ("point your app at the target, then measure both sides", "compare"),

@@ -47,7 +47,7 @@ def migrate_collections(
     """Copy every collection of `plan` that `run` has not finished, and wait until the target serves them.
 
     Call it inside `vecferry.engine.keeping`, which keeps the run ours and tells the ledger how it ended. A collection
-    whose plan says `recreate` is dropped here, once, before its first write.
+    whose plan says `recreate` is dropped here, once, before its first write; one that is to be kept is not touched.
 
     Raises:
         Interrupted: stopped on request, or a store failed for too long; the same run goes on later.
@@ -86,6 +86,8 @@ class _Collection:
 
     def check(self) -> None:
         """Before the first write of the run: what is in the target already, and does it collide?"""
+        if self.plan.if_exists is IfExists.KEEP:
+            self._mark(Step.FINISHED)
         if self.state.step.reached(Step.CHECKED):
             return
         fresh = is_fresh(self.plan, self.target)
@@ -109,7 +111,7 @@ class _Collection:
     def _spec(self) -> CollectionSpec:
         """What the sink shall prepare: the plan's target, its card signed by this run."""
         spec = self.plan.target
-        if spec.card is None:
+        if spec.card is None or self.plan.if_exists is IfExists.KEEP:
             return spec
         return replace(spec, card=replace(spec.card, run=self.run.id, indexes=spec.indexes))
 
@@ -215,6 +217,7 @@ class _Collection:
             skipped=state.total.skipped,
             rejected=state.total.rejected,
             bytes=state.total.bytes,
+            kept=self.plan.target.count or 0 if self.plan.if_exists is IfExists.KEEP else 0,
             seconds=state.seconds,
         )
 

@@ -50,13 +50,14 @@ def status(ledger: str | None = None, *, limit: int = 20) -> list[RunStatus]:
 def _status(info: RunInfo) -> RunStatus:
     plan = load_plan(info.plan)
     records = {collection.source: collection.records for collection in plan.collections}
+    kept = {collection.source: collection.records for collection in plan.kept}
     return RunStatus(
         id=info.id,
         created=datetime.fromtimestamp(info.created, UTC),
         source=plan.source_url,
         target=plan.target_url,
         records=plan.records,
-        done=sum(state.total.read for state in info.collections),
+        done=sum(kept.get(state.source, state.total.read) for state in info.collections),
         state="running" if info.running else str(info.outcome or "unknown"),
         error=info.error,
         holder=info.holder,
@@ -66,7 +67,7 @@ def _status(info: RunInfo) -> RunStatus:
                 target=state.target,
                 step=state.step,
                 records=records.get(state.source, 0),
-                done=state.total.read,
+                done=kept.get(state.source, state.total.read),
             )
             for state in info.collections
         ),

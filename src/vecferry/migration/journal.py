@@ -9,8 +9,8 @@ from vecferry.state.ledger import Ledger
 from vecferry.state.model import RunInfo, Step
 from vecferry.tags import canonical
 
-_LOOKED_AT = 1_000
-"""Runs of the ledger that are looked through for an unfinished one."""
+LOOKED_AT = 1_000
+"""Runs of the ledger that are looked through for one of the same job."""
 
 
 def request(settings: Settings) -> dict[str, str]:
@@ -58,7 +58,7 @@ def unfinished_ids(ledger: Ledger) -> frozenset[str]:
 
 
 def _unfinished(ledger: Ledger) -> list[RunInfo]:
-    return [info for info in ledger.history(limit=_LOOKED_AT) if info.finished is None]
+    return [info for info in ledger.history(limit=LOOKED_AT) if info.finished is None]
 
 
 def set_aside(ledger: Ledger, run: str) -> dict[str, dict[str, str]]:

@@ -14,9 +14,10 @@ from vecferry.engine.model import RunResult
 from vecferry.engine.run import migrate_collections
 from vecferry.engine.stop import Stop
 from vecferry.errors import LedgerError, StoreFull, VecferryError
-from vecferry.events import Observer, Stage, silent
+from vecferry.events import Notice, Observer, Stage, silent
 from vecferry.hooks import reach
 from vecferry.migration import backup, journal
+from vecferry.migration.finished import finished
 from vecferry.migration.preflight import Refused, decide, propose
 from vecferry.migration.reporting import of_run, write_report
 from vecferry.migration.settings import Ask, Consent, Settings
@@ -52,8 +53,13 @@ class Migration:
 
     @property
     def records(self) -> int:
-        """Records that are durable in the target."""
-        return self.run.records if self.run else 0
+        """Records that are durable in the target, those included that a finished run had moved."""
+        return self.run.records + self.run.kept if self.run else 0
+
+    @property
+    def kept(self) -> int:
+        """Those of them that a finished run had moved, so that this one wrote nothing of them."""
+        return self.run.kept if self.run else 0
 
     @property
     def differences(self) -> int | None:
@@ -72,7 +78,8 @@ def migrate(
 ) -> Migration:
     """Move every collection of `source` that the settings name into `target`, and verify every record.
 
-    An unfinished run of the same job is resumed: from its plan, its snapshot and its checkpoints, without asking.
+    An unfinished run of the same job is resumed: from its plan, its snapshot and its checkpoints, without asking. What
+    a finished run of it moved is not written again: it is verified, and refused where it is not what the source holds.
     Without `ask`, nothing of somebody else is overwritten, and nothing else is asked.
 
     Raises:
@@ -194,8 +201,15 @@ class Trip:
         held = pin(self.origin, folder)
         found = _look(self.origin, self.source_url, self.settings, self.recorder, held)
         plan = propose(found, self.origin, self.goal, self.settings, target_url=self.target_url)
-        plan = decide(plan, self.goal, self.settings, self.ask, unfinished=journal.unfinished_ids(self.ledger))
-        if not self.ask.proceed(plan):
+        plan = decide(
+            plan,
+            self.goal,
+            self.settings,
+            self.ask,
+            unfinished=journal.unfinished_ids(self.ledger),
+            known=finished(self.ledger, plan, self.settings),
+        )
+        if len(plan.kept) < len(plan.collections) and not self.ask.proceed(plan):
             raise Refused("Nothing was written: you did not agree.")
         wished = job(plan, journal.request(self.settings))
         run = self.ledger.open_run(wished, run_id=run_id, restart=self.settings.restart or instead is not None)
@@ -203,13 +217,20 @@ class Trip:
             profile = next(p for p in found.profiles if p.spec.qualified_name == collection.source)
             run.spend(collection.source, Stage.INSPECT.value, profile.seconds)
             run.prove_ids(collection.source, _proof(profile))
+        self._tell_kept(plan)
         return Held(run, plan, found.profiles)
+
+    def _tell_kept(self, plan: Plan) -> None:
+        for collection in plan.kept:
+            card = collection.target.card
+            told = f"Run {card.run if card else ''} moved it already: nothing is written."
+            self.recorder(Notice(collection=collection.source, message=told))
 
     # ----------------------------------------------------------------------- on a held run
 
     def carry_out(self, held: Held) -> Migration:
         """Back up, copy, verify, report; the run is closed when all of it is done."""
-        if self.settings.backup is not None:
+        if self.settings.backup is not None and len(held.plan.kept) < len(held.plan.collections):
             backup.write(self, held.plan, held.run, self.settings.backup)
         result = migrate_collections(
             held.plan,
@@ -232,7 +253,7 @@ class Trip:
             options,
             profiles={profile.spec.qualified_name: profile for profile in held.profiles},
             promised={collection.target.qualified_name: collection.target for collection in collections},
-            set_aside=journal.set_aside(self.ledger, held.run.id),
+            set_aside=self._set_aside(held),
         )
         pairs = [(collection.source, collection.target.qualified_name) for collection in collections]
         proof = verify(self.origin, self.goal, pairs, options=options, observer=self.recorder, stop=self.stop)
@@ -240,3 +261,12 @@ class Trip:
             held.run.mark(collection.source, Step.VERIFIED)
         reach("run.verified")
         return proof
+
+    def _set_aside(self, held: Held) -> dict[str, dict[str, str]]:
+        """Source collection -> {record id: reason} of what this run, or the one whose work is kept, left out."""
+        found = journal.set_aside(self.ledger, held.run.id)
+        for collection in held.plan.kept:
+            if collection.target.card is not None:
+                before = journal.set_aside(self.ledger, collection.target.card.run)
+                found[collection.source] = before.get(collection.source, {})
+        return found

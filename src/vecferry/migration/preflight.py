@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 
 from vecferry.errors import ConfigError, DataError
+from vecferry.migration.finished import Finished, keep, noted, refuse_changed, same_form
 from vecferry.migration.settings import Ask, Settings
 from vecferry.model import Card
 from vecferry.planning.edits import settle, wishes_of
@@ -33,15 +34,32 @@ def propose(found: Inspection, origin: Database, goal: Database, settings: Setti
     return settle(with_decisions(plan, decided), found.profiles, origin, goal)
 
 
-def decide(plan: Plan, goal: Database, settings: Settings, ask: Ask, *, unfinished: Collection[str] = ()) -> Plan:
+def decide(
+    plan: Plan,
+    goal: Database,
+    settings: Settings,
+    ask: Ask,
+    *,
+    unfinished: Collection[str] = (),
+    known: Mapping[str, Finished] | None = None,
+) -> Plan:
     """`plan` with every decision taken.
+
+    Args:
+        unfinished: ids of runs that may be resumed.
+        known: target name -> the finished run of the same job that wrote it.
 
     Raises:
         LossRefused: a lossy cell has no accepted policy.
-        AlreadyExists, Conflict: what stands in the target may not be touched, or does not fit.
+        AlreadyExists, Conflict: what stands in the target may not be touched, does not fit, or was moved already and
+            is not what the source holds now.
     """
-    states = look_at_targets(plan, goal, unfinished=unfinished)
+    known = known or {}
+    plan = _never_kept(plan)
+    states = noted(look_at_targets(plan, goal, unfinished=unfinished, finished=same_form(known)), known)
     ask.show(plan, states)
+    plan = keep(plan, states, known)
+    refuse_changed(plan, states, known, chosen=settings.plan.collections)
     check(plan)
     questions = check_targets(plan, states, goal)
     if settings.dry_run or not questions:
@@ -49,6 +67,12 @@ def decide(plan: Plan, goal: Database, settings: Settings, ask: Ask, *, unfinish
     plan = _asked(plan, questions, ask)
     check_targets(plan, states, goal)  # an answer may be refused too: `append` where the dimension differs
     return plan
+
+
+def _never_kept(plan: Plan) -> Plan:
+    """`plan` without `keep`, which the ledger alone can say."""
+    asked = (replace(c, if_exists=IfExists.ASK) if c.if_exists is IfExists.KEEP else c for c in plan.collections)
+    return replace(plan, collections=tuple(asked))
 
 
 def _asked(plan: Plan, questions: tuple[TargetState, ...], ask: Ask) -> Plan:

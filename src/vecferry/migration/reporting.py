@@ -27,7 +27,7 @@ def of_run(
     rejected: dict[str, list[Rejection]] = {}
     for kept in ledger.rejections(result.run):
         rejected.setdefault(kept.collection, []).append(kept.rejection)
-    copied = {collection.source: collection.records for collection in result.collections}
+    copied = {c.source: c.records for c in result.collections if not c.kept}
     return of_migration(
         plan,
         verification=proof,

@@ -15,7 +15,7 @@ from vecferry.errors import ConfigError, LossRefused
 from vecferry.limits import Limits, Shape
 from vecferry.model import IdKind, Keep, VectorKind, VectorSpec
 from vecferry.planning import wording
-from vecferry.planning.model import Cell, CollectionPlan, Plan, Policy, Profile, Verdict
+from vecferry.planning.model import Cell, CollectionPlan, IfExists, Plan, Policy, Profile, Verdict
 from vecferry.planning.sizes import larger_than
 from vecferry.planning.vectors import match_vectors
 
@@ -225,8 +225,9 @@ def _known(key: str) -> None:
 
 
 def refused(plan: Plan) -> list[tuple[CollectionPlan, Cell]]:
-    """The cells that stop the plan."""
-    return [(c, cell) for c in plan.collections for cell in c.cells if cell.policy is Policy.REFUSE]
+    """The cells that stop the plan; what is kept as a finished run wrote it cannot lose anything more."""
+    written = [collection for collection in plan.collections if collection.if_exists is not IfExists.KEEP]
+    return [(c, cell) for c in written for cell in c.cells if cell.policy is Policy.REFUSE]
 
 
 def check(plan: Plan) -> None:

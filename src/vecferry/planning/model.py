@@ -155,6 +155,8 @@ class IfExists(StrEnum):
     APPEND = "append"
     RECREATE = "recreate"
     REFUSE = "refuse"
+    KEEP = "keep"
+    """a finished run wrote it from the same source: nothing is written, and it is verified again; never asked for"""
 
 
 class OnConflict(StrEnum):
@@ -232,3 +234,8 @@ class Plan:
     @property
     def records(self) -> int:
         return sum(collection.records for collection in self.collections)
+
+    @property
+    def kept(self) -> tuple[CollectionPlan, ...]:
+        """The collections that a finished run moved, and that are not written again."""
+        return tuple(collection for collection in self.collections if collection.if_exists is IfExists.KEEP)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from vecferry.catalog import fit
@@ -21,38 +22,70 @@ class Standing(StrEnum):
     EMPTY = "empty"
     OURS = "ours"
     """written by an unfinished run that will be resumed"""
+    MOVED = "moved already"
+    """written by a finished run of the same job"""
     OCCUPIED = "occupied"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TargetState:
-    """One target collection as it stands now. `found` is its spec there, None where it is absent."""
+    """One target collection as it stands now.
+
+    Attributes:
+        found: its spec there, None where it is absent.
+        note: what else a person should know who decides about it, as a sentence.
+    """
 
     target: str
     standing: Standing
     records: int = 0
     found: CollectionSpec | None = None
+    note: str = ""
+
+    @property
+    def writer(self) -> str:
+        """The run of vecferry that wrote it, as its card says; empty where somebody else did."""
+        return self.found.card.run if self.found is not None and self.found.card is not None else ""
 
 
-def look_at_targets(plan: Plan, database: Database, *, unfinished: Collection[str] = ()) -> tuple[TargetState, ...]:
+def look_at_targets(
+    plan: Plan,
+    database: Database,
+    *,
+    unfinished: Collection[str] = (),
+    finished: Mapping[str, str] | None = None,
+) -> tuple[TargetState, ...]:
     """What stands under each target name of the plan, each name once.
 
     Args:
         unfinished: ids of runs that may be resumed; a collection whose card names one is ours.
+        finished: target name -> id of the finished run that wrote it for the same job.
     """
     there = {spec.name: spec for spec in database.collections()}
-    names = dict.fromkeys(collection.target.name for collection in plan.collections)
-    return tuple(_look(name, there.get(name), database, unfinished) for name in names)
+    wanted: Counter[str] = Counter()
+    for collection in plan.collections:
+        wanted[collection.target.name] += collection.records
+    states = (_look(name, there.get(name), database) for name in wanted)
+    return tuple(
+        _judged(state, unfinished, (finished or {}).get(state.target), wanted[state.target]) for state in states
+    )
 
 
-def _look(name: str, found: CollectionSpec | None, database: Database, unfinished: Collection[str]) -> TargetState:
+def _look(name: str, found: CollectionSpec | None, database: Database) -> TargetState:
     if found is None:
         return TargetState(target=name, standing=Standing.ABSENT)
     records = _count(found, database)
-    if found.card is not None and found.card.run in unfinished:
-        return TargetState(target=name, standing=Standing.OURS, records=records, found=found)
     standing = Standing.OCCUPIED if records else Standing.EMPTY
     return TargetState(target=name, standing=standing, records=records, found=found)
+
+
+def _judged(state: TargetState, unfinished: Collection[str], finished: str | None, wanted: int) -> TargetState:
+    """`state`, where it is the work of a run that we know. What was emptied since is filled anew."""
+    if state.writer and state.writer in unfinished:
+        return replace(state, standing=Standing.OURS)
+    if state.writer and state.writer == finished and (state.records or not wanted):
+        return replace(state, standing=Standing.MOVED)
+    return state
 
 
 def _count(spec: CollectionSpec, database: Database) -> int:
@@ -85,8 +118,15 @@ def _must_ask(plan: CollectionPlan, state: TargetState, database: Database) -> b
         return False
     fit(state.found, plan.target, store=database.identity.kind)
     if state.standing is Standing.OCCUPIED and plan.if_exists is IfExists.REFUSE:
-        raise AlreadyExists(
-            f"The target collection '{state.target}' exists and holds {state.records:,} records of somebody else.",
-            hint="Choose --if-exists append or recreate, or another name: --collection OLD=NEW.",
-        )
+        raise occupied(state)
     return state.standing is Standing.OCCUPIED and plan.if_exists is IfExists.ASK
+
+
+def occupied(state: TargetState) -> AlreadyExists:
+    """That a target holds records which this run did not write, and what can be done."""
+    whose = f"run {state.writer} of vecferry wrote" if state.writer else "this run did not write"
+    hint = "Say what to do: --if-exists append or recreate, or another name: --collection OLD=NEW."
+    if state.writer:
+        hint += " Where they came from this source, `vecferry repair` brings them up to date."
+    told = f"The target collection '{state.target}' holds {state.records:,} records that {whose}. {state.note}"
+    return AlreadyExists(told.rstrip(), hint=hint)

@@ -13,7 +13,7 @@ from vecferry.model import Card, VectorSpec
 from vecferry.planning.model import IfExists, Plan
 from vecferry.planning.options import PlanOptions
 from vecferry.planning.plan import make_plan
-from vecferry.planning.targets import Standing, TargetState, check_targets, look_at_targets
+from vecferry.planning.targets import Standing, TargetState, check_targets, look_at_targets, occupied
 from vecferry.protocols import Database
 
 
@@ -88,11 +88,32 @@ def test_recreating_does_not_mind_another_dimension() -> None:
 
 
 def test_the_half_written_target_of_an_unfinished_run_is_ours() -> None:
-    """It is resumed and never asked about; that of a finished run is as anybody's."""
+    """It is resumed and never asked about; that of a run that nobody knows is as anybody's, but named."""
     target = store()
     fill(target, replace(SPEC, card=Card(run="run-1")), [record("half")])
     made = plan(target)
     state = look(target, made, unfinished={"run-1"})
     assert state.standing is Standing.OURS
     assert check_targets(made, [state], target) == ()
-    assert look(target, made, unfinished=set()).standing is Standing.OCCUPIED
+    unknown = look(target, made, unfinished=set())
+    assert (unknown.standing, unknown.writer) == (Standing.OCCUPIED, "run-1")
+    assert "run run-1 of vecferry wrote" in str(occupied(unknown))
+
+
+def test_what_a_finished_run_wrote_is_moved_already() -> None:
+    """Known by its name and its card both, and as long as it holds anything."""
+    target = store()
+    fill(target, replace(SPEC, card=Card(run="run-1")), [record("there")])
+    made = plan(target)
+    state = look(target, made, finished={"docs": "run-1"})
+    assert state.standing is Standing.MOVED
+    assert check_targets(made, [state], target) == ()
+    assert look(target, made, finished={"docs": "run-2"}).standing is Standing.OCCUPIED
+    assert look(target, made, finished={"faq": "run-1"}).standing is Standing.OCCUPIED
+
+
+def test_what_was_emptied_since_is_filled_again() -> None:
+    """There is nothing in it that could be lost."""
+    target = store()
+    fill(target, replace(SPEC, card=Card(run="run-1")), [])
+    assert look(target, plan(target), finished={"docs": "run-1"}).standing is Standing.EMPTY
