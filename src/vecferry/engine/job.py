@@ -80,10 +80,10 @@ def _leaves(value: Json, path: str) -> Iterator[tuple[str, str]]:
     if isinstance(value, dict) and value:
         for key in sorted(value):
             yield from _leaves(value[key], f"{path}.{key}" if path else key)
-    elif isinstance(value, list) and value:
+    elif isinstance(value, list | tuple) and value:
         for index, item in enumerate(value):
             yield from _leaves(item, f"{path}[{index}]")
-    elif value not in (None, "", [], {}):
+    elif value not in (None, "", [], (), {}):
         yield path, canonical(value).decode()
 
 
