@@ -8,7 +8,7 @@ import sys
 def main() -> None:
     """Run the command line and exit with a code of `vecferry.cli.exits.Exit`."""
     from vecferry.cli.app import run
-    from vecferry.heap import prepare
+    from vecferry.process import prepare
 
     prepare()
     sys.exit(run(sys.argv[1:]))

@@ -34,7 +34,7 @@ class Options:
     jobs: int = 3
     readers: int = 1
     rate: float | None = None
-    memory_bytes: int = 64 * MIB
+    memory_bytes: int = 32 * MIB
     target_seconds: float = 2.0
     deadline_seconds: float = 300.0
     commit_seconds: float = 0.5

@@ -23,7 +23,7 @@ from typing import IO, Self
 from vecferry.engine.stop import Stop
 from vecferry.errors import ConnectorError, Interrupted
 from vecferry.events import Event, Observer
-from vecferry.heap import prepare
+from vecferry.process import prepare
 from vecferry.protocols import Database, Portable
 from vecferry.registry import open_database
 from vecferry.url import StoreUrl
