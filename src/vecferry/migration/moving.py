@@ -14,7 +14,7 @@ from vecferry.engine.model import RunResult
 from vecferry.engine.run import migrate_collections
 from vecferry.engine.stop import Stop
 from vecferry.errors import LedgerError, StoreFull, VecferryError
-from vecferry.events import Notice, Observer, Stage, silent
+from vecferry.events import Event, Notice, Observer, Stage, StageStarted, silent
 from vecferry.hooks import reach
 from vecferry.migration import backup, journal
 from vecferry.migration.finished import finished
@@ -30,6 +30,7 @@ from vecferry.report.recorder import Recorder
 from vecferry.state.ledger import Ledger, new_run_id
 from vecferry.state.model import IdProof, Outcome, RunInfo, Step
 from vecferry.state.run import Run
+from vecferry.verification.elsewhere import LEAST_AHEAD, Helper
 from vecferry.verification.model import Verification, VerifyOptions
 from vecferry.verification.run import verify
 
@@ -232,22 +233,34 @@ class Trip:
         """Back up, copy, verify, report; the run is closed when all of it is done."""
         if self.settings.backup is not None and len(held.plan.kept) < len(held.plan.collections):
             backup.write(self, held.plan, held.run, self.settings.backup)
-        result = migrate_collections(
-            held.plan,
-            self.origin,
-            self.goal,
-            held.run,
-            options=self.settings.engine,
-            observer=self.recorder,
-            stop=self.stop,
-        )
-        proof = self._verify(held, self.settings.verify) if self.settings.verify else None
+        with Helper(self.goal) as helper:
+            result = migrate_collections(
+                held.plan,
+                self.origin,
+                self.goal,
+                held.run,
+                options=self.settings.engine,
+                observer=self._ahead(held, helper) if self.settings.verify else self.recorder,
+                stop=self.stop,
+            )
+            proof = self._verify(held, self.settings.verify, helper) if self.settings.verify else None
         report = of_run(held.plan, result, proof, self.recorder.facts(), self.ledger)
         written = write_report(report, self.settings.reports / held.run.id) if self.settings.reports else None
         held.run.close(Outcome.DONE if proof is None or proof.ok else Outcome.DIFFERENT)
         return Migration(plan=held.plan, run=result, verification=proof, seconds=report.seconds, report=written)
 
-    def _verify(self, held: Held, options: VerifyOptions) -> Verification:
+    def _ahead(self, held: Held, helper: Helper) -> Observer:
+        """The recorder, that also starts the process which reads the target back while the last indexes are built."""
+        last, records = held.plan.collections[-1].source, sum(c.records for c in held.plan.collections)
+
+        def observe(event: Event) -> None:
+            self.recorder(event)
+            if isinstance(event, StageStarted) and event.stage is Stage.INDEX and event.collection == last:
+                helper.start(records, least=LEAST_AHEAD)
+
+        return observe
+
+    def _verify(self, held: Held, options: VerifyOptions, helper: Helper) -> Verification:
         collections = held.plan.collections
         options = replace(
             options,
@@ -256,7 +269,9 @@ class Trip:
             set_aside=self._set_aside(held),
         )
         pairs = [(collection.source, collection.target.qualified_name) for collection in collections]
-        proof = verify(self.origin, self.goal, pairs, options=options, observer=self.recorder, stop=self.stop)
+        proof = verify(
+            self.origin, self.goal, pairs, options=options, observer=self.recorder, stop=self.stop, helper=helper
+        )
         for collection in collections:
             held.run.mark(collection.source, Step.VERIFIED)
         reach("run.verified")
