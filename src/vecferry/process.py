@@ -1,12 +1,10 @@
-"""A process made ready to move batches: freed memory is kept, garbage is looked for seldom, pandas stays out."""
+"""A process made ready to move batches: freed memory is kept, and garbage is looked for seldom."""
 
 from __future__ import annotations
 
 import ctypes
 import gc
 import platform
-import sys
-from typing import Any
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
 """Parameters of `mallopt`, from glibc's malloc.h."""
@@ -20,9 +18,6 @@ def prepare() -> None:
     """Prepare this process; for the command line and for processes that we start, never for somebody's own program."""
     # The thousands of small objects of each batch go by themselves; looking for cycles among them costs 5 %.
     gc.set_threshold(*_GARBAGE)
-    # pyarrow imports pandas where it is installed, for 1 s and 40 MB, and needs nothing of it here.
-    modules: dict[str, Any] = sys.modules
-    modules.setdefault("pandas", None)
     if platform.libc_ver()[0] == "glibc":
         _keep_freed_memory()
 
