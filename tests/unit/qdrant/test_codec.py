@@ -126,12 +126,7 @@ def over_grpc(form: Form, batch: pa.RecordBatch, wire: str = "unpacked") -> pa.R
 
 
 def over_rest(form: Form, batch: pa.RecordBatch) -> pa.RecordBatch:
-    body = orjson.loads(rest.upsert(rest.points(form.rows(batch), form)))
-    if "batch" in body:
-        columns = body["batch"].values()
-        points = [dict(zip(("id", "vector", "payload"), row, strict=True)) for row in zip(*columns, strict=True)]
-    else:
-        points = body["points"]
+    points = orjson.loads(rest.upsert(rest.points(form.rows(batch), form)))["points"]
     page = rest.scroll_page(orjson.dumps({"result": {"points": points, "next_page_offset": None}}))
     cells = {v.name: rest.cells(page, v) for v in form.read_vectors}
     return restore.batch(form, page.ids, page.payloads, cells)

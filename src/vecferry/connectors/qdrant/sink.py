@@ -25,7 +25,6 @@ from vecferry.connectors.qdrant._codec.settings import (
     vectors,
 )
 from vecferry.connectors.qdrant._codec.values import Unsayable
-from vecferry.connectors.qdrant.facts import REST_REQUEST_BYTES
 from vecferry.connectors.qdrant.failures import TooLarge
 from vecferry.connectors.qdrant.server import Server
 from vecferry.connectors.qdrant.transport import UPSERT, collection_path
@@ -37,14 +36,14 @@ _POLL_S, _MAX_POLL_S = 0.05, 1.0
 _DELETE = 1_000
 _LARGE = 1 << 20
 """Bytes of the smallest limit that a server's settings can set on a request."""
-_AROUND = 40
-"""Bytes of JSON around a point's id, vector and payload."""
 _Point = TypeVar("_Point")
 _CARD_FIELDS = ("id_rule", "tenant", "layout", "exact_vectors")
 
 
 class QdrantSink:
-    """The writing side of one collection. `write` is thread-safe; one batch is one request, where the limits allow it.
+    """The writing side of one collection. `write` is thread-safe.
+
+    One batch is one request over gRPC, where the limits allow it, and a few over REST.
 
     While a load is under way the collection builds no vector index; its metadata says so and what to restore, so that
     `finish` in another process, after a kill, does the same.
@@ -170,7 +169,7 @@ class QdrantSink:
         return self._form.expect(batch)
 
     def _messages(self, rows: Rows) -> Sequence[_GrpcPoints | _RestPoints]:
-        """The points of a batch, in as few requests as the limits allow, in their order."""
+        """The points of a batch, in their order, in as few requests as the limits allow; over REST, in cheap ones."""
         if self._server.grpc is not None:
             try:
                 points = grpc_write.points(rows, self._form)
@@ -178,11 +177,9 @@ class QdrantSink:
                 return [_GrpcPoints(rows.ids[start:end], points[start:end]) for start, end in parts]
             except Unsayable as reason:
                 _LOG.debug("a batch goes over REST: %s", reason)
-        texts = rest.points(rows, self._form)
-        parts = _parts(
-            [sum(map(len, text)) + _AROUND for text in texts], self._most_rows, REST_REQUEST_BYTES - (1 << 16)
-        )
-        return [_RestPoints(rows.ids[start:end], texts[start:end]) for start, end in parts]
+        objects = rest.points(rows, self._form)
+        parts = _parts([point.size for point in objects], self._most_rows, rest.REQUEST_BYTES)
+        return [_RestPoints(rows.ids[start:end], objects[start:end]) for start, end in parts]
 
     def _send(self, message: _GrpcPoints | _RestPoints) -> int:
         """Send points; where they are too many at once, in halves."""
@@ -293,7 +290,7 @@ class _GrpcPoints(_Points[grpc_write.Point]):
 
 
 class _RestPoints(_Points[rest.Point]):
-    """Points as JSON."""
+    """Points that are JSON, but for their vectors."""
 
 
 def _parts(sizes: list[int], most_rows: int | None, most_bytes: int | None) -> list[tuple[int, int]]:

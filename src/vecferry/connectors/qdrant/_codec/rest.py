@@ -1,14 +1,18 @@
 """A batch as JSON for Qdrant's REST interface, and its answers back. Pure.
 
-Floats always carry a decimal point or an exponent: Qdrant 1.16 reads a multi-vector of two rows as a sparse vector
-where the first row looks like integers. Canonical metadata goes in as it stands, without being parsed; vectors go from
-numpy to text in one call per record, and back in one per page.
+A request is made by one call of the JSON encoder, which reads the vectors where they lie; canonical metadata goes in as
+it stands, without being parsed. Vectors come back in one call per page.
+
+Floats are written with the fewest digits that tell a float32 from its neighbours, which is exact although Qdrant reads
+them by way of a float64: that was tried for each of the 2**31 float32 values (and their negatives), see
+tests/unit/qdrant/test_rest_numbers.py. They always carry a decimal point or an exponent: Qdrant 1.16 reads a
+multi-vector of two rows as a sparse vector where the first row looks like integers.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -22,39 +26,47 @@ from vecferry.connectors.qdrant._codec.form import Form, Rows
 from vecferry.layouts import ENVELOPE
 from vecferry.model import VectorKind, VectorSpec
 
-_SMALL_BATCH = 64
-"""Up to so many records floats are written with all the digits of a float64. The shorter float32 text is read by way
-of a float64 and, about once in 10**9 numbers, ends on the neighbour; a repair comes in small batches and is exact."""
+REQUEST_BYTES = 2 << 20
+"""JSON that one request shall hold, about. Qdrant unfolds it to several times its size before it looks at it: requests
+of 5 MB cost the server a fifth more time a record than those of 2 MB, and those of 1 MB no less."""
+_NUMBER_BYTES = 12
+"""A float32 below 1 and its comma, about."""
+_AROUND = 70
+"""The id of a point, and the JSON around it, its vector and its payload."""
 
 
-Point = tuple[bytes, bytes, bytes]
-"""id, vector and payload of one record, each as JSON"""
+class Point(NamedTuple):
+    """One record.
+
+    Attributes:
+        id: as Qdrant takes it.
+        vector: an array, or the vectors by name; arrays are written when the request is made.
+        payload: a JSON object.
+        size: bytes of all this as JSON, about.
+    """
+
+    id: int | str
+    vector: Any
+    payload: bytes
+    size: int
 
 
 def upsert(points: Sequence[Point]) -> bytes:
-    """The body of `PUT /collections/NAME/points`.
-
-    Where every record has one unnamed dense vector it is written column by column: Qdrant reads that form about 15 %
-    faster than a list of points, which it parses twice.
-    """
-    if all(vector.startswith(b"[") and not vector.startswith(b"[[") for _, vector, _ in points):
-        ids, vectors, payloads = (b",".join(column) for column in zip(*points, strict=True))
-        return b"".join((b'{"batch":{"ids":[', ids, b'],"vectors":[', vectors, b'],"payloads":[', payloads, b"]}}"))
-    objects = [
-        b"".join((b'{"id":', point, b',"vector":', vector, b',"payload":', payload, b"}"))
-        for point, vector, payload in points
-    ]
-    return b'{"points":[' + b",".join(objects) + b"]}"
+    """The body of `PUT /collections/NAME/points`."""
+    objects = [{"id": id_, "vector": vector, "payload": orjson.Fragment(payload)} for id_, vector, payload, _ in points]
+    return orjson.dumps({"points": objects}, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
 def points(rows: Rows, form: Form) -> list[Point]:
-    """Each record as JSON."""
-    payloads = [b"{" + payload + b"}" for payload in _payloads(rows, form)]
-    return list(zip(map(_id, rows.ids), _vectors(rows), payloads, strict=True))
+    """Each record as a point."""
+    numbers = sum(cells.values.size for cells in rows.vectors) // max(1, len(rows.ids))
+    around = _AROUND + _NUMBER_BYTES * numbers
+    columns = zip(map(_id, rows.ids), _vectors(rows), _payloads(rows, form), strict=True)
+    return [Point(id_, vector, payload, len(payload) + around) for id_, vector, payload in columns]
 
 
-def _id(point: bytes) -> bytes:
-    return b'"' + point + b'"' if len(point) == 36 else point
+def _id(point: bytes) -> int | str:
+    return point.decode() if len(point) == 36 else int(point)
 
 
 # --------------------------------------------------------------------------- payload
@@ -68,7 +80,7 @@ def _payloads(rows: Rows, form: Form) -> list[bytes]:
         _metadata(rows.metadata, layout.metadata_key),
         _objects(ENVELOPE, _envelopes(rows)),
     ]
-    return [b",".join(filter(None, parts)) for parts in zip(*columns, strict=True)]
+    return [b"{" + b",".join(filter(None, parts)) + b"}" for parts in zip(*columns, strict=True)]
 
 
 def _texts(key: str, texts: list[bytes | None]) -> list[bytes]:
@@ -104,37 +116,30 @@ def _value(value: Any) -> bytes:
 # --------------------------------------------------------------------------- vectors
 
 
-def _vectors(rows: Rows) -> list[bytes]:
+def _vectors(rows: Rows) -> list[Any]:
+    """What stands in `vector` of each point: the one without a name, or those that it has by name."""
     if len(rows.vectors) == 1 and not rows.vectors[0].name and rows.vectors[0].kind is not VectorKind.SPARSE:
-        return [text or b"{}" for text in _cells(rows.vectors[0])]
-    columns = []
+        return [{} if value is None else value for value in _cells(rows.vectors[0])]
+    named: list[dict[str, Any]] = [{} for _ in rows.ids]
     for cells in rows.vectors:
-        name = orjson.dumps(cells.name) + b":"
-        columns.append([b"" if text is None else name + text for text in _cells(cells)])
-    return [b"{" + b",".join(filter(None, parts)) + b"}" for parts in zip(*columns, strict=True)] or [b"{}"] * len(
-        rows.ids
-    )
+        for vectors, value in zip(named, _cells(cells), strict=True):
+            if value is not None:
+                vectors[cells.name] = value
+    return named
 
 
-def _cells(cells: Cells) -> list[bytes | None]:
-    """One vector of each record as JSON."""
-    values = cells.values.astype(np.float64) if len(cells.present) <= _SMALL_BATCH else cells.values
-    values = np.ascontiguousarray(values)
-    there = cells.present.tolist()
+def _cells(cells: Cells) -> list[Any]:
+    """One vector of each record, as the JSON encoder takes it; None where a record has none."""
+    values = np.ascontiguousarray(cells.values)
     if cells.kind is VectorKind.DENSE:
-        return [_numbers(values[row]) if there[row] else None for row in range(len(there))]
-    if cells.kind is VectorKind.MULTI:
-        return [_numbers(values[cells.share(row)]) if there[row] else None for row in range(len(there))]
-    assert cells.indices is not None
-    pairs = [(cells.indices[cells.share(row)], values[cells.share(row)]) for row in range(len(there))]
-    return [
-        b'{"indices":' + _numbers(indices) + b',"values":' + _numbers(weights) + b"}" if there[row] else None
-        for row, (indices, weights) in enumerate(pairs)
-    ]
-
-
-def _numbers(values: NDArray[Any]) -> bytes:
-    return orjson.dumps(values, option=orjson.OPT_SERIALIZE_NUMPY)
+        found: list[Any] = list(values)
+    elif cells.kind is VectorKind.MULTI:
+        found = [values[cells.share(row)] for row in range(len(cells.present))]
+    else:
+        assert cells.indices is not None
+        shares = map(cells.share, range(len(cells.present)))
+        found = [{"indices": cells.indices[share], "values": values[share]} for share in shares]
+    return [value if there else None for value, there in zip(found, cells.present.tolist(), strict=True)]
 
 
 # --------------------------------------------------------------------------- reading
