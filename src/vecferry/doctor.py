@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
+import re
 import secrets
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -38,13 +39,9 @@ from vecferry.registry import open_database
 from vecferry.url import StoreUrl
 from vecferry.version import __version__
 
-EXTRAS = {
-    "chroma": ("pyarrow",),
-    "chroma-local": ("chromadb",),
-    "qdrant": ("grpcio", "httpx"),
-    "qdrant-local": ("qdrant-edge-py",),
-}
-"""Extra -> the distributions that it brings."""
+_BRINGS = re.compile(r"([\w.-]+)[^;]*; *extra == ['\"]([\w-]+)['\"]")
+"""A requirement of an extra, as the installed package's own metadata says it."""
+_NOT_FOR_STORES = {"all", "testing"}
 
 SCRATCH_RECORDS = 200
 SCRATCH_DIM = 32
@@ -95,7 +92,23 @@ def examine(urls: Sequence[str] = (), *, write: bool = False) -> list[Examinatio
 
 def _installation() -> Examination:
     here = f"vecferry {__version__}, Python {platform.python_version()}, {platform.system()} {platform.machine()}"
-    return Examination(subject=here, steps=tuple(_extra(name, packages) for name, packages in EXTRAS.items()))
+    return Examination(subject=here, steps=tuple(_extra(name, packages) for name, packages in extras().items()))
+
+
+def extras() -> dict[str, list[str]]:
+    """Extra of a store -> the distributions that it brings beyond vecferry's own; empty where nothing was installed."""
+    try:
+        said = importlib.metadata.metadata("vecferry")
+    except importlib.metadata.PackageNotFoundError:  # run from a folder of sources
+        return {}
+    found: dict[str, list[str]] = {
+        name: [] for name in said.get_all("Provides-Extra", ()) if name not in _NOT_FOR_STORES
+    }
+    for requirement in said.get_all("Requires-Dist", ()):
+        match = _BRINGS.fullmatch(requirement)
+        if match and match[2] in found:
+            found[match[2]].append(match[1])
+    return found
 
 
 def _extra(name: str, packages: Sequence[str]) -> Step:
@@ -105,7 +118,7 @@ def _extra(name: str, packages: Sequence[str]) -> Step:
         return Step(
             name=f"extra {name}", state=State.SKIPPED, detail="not installed", hint=f'pip install "vecferry[{name}]"'
         )
-    return Step(name=f"extra {name}", state=State.OK, detail=found)
+    return Step(name=f"extra {name}", state=State.OK, detail=found or "needs nothing more")
 
 
 def _store(url: str, *, write: bool) -> Examination:

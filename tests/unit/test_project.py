@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 import vecferry
+from vecferry import doctor
+from vecferry.registry import REGISTRY
 
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -51,6 +53,17 @@ def test_reading_chroma_and_writing_qdrant_needs_no_chromadb():
     extras = PROJECT["project"]["optional-dependencies"]
     light = PROJECT["project"]["dependencies"] + extras["chroma"] + extras["qdrant"]
     assert not [need for need in light if need.startswith(("chromadb", "qdrant-client", "onnx", "torch"))]
+
+
+def test_doctor_knows_the_extras():
+    """It reads them from the installed package, which says what pyproject.toml says."""
+    wanted = {
+        extra: [re.match(r"[\w.-]+", need)[0] for need in needs]
+        for extra, needs in PROJECT["project"]["optional-dependencies"].items()
+        if extra not in {"all", "testing"}
+    }
+    assert doctor.extras() == wanted
+    assert {entry.extra for entry in REGISTRY.values() if entry.extra} <= wanted.keys()
 
 
 def test_importing_vecferry_imports_no_client():

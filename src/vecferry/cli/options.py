@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from vecferry.layouts import LAYOUTS
+
 if TYPE_CHECKING:
     from vecferry.planning.options import PlanOptions
 
@@ -22,7 +24,10 @@ _OPTIONS = (
         help="Only these collections; OLD=NEW renames. May be given more than once. Default: all.",
     ),
     click.option(
-        "--layout", default="auto", metavar="NAME", help="auto, plain, flat or langchain: who shall read the target."
+        "--layout",
+        default="auto",
+        metavar="NAME",
+        help=f"{', '.join(('auto', *LAYOUTS))}: how payloads are written, for who shall read the target.",
     ),
     click.option(
         "--exact-vectors",

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from vecferry.errors import ConfigError
+from vecferry.layouts import layout as find_layout
 from vecferry.model import FieldIndex, IdRule, IndexKind, JsonObject, Keep
 from vecferry.planning.model import IfExists, OnConflict, Policy
 
@@ -40,6 +41,15 @@ class PlanOptions:
     target_config: JsonObject = field(default_factory=dict)
     name: str = "{name}"
     id_rule: IdRule = field(default_factory=IdRule)
+
+    def __post_init__(self) -> None:
+        """Refuse now what would be refused after a whole inspection.
+
+        Raises:
+            ConfigError: no such layout; lists those that there are.
+        """
+        if self.layout != AUTO:
+            find_layout(self.layout)
 
 
 def parse_policies(texts: tuple[str, ...]) -> dict[str, Policy]:

@@ -5,11 +5,15 @@ from __future__ import annotations
 import click
 import pytest
 
-from vecferry.cli import defaults
+from vecferry.cli import defaults, move, prove
 from vecferry.cli.options import plan_options, planning
+from vecferry.engine.model import Options
+from vecferry.errors import ConfigError
+from vecferry.migration.settings import REPORTS
 from vecferry.model import Keep
 from vecferry.planning.model import IfExists, OnConflict, Policy
 from vecferry.planning.options import PlanOptions
+from vecferry.verification.model import VerifyOptions
 
 
 def read(*arguments: str) -> PlanOptions:
@@ -47,6 +51,48 @@ def test_every_option_arrives() -> None:
         target_config={"shard_number": 2, "hnsw_config": {"m": 32}},
         name="{tenant}_{name}",
     )
+
+
+DEFAULTS = [
+    (move.migrate, "batch_bytes", Options().batch_bytes),
+    (move.migrate, "jobs", Options().jobs),
+    (move.migrate, "queries", VerifyOptions().queries),
+    (move.migrate, "reports", REPORTS),
+    (prove.verify, "queries", VerifyOptions().queries),
+    (prove.verify, "k", VerifyOptions().k),
+    (prove.compare, "queries", VerifyOptions().queries),
+    (prove.compare, "k", VerifyOptions().k),
+]
+
+
+@pytest.mark.parametrize("command,name,default", DEFAULTS, ids=[f"{c.name} {n}" for c, n, _ in DEFAULTS])
+def test_a_command_has_the_defaults_of_what_it_calls(command: click.Command, name: str, default: object) -> None:
+    """The help names them without importing the engine; here both are held together."""
+    (parameter,) = (one for one in command.params if one.name == name)
+    assert parameter.get_default(click.Context(command)) == default
+
+
+@pytest.mark.parametrize(
+    "name,known",
+    [
+        ("exact_vectors", set(Keep)),
+        ("if_exists", {"ask", "append", "recreate", "refuse"}),
+        ("on_conflict", set(OnConflict)),
+    ],
+)
+def test_choices_are_those_of_the_plan(name: str, known: set[str]) -> None:
+    """Likewise for the words that may be chosen; `keep` is what a run decides, never a person."""
+    (parameter,) = (one for one in move.plan.params if one.name == name)
+    assert isinstance(parameter.type, click.Choice)
+    assert set(parameter.type.choices) == known
+    assert known <= {str(word) for kind in (Keep, IfExists, OnConflict) for word in kind}
+
+
+def test_an_unknown_layout_is_refused_before_anything_is_looked_at() -> None:
+    """At once, and with those that there are; not after a whole inspection."""
+    with pytest.raises(ConfigError, match="no layout 'langchian'") as caught:
+        read("--layout", "langchian")
+    assert caught.value.hint == "Known: plain, flat, langchain."
 
 
 def test_no_index_is_a_choice() -> None:
