@@ -36,6 +36,10 @@ class Shape(StrEnum):
     # metadata keys
     RESERVED_KEY = "reserved-key"
     EMPTY_KEY = "empty-key"
+    MANY_KEYS = "many-keys"
+    """more keys with one value each than a record may have"""
+    LONG_LISTS = "long-lists"
+    """more elements in a record's lists, all together, than it may have"""
     EMPTY_METADATA = "empty-metadata"
     """`{}`, which is not "no metadata" """
     # document
@@ -73,6 +77,8 @@ class Limits:
             A shape in neither set is lost (or, for ids and vectors, refused): the plan asks first.
         normalises: metrics under which the store scales vectors to length 1.
         reserved_keys / reserved_prefixes: metadata keys that must be renamed (and are, with a tag).
+        metadata_keys: keys with one value (no list, no object) that one record may have.
+        list_elements: elements that all lists of one record may have together.
         request_bytes: the largest request that the store accepts.
     """
 
@@ -91,6 +97,8 @@ class Limits:
     id_bytes: int | None = None
     document_bytes: int | None = None
     record_bytes: int | None = None
+    metadata_keys: int | None = None
+    list_elements: int | None = None
     request_bytes: int | None = None
     request_records: int | None = None
     reserved_keys: frozenset[str] = frozenset()

@@ -240,19 +240,45 @@ def test_metadata_that_chroma_cannot_hold(
         assert home[str(n)].vector == [n + 1.0] * DIM
 
 
-@pytest.mark.xfail(reason="Chroma takes 5,461 keys a record, and the plan does not know it yet", strict=True)
-def test_more_keys_than_chroma_takes(start_qdrant: Any, clients: Any, vecferry: Vecferry, tmp_path: Path) -> None:
-    """10,000 keys in one record: moved with a tag, or refused by name before anything is written."""
+def test_more_keys_than_chroma_takes(
+    chroma_process: ChromaProcess, start_qdrant: Any, clients: Any, vecferry: Vecferry, tmp_path: Path
+) -> None:
+    """10,000 keys and 9,000 list elements in a record: counted in the plan, moved, found equal, and back home.
+
+    Past its limit Chroma accepts the record into its log and can never again read or write that collection.
+    """
     from qdrant_client import models
 
     server = start_qdrant()
     client = clients(server)
     client.create_collection("theirs", vectors_config=models.VectorParams(size=DIM, distance=models.Distance.EUCLID))
-    payload = {f"key-{n:05}": n for n in range(10_000)}
-    client.upsert("theirs", [models.PointStruct(id=1, vector=[1.0] * DIM, payload=payload)], wait=True)
-    done = vecferry("migrate", server.url, f"chroma:{tmp_path / 'chroma_db'}", "--yes", "--queries", "3", expect=None)
-    if done.code != 0:
-        refused(done, "theirs")
+    keys = {f"key-{n:05}": n for n in range(10_000)}
+    payloads: list[dict[str, Any]] = [
+        keys,
+        {**{f"other-{n:05}": n for n in range(5_458)}, "": 1, "zzz": [1, 2]},
+        {"a": list(range(5_461)), "b": ["x"], "zz": 1, "$zz": 2},
+        {f"list-{n:04}": [n, n, n] for n in range(3_000)},
+        {"few": 1},
+    ]
+    found = [models.PointStruct(id=n, vector=[n + 1.0] * DIM, payload=payload) for n, payload in enumerate(payloads)]
+    client.upsert("theirs", found, wait=True)
+    path = tmp_path / "chroma_db"
+    move = ("migrate", server.url, f"chroma:{path}", "--yes", "--queries", "3", "--json")
+    dry = vecferry(*move, "--dry-run").json["plan"]["collections"][0]
+    cells = {cell["shape"]: (cell["count"], cell["examples"]) for cell in dry["cells"]}
+    assert cells["many-keys"] == (2, ["0 (10,000)", "1 (5,459)"])
+    assert cells["long-lists"] == (2, ["2 (5,462)", "3 (9,000)"])
+    assert cells["reserved-key"] == (1, ["2: $zz"]), "past the keys that a profile lists"
+    assert cells["empty-key"][0] == 1
+    said = vecferry(*move, expect=None).json
+    assert (said["records"], said["differences"]) == (5, 0)
+    held = chroma_process.dump(path, name="theirs")
+    assert len(held) == 5
+    vecferry("migrate", f"chroma:{path}", server.url, "-c", "theirs=home", "--yes", *QUICK)
+    home, _ = client.scroll("home", limit=10, with_payload=True)
+    for point in home:
+        back = {key: value for key, value in point.payload.items() if key != "_vf"}
+        assert equal(back.get("metadata", back), payloads[int(original(point))])
 
 
 # --------------------------------------------------------------------------- the target

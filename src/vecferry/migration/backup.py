@@ -78,7 +78,7 @@ def _archive(trip: Context, database: Database, url: str, names: list[str], fold
         return
     target_url = f"files:{folder}"
     with opened(target_url) as archive:
-        found = inspect(database, url=url, patterns=names)
+        found = inspect(database, url=url, patterns=names, limits=archive.limits)
         plan = make_plan(found, database, archive, PlanOptions(collections=tuple(names)), target_url=target_url)
         check(plan)
         run = trip.ledger.open_run(job(plan), run_id=run_id)

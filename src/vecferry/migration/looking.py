@@ -31,6 +31,12 @@ def plan(source: str, target: str, *, options: PlanOptions | None = None, observ
     options = options or PlanOptions()
     with held_still(source) as (origin, pin), opened(target) as goal:
         found = inspect_database(
-            origin, url=shown(source), patterns=options.collections, observer=observer, pin=pin, rule=options.id_rule
+            origin,
+            url=shown(source),
+            patterns=options.collections,
+            observer=observer,
+            pin=pin,
+            rule=options.id_rule,
+            limits=goal.limits,
         )
         return make_plan(found, origin, goal, options, target_url=shown(target))

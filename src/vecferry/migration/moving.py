@@ -129,15 +129,25 @@ def _told_whether_resumable(run: Run) -> Iterator[None]:
 
 def _dry_run(source: str, target: str, settings: Settings, ask: Ask, observer: Observer) -> Migration:
     with held_still(source) as (origin, held), opened(target) as goal:
-        found = _look(origin, shown(source), settings, observer, held)
+        found = _look(origin, goal, shown(source), settings, observer, held)
         plan = propose(found, origin, goal, settings, target_url=shown(target))
         plan = decide(plan, goal, settings, ask)
     return Migration(plan=plan, seconds={Stage.INSPECT.value: found.seconds})
 
 
-def _look(origin: Database, url: str, settings: Settings, observer: Observer, held: Pin | None) -> Inspection:
+def _look(
+    origin: Database, goal: Database, url: str, settings: Settings, observer: Observer, held: Pin | None
+) -> Inspection:
     wished = settings.plan
-    return inspect(origin, url=url, patterns=wished.collections, observer=observer, pin=held, rule=wished.id_rule)
+    return inspect(
+        origin,
+        url=url,
+        patterns=wished.collections,
+        observer=observer,
+        pin=held,
+        rule=wished.id_rule,
+        limits=goal.limits,
+    )
 
 
 def _proof(profile: Profile) -> IdProof:
@@ -200,7 +210,7 @@ class Trip:
 
     def _begin_anew(self, run_id: str, folder: Path, *, instead: RunInfo | None) -> Held:
         held = pin(self.origin, folder)
-        found = _look(self.origin, self.source_url, self.settings, self.recorder, held)
+        found = _look(self.origin, self.goal, self.source_url, self.settings, self.recorder, held)
         plan = propose(found, self.origin, self.goal, self.settings, target_url=self.target_url)
         plan = decide(
             plan,

@@ -8,6 +8,7 @@ from difflib import get_close_matches
 
 from vecferry.errors import ConfigError, NotFound
 from vecferry.events import Observer, silent
+from vecferry.limits import Limits
 from vecferry.model import CollectionSpec, IdRule, Pin
 from vecferry.planning.model import Inspection
 from vecferry.planning.patterns import Pattern, parse_patterns
@@ -23,6 +24,7 @@ def inspect(
     observer: Observer = silent,
     pin: Pin | None = None,
     rule: IdRule | None = None,
+    limits: Limits | None = None,
 ) -> Inspection:
     """Profile every collection of `database` that `patterns` name (all, where there are none).
 
@@ -31,6 +33,7 @@ def inspect(
         patterns: names with `*`, or `old=new`, of which only `old` counts here.
         pin: the snapshot that is read, if there is one.
         rule: the id rule to prove in the same pass; the default one if not given.
+        limits: of the target, where there is one: what only it minds is counted too.
 
     Raises:
         NotFound: a pattern fits no collection; the message lists near names.
@@ -42,7 +45,7 @@ def inspect(
     for spec in found:
         source = database.source(spec.qualified_name)
         try:
-            profiles.append(profile(source, observer, rule=rule))
+            profiles.append(profile(source, observer, rule=rule, limits=limits))
         finally:
             source.close()
     seconds = time.monotonic() - started

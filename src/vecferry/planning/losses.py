@@ -15,8 +15,9 @@ from vecferry.errors import ConfigError, LossRefused
 from vecferry.limits import Limits, Shape
 from vecferry.model import IdKind, Keep, VectorKind, VectorSpec
 from vecferry.planning import wording
-from vecferry.planning.model import Cell, CollectionPlan, IfExists, Plan, Policy, Profile, Verdict
+from vecferry.planning.model import Cell, CollectionPlan, IfExists, Plan, Policy, Profile, Seen, Verdict
 from vecferry.planning.sizes import larger_than
+from vecferry.planning.values import is_reserved
 from vecferry.planning.vectors import match_vectors
 
 UNREADABLE = "unreadable"
@@ -31,7 +32,15 @@ EMPTY = "empty-collection"
 _QUARANTINE = (Policy.QUARANTINE, Policy.REFUSE)
 _CONVERT = (Policy.CONVERT, Policy.QUARANTINE, Policy.REFUSE)
 _REFUSED_RECORD = frozenset(
-    {Shape.NO_VECTOR, Shape.NON_FINITE_VECTOR, Shape.ID_TOO_LONG, Shape.TOO_LARGE, Shape.ZERO_VECTOR}
+    {
+        Shape.NO_VECTOR,
+        Shape.NON_FINITE_VECTOR,
+        Shape.ID_TOO_LONG,
+        Shape.TOO_LARGE,
+        Shape.ZERO_VECTOR,
+        Shape.MANY_KEYS,
+        Shape.LONG_LISTS,
+    }
 )
 """Shapes whose record the target refuses where it cannot hold them; of any other shape it loses something."""
 _OF_ALL = frozenset({Shape.COSINE_LENGTH, Shape.ORDER, Shape.ID_TEXT, Shape.ID_INT})
@@ -69,7 +78,10 @@ def _shapes(profile: Profile, vectors: tuple[VectorSpec, ...], limits: Limits, e
 def _counts(profile: Profile, limits: Limits) -> Iterator[tuple[Shape, int, tuple[str, ...]]]:
     """Every shape with its count and examples; those that depend on the target's limits are counted here."""
     for shape, seen in profile.shapes.items():
-        yield shape, seen.count, seen.examples
+        if shape is not Shape.RESERVED_KEY:
+            yield shape, seen.count, seen.examples
+    reserved = _reserved(profile, limits)
+    yield Shape.RESERVED_KEY, reserved.count, reserved.examples
     texts = profile.id_kinds.get(IdKind.TEXT, 0) + profile.id_kinds.get(IdKind.COMPOSITE, 0)
     yield Shape.ID_TEXT, texts, ()
     yield Shape.ID_INT, profile.id_kinds.get(IdKind.INT, 0), ()
@@ -79,21 +91,19 @@ def _counts(profile: Profile, limits: Limits) -> Iterator[tuple[Shape, int, tupl
         larger_than(profile, "record", record_limit(limits)),
     ]
     yield Shape.TOO_LARGE, *max(sizes)
-    reserved = [key for key in profile.keys if is_reserved(key, limits)]
-    yield Shape.RESERVED_KEY, sum(profile.keys[key].records for key in reserved), tuple(reserved[:5])
-    empty = profile.keys.get("")
-    yield Shape.EMPTY_KEY, empty.records if empty else 0, ()
+
+
+def _reserved(profile: Profile, limits: Limits) -> Seen:
+    """The reserved keys: all of them where the profile was made for this target, else those that it lists."""
+    keys = [key for key in profile.keys if is_reserved(key, limits)]
+    listed = Seen(count=sum(profile.keys[key].records for key in keys), examples=tuple(keys[:5]))
+    return max(profile.shapes.get(Shape.RESERVED_KEY, listed), listed, key=lambda seen: seen.count)
 
 
 def record_limit(limits: Limits) -> int | None:
     """The largest record that the target takes: what it says, or what fits into one request."""
     known = [size for size in (limits.record_bytes, limits.request_bytes) if size is not None]
     return min(known, default=None)
-
-
-def is_reserved(key: str, limits: Limits) -> bool:
-    """Whether the target needs metadata key `key` for itself."""
-    return key != "" and (key in limits.reserved_keys or key.startswith(limits.reserved_prefixes))
 
 
 def _verdict(shape: Shape, vectors: tuple[VectorSpec, ...], limits: Limits, exact: Keep) -> Verdict:

@@ -17,7 +17,7 @@ from vecferry.arrow import dense, id_kinds, present, utf8
 from vecferry.events import Observer, Progress, Stage, StageFinished, StageStarted, silent
 from vecferry.ids import kind_of
 from vecferry.layouts.detect import detect_records
-from vecferry.limits import Shape
+from vecferry.limits import Limits, Shape
 from vecferry.model import Chunk, CollectionSpec, Element, IdKind, IdRule, Metric, VectorKind, VectorSpec
 from vecferry.planning.collisions import IdProof, IdSpace, collisions
 from vecferry.planning.model import Collision, Profile
@@ -81,7 +81,7 @@ def squared_norms(values: NDArray[np.generic], element: Element) -> NDArray[np.f
 class Profiler:
     """Takes a collection chunk by chunk and keeps what a plan needs to know; `profile` drives it."""
 
-    def __init__(self, spec: CollectionSpec, *, rule: IdRule) -> None:
+    def __init__(self, spec: CollectionSpec, *, rule: IdRule, limits: Limits | None = None) -> None:
         self.spec = spec
         self.records = self.bytes = 0
         self.shapes: Tally[Shape] = Tally()
@@ -90,7 +90,7 @@ class Profiler:
         self.proof = IdProof(IdSpace(rule))
         self._kinds: Counter[str] = Counter()
         self._vectors = [VectorStats(vector, self.shapes) for vector in spec.vectors]
-        self._metadata = MetadataStats(self.shapes)
+        self._metadata = MetadataStats(self.shapes, limits)
         self._ids, self._documents = Spread(), Spread()
         self._sizes = {"id": Sizes(), "document": Sizes(), "record": Sizes()}
         self._document_count = 0
@@ -236,11 +236,14 @@ def holds_nul(texts: pa.Array) -> bool:
     return not np.frombuffer(data, np.uint8)[int(bounds[0]) : int(bounds[-1])].all()
 
 
-def profile(source: Source, observer: Observer = silent, *, rule: IdRule | None = None) -> Profile:
+def profile(
+    source: Source, observer: Observer = silent, *, rule: IdRule | None = None, limits: Limits | None = None
+) -> Profile:
     """Look at every record of `source`, once.
 
     Args:
         rule: the id rule whose target ids are proven different in the same pass.
+        limits: of the target, where there is one: what only it minds is counted too.
 
     Raises:
         whatever the source raises: Unavailable, CorruptData …
@@ -249,7 +252,7 @@ def profile(source: Source, observer: Observer = silent, *, rule: IdRule | None 
     spec = source.describe()
     name = spec.qualified_name
     observer(StageStarted(stage=Stage.INSPECT, collection=name, records=spec.count))
-    profiler = Profiler(spec, rule=rule or IdRule())
+    profiler = Profiler(spec, rule=rule or IdRule(), limits=limits)
     try:
         for partition in source.partitions():
             for chunk in source.read(partition):

@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from vecferry.arrow import as_array, column, dense, present, schema, utf8
 from vecferry.limits import Limits, Shape
 from vecferry.model import CollectionSpec, Element, Rejection, VectorKind, VectorSpec
-from vecferry.planning.losses import is_reserved, record_limit
+from vecferry.planning.losses import record_limit
 from vecferry.planning.model import CollectionPlan, Policy
 from vecferry.planning.profile import lengths_of, nul_rows, record_bytes, squared_norms
-from vecferry.planning.values import parse, shapes_of
+from vecferry.planning.values import elements, is_reserved, parse, shapes_of, singles
 from vecferry.planning.vectors import match_vectors
 
 Mask = NDArray[np.bool_]
@@ -30,6 +30,8 @@ _REASONS: dict[Shape, str] = {
     Shape.ZERO_VECTOR: "Its vector is all zeros.",
     Shape.ID_TOO_LONG: "Its id is longer than the target takes.",
     Shape.TOO_LARGE: "It is larger than the target takes.",
+    Shape.MANY_KEYS: "It has more metadata keys than the target takes.",
+    Shape.LONG_LISTS: "Its lists have more elements than the target takes.",
 }
 
 
@@ -175,4 +177,8 @@ def _has(shape: Shape, raw: bytes | None, tags: bytes | None, limits: Limits) ->
         return "" in metadata
     if shape is Shape.RESERVED_KEY:
         return any(is_reserved(key, limits) for key in metadata)
+    if shape is Shape.MANY_KEYS:
+        return limits.metadata_keys is not None and singles(metadata) > limits.metadata_keys
+    if shape is Shape.LONG_LISTS:
+        return limits.list_elements is not None and elements(metadata) > limits.list_elements
     return any(shape in shapes_of(value) for value in metadata.values())

@@ -9,11 +9,12 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import orjson
 
-from vecferry.limits import Shape
+from vecferry.limits import Limits, Shape
 from vecferry.planning.model import KeyProfile
 from vecferry.planning.tally import Tally, shorten
 
@@ -189,11 +190,30 @@ def _is_negative_zero(value: Any) -> bool:
     return type(value) is float and value == 0.0 and math.copysign(1.0, value) < 0
 
 
-class MetadataStats:
-    """The metadata of one collection over the records so far."""
+def is_reserved(key: str, limits: Limits) -> bool:
+    """Whether the target needs metadata key `key` for itself."""
+    return key != "" and (key in limits.reserved_keys or key.startswith(limits.reserved_prefixes))
 
-    def __init__(self, tally: Tally[Shape]) -> None:
+
+def singles(metadata: Mapping[str, Any]) -> int:
+    """Keys with one value each."""
+    return sum(value is not None and not isinstance(value, list | dict) for value in metadata.values())
+
+
+def elements(metadata: Mapping[str, Any]) -> int:
+    """Elements of all lists together."""
+    return sum(len(value) for value in metadata.values() if isinstance(value, list))
+
+
+class MetadataStats:
+    """The metadata of one collection over the records so far.
+
+    Facts about keys are counted whatever their number; those that depend on a target, where its `limits` are given.
+    """
+
+    def __init__(self, tally: Tally[Shape], limits: Limits | None = None) -> None:
         self._tally = tally
+        self._limits = limits
         self._keys: dict[str, KeyStats] = {}
         self.untracked = 0
 
@@ -211,7 +231,30 @@ class MetadataStats:
         for key, values in columns.items():
             for shape, count in self._stats(key, len(values)).add(values).items():
                 self._tally.add(shape, count, lambda key=key, shape=shape: _examples(rows, ids, key, shape))  # type: ignore[misc]
+        self._tally.add(Shape.EMPTY_KEY, len(columns.get("", ())), lambda: _having(rows, ids, ""))
         self._empty(raws, ids)
+        if self._limits is not None:
+            self._hold_against(self._limits, columns, rows, raws, ids)
+
+    def _hold_against(
+        self,
+        limits: Limits,
+        columns: Mapping[str, Sequence[Any]],
+        rows: Sequence[Mapping[str, Any] | None],
+        raws: Sequence[bytes | None],
+        ids: Callable[[int], str],
+    ) -> None:
+        """Count what only this target minds."""
+        for key in columns:
+            if is_reserved(key, limits):
+                examples = partial(_having, rows, ids, key)
+                self._tally.add(Shape.RESERVED_KEY, len(columns[key]), examples)
+        for shape, limit, count in (
+            (Shape.MANY_KEYS, limits.metadata_keys, singles),
+            (Shape.LONG_LISTS, limits.list_elements, elements),
+        ):
+            over = [] if limit is None else list(_over(limit, count, rows, raws))
+            self._tally.add(shape, len(over), partial(_wide, over, ids))
 
     def _stats(self, key: str, values: int) -> KeyStats:
         """The statistics of a key; those of a key past the limit are looked at for odd shapes and then forgotten."""
@@ -255,6 +298,23 @@ def _mark(value: Any, pointer: str, tag: str) -> None:
         value = value[int(part)] if isinstance(value, list) else value[part]
     slot: Any = int(last) if isinstance(value, list) else last
     value[slot] = Tagged(tag)
+
+
+def _over(
+    limit: int, count: Callable[[Mapping[str, Any]], int], rows: Sequence[Mapping[str, Any] | None], raws: Sequence[Any]
+) -> Iterator[tuple[int, int]]:
+    """(row, how many) of the records that have more than `limit`; what is shorter as text cannot have so many."""
+    for row, metadata in enumerate(rows):
+        if metadata and len(raws[row]) > limit and (found := count(metadata)) > limit:
+            yield row, found
+
+
+def _wide(over: Sequence[tuple[int, int]], ids: Callable[[int], str]) -> Iterator[str]:
+    return (f"{shorten(ids(row))} ({found:,})" for row, found in over)
+
+
+def _having(rows: Sequence[Mapping[str, Any] | None], ids: Callable[[int], str], key: str) -> Iterator[str]:
+    return (f"{shorten(ids(row))}: {shorten(key)}" for row, found in enumerate(rows) if found and key in found)
 
 
 def _examples(

@@ -27,6 +27,14 @@ _RESTORED: dict[Shape, str] = {
     Shape.TAGGED: "{store} has no such type (datetime, bytes, decimal, NaN): it is kept as text with its type.",
     Shape.RESERVED_KEY: "{store} needs this key for itself: it is renamed, and the name is kept beside the record.",
     Shape.EMPTY_KEY: "{store} has no empty key: it is renamed, and the name is kept beside the record.",
+    Shape.MANY_KEYS: (
+        "{store} takes at most {metadata_keys:,} keys a record: those past it are kept as JSON text, which filters "
+        "cannot see."
+    ),
+    Shape.LONG_LISTS: (
+        "{store} takes at most {list_elements:,} list elements a record: lists past it are kept as JSON text, which "
+        "filters cannot see."
+    ),
     Shape.EMPTY_METADATA: "{store} has no empty metadata object: that it was empty is kept beside the record.",
     Shape.NO_VECTOR: "{store} needs a vector: a placeholder is written, and that there was none is kept beside it.",
     Shape.URI: "{store} has no uri: it is kept beside the record.",
@@ -58,6 +66,10 @@ _REFUSED: dict[Shape, str] = {
     Shape.NON_FINITE_VECTOR: "{store} takes no vector with NaN or infinity; these would be left out and listed.",
     Shape.ZERO_VECTOR: "{store} takes no vector of zeros; these would be left out and listed.",
     Shape.ID_TOO_LONG: "{store} takes ids of at most {id_bytes} bytes; these would be left out and listed.",
+    Shape.MANY_KEYS: "{store} takes at most {metadata_keys:,} keys a record; these would be left out and listed.",
+    Shape.LONG_LISTS: (
+        "{store} takes at most {list_elements:,} list elements a record; these would be left out and listed."
+    ),
     Shape.TOO_LARGE: "{store} takes no record or document of this size; these would be left out and listed.",
 }
 
@@ -70,7 +82,12 @@ def meaning(shape: Shape, verdict: Verdict, limits: Limits) -> str:
     text = table.get(shape, "{store} cannot hold this as it is.")
     if shape is Shape.COSINE_LENGTH and limits.keeps_bits:
         text += " Choose exact_vectors: keep for every bit."
-    return text.format(store=_title(limits.store), id_bytes=limits.id_bytes)
+    return text.format(
+        store=_title(limits.store),
+        id_bytes=limits.id_bytes,
+        metadata_keys=limits.metadata_keys or 0,
+        list_elements=limits.list_elements or 0,
+    )
 
 
 def no_place(vector: VectorSpec, limits: Limits) -> str:

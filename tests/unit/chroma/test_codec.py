@@ -66,3 +66,21 @@ def test_sequence_numbers_of_both_ages() -> None:
     """Eight big-endian bytes before 1.0, integers since; both stand in one column after an upgrade."""
     assert _codec.sequence((7).to_bytes(8, "big")) == _codec.sequence(7) == 7
     assert _codec.sequence(None) == 0
+
+
+def test_more_than_chroma_can_write_of_one_record_travels_in_the_envelope() -> None:
+    """As many scalars, and as many list elements, as its one statement holds; the others come back all the same."""
+    rows = _codec.MOST_ROWS
+    scalars: dict[str, Any] = {f"s{n:05}": n for n in range(rows + 10)}
+    lists: dict[str, Any] = {f"l{n}": list(range(rows // 2)) for n in range(3)}
+    for metadata in (scalars, lists, {**scalars, **lists}, {"whole": list(range(rows + 1)), "few": [1]}):
+        text = pack(metadata)[0]
+        wrapped = _codec.wrap(text)
+        assert wrapped is not None
+        assert sum(not isinstance(value, list) for value in wrapped.values()) <= rows - 2, (
+            "the document and the uri too"
+        )
+        assert sum(len(value) for value in wrapped.values() if isinstance(value, list)) <= rows
+        assert _codec.unwrap(pack(wrapped)[0])[0] == text
+    full = {f"s{n:05}": n for n in range(_codec.LIMITS.metadata_keys or 0)}
+    assert _codec.wrap(pack(full)[0]) == full, "nothing is taken out of the filters' sight without need"

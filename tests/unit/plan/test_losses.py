@@ -9,14 +9,16 @@ from typing import Any
 import pytest
 
 from tests.unit.plan.making import CHROMA_LIKE, QDRANT_LIKE, SPEC, Limited, inspected, profiled, record, store
+from vecferry.arrow import from_records
 from vecferry.errors import ConfigError, LossRefused
 from vecferry.limits import Limits, Shape
 from vecferry.model import Element, IdKind, Keep, Metric, VectorKind, VectorSpec
 from vecferry.planning import wording
 from vecferry.planning.losses import accept, check, judge
-from vecferry.planning.model import Cell, Plan, Policy, Profile, Seen, Verdict
+from vecferry.planning.model import Cell, CollectionPlan, Plan, Policy, Profile, Seen, Verdict
 from vecferry.planning.options import PlanOptions, parse_policies
 from vecferry.planning.plan import make_plan
+from vecferry.planning.sieve import Sieve
 from vecferry.planning.vectors import map_vectors
 
 
@@ -108,6 +110,28 @@ def test_documents_and_records_that_are_too_large_are_counted() -> None:
     cell = judged(profiled(records), limits)["too-large"]
     assert 17 <= cell.count <= 20
     assert cell.verdict is Verdict.IMPOSSIBLE
+
+
+def test_too_many_keys_for_a_target_that_cannot_restore_them() -> None:
+    """Found with its examples, refused until somebody decides, and set aside then."""
+    limits = replace(CHROMA_LIKE, metadata_keys=2, list_elements=2)
+    records = [
+        record("keys", metadata={"a": 1, "b": 2, "c": 3}),
+        record("lists", metadata={"a": [1, 2], "b": [3]}),
+        record("fits", metadata={"a": 1, "b": 2, "c": [1, 2]}),
+    ]
+    cells = judge(profiled(records, limits=limits), SPEC.vectors, limits, exact_vectors=Keep.RESTORE)
+    found = {cell.shape: (cell.verdict, cell.examples, cell.policy) for cell in cells}
+    assert found["many-keys"] == (Verdict.IMPOSSIBLE, ("keys (3)",), Policy.REFUSE)
+    assert found["long-lists"] == (Verdict.IMPOSSIBLE, ("lists (3)",), Policy.REFUSE)
+    answers = {"many-keys": Policy.QUARANTINE, "long-lists": Policy.QUARANTINE}
+    plan = CollectionPlan(source="docs", target=SPEC, records=3, bytes=1, cells=accept(("docs",), cells, answers))
+    left, aside = Sieve(plan, SPEC, limits).apply(from_records(SPEC, records))
+    assert left.column("id").to_pylist() == ["fits"]
+    assert {one.id: one.reason for one in aside} == {
+        "keys": "It has more metadata keys than the target takes.",
+        "lists": "Its lists have more elements than the target takes.",
+    }
 
 
 def test_vectors_that_have_no_place_can_be_left_out() -> None:

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.unit.plan.making import SPEC, Held, profiled, record, with_metadata
+from tests.unit.plan.making import CHROMA_LIKE, SPEC, Held, profiled, record, with_metadata
 from vecferry.arrow import build, from_records
 from vecferry.events import Event, Progress, StageFinished, StageStarted
 from vecferry.limits import Shape
@@ -32,6 +32,7 @@ from vecferry.model import (
     VectorKind,
     VectorSpec,
 )
+from vecferry.planning.model import Seen
 from vecferry.planning.profile import profile
 
 
@@ -196,6 +197,21 @@ def test_ten_thousand_keys_in_one_record() -> None:
     assert len(found.keys) == 10_000
     assert found.untracked_keys == 101
     assert found.shapes[Shape.NULL_VALUE].examples == ("r2: key-99999",)
+
+
+def test_facts_about_keys_are_counted_past_the_keys_that_are_listed() -> None:
+    """An empty key always; what only a target minds, where the target is known."""
+    limits = replace(CHROMA_LIKE, metadata_keys=10_001, list_elements=5)
+    wide = {f"!key-{number:05}": number for number in range(10_000)}
+    records = with_metadata(
+        wide, {**wide, "": 1, "_vf": 2, "chroma:x": 3}, {"lists": [1, 2, 3], "more": ["a", "b", "c"]}
+    )
+    alone, planned = profiled(records), profiled(records, limits=limits)
+    assert planned.shapes[Shape.EMPTY_KEY] == alone.shapes[Shape.EMPTY_KEY] == Seen(count=1, examples=("r1: ",))
+    assert planned.shapes[Shape.RESERVED_KEY] == Seen(count=2, examples=("r1: _vf", "r1: chroma:x"))
+    assert planned.shapes[Shape.MANY_KEYS] == Seen(count=1, examples=("r1 (10,003)",))
+    assert planned.shapes[Shape.LONG_LISTS] == Seen(count=1, examples=("r2 (6)",))
+    assert not {Shape.RESERVED_KEY, Shape.MANY_KEYS, Shape.LONG_LISTS} & alone.shapes.keys()
 
 
 def test_metadata_nested_a_hundred_deep_is_walked() -> None:

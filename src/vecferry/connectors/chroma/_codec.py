@@ -5,7 +5,7 @@ one metadata value of ours, the envelope: key `_vf`, a JSON text of
 
     {"m": {key: value, …}, "t": {pointer: tag, …}, "k": kind of the id, "e": 1}
 
-`m` holds the keys that Chroma cannot hold, with their values; `t` the type tags of the whole metadata
+`m` holds the keys that Chroma cannot hold, or not so many of, with their values; `t` the type tags of the metadata
 (`vecferry.tags`); `k` the kind of the id where a collection mixes kinds; `e` says that the metadata is `{}`, not
 missing. Keys that Chroma can hold stand beside the envelope, so that its filters see them. Envelopes are undone only
 in collections that carry our card.
@@ -36,6 +36,13 @@ METRICS = {"l2": Metric.L2, "cosine": Metric.COSINE, "ip": Metric.IP}
 KNOWN = {"sysdb": 10, "metadb": 6, "embeddings_queue": 2}
 """Migrations that this reader knows; Chroma counts them per part of its database."""
 INT64 = 1 << 63
+MOST_ROWS = 32_766 // 6
+"""Rows that Chroma can write of one record: one statement writes them all, six values each, and SQLite takes 32,766.
+Scalars and list elements are counted apart. Where there are more, Chroma never gets past that record of its log again:
+the whole collection can be neither read nor written any more.
+"""
+_OWN_ROWS = 3
+"""Rows beside the keys: the document, the uri and the envelope."""
 
 LIMITS = Limits(
     store="Chroma",
@@ -53,12 +60,14 @@ LIMITS = Limits(
         {
             Shape.ID_INT, Shape.COSINE_LENGTH, Shape.NULL_VALUE, Shape.NESTED_OBJECT, Shape.EMPTY_LIST,
             Shape.MIXED_LIST, Shape.UINT64, Shape.BIG_INT, Shape.NEGATIVE_ZERO, Shape.TAGGED, Shape.RESERVED_KEY,
-            Shape.EMPTY_KEY, Shape.EMPTY_METADATA,
+            Shape.EMPTY_KEY, Shape.EMPTY_METADATA, Shape.MANY_KEYS, Shape.LONG_LISTS,
         }
     ),
     normalises=frozenset({Metric.COSINE}),
     reserved_keys=frozenset({"", ENVELOPE, DOCUMENT_KEY, URI_KEY}),
     reserved_prefixes=RESERVED_PREFIXES,
+    metadata_keys=MOST_ROWS - _OWN_ROWS,
+    list_elements=MOST_ROWS,
     collection_name=r"[a-zA-Z0-9][a-zA-Z0-9._-]{1,510}[a-zA-Z0-9]",
     scores={Metric.COSINE: Score.ONE_MINUS, Metric.IP: Score.ONE_MINUS, Metric.L2: Score.SQUARED},
 )  # fmt: skip
@@ -145,7 +154,7 @@ def _from_metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:
 def wrap(metadata: bytes | None, tags: bytes | None = None, kind: IdKind | None = None) -> dict[str, Any] | None:
     """Metadata (canonical JSON) as Chroma can hold it; None where there is nothing to hold."""
     value: Mapping[str, Any] = loads(metadata) if metadata is not None else {}
-    flat = {key: item for key, item in value.items() if plain(key, item)}
+    flat = _as_many({key: item for key, item in value.items() if plain(key, item)})
     envelope: dict[str, Any] = {}
     if len(flat) < len(value):
         envelope["m"] = {key: item for key, item in value.items() if key not in flat}
@@ -158,6 +167,23 @@ def wrap(metadata: bytes | None, tags: bytes | None = None, kind: IdKind | None 
     if envelope:
         flat[ENVELOPE] = canonical(envelope).decode()
     return flat or None
+
+
+def _as_many(flat: dict[str, Any]) -> dict[str, Any]:
+    """As many of these keys, in their order, as Chroma can write of one record."""
+    if len(flat) <= MOST_ROWS - _OWN_ROWS and sum(len(v) for v in flat.values() if isinstance(v, list)) <= MOST_ROWS:
+        return flat
+    kept, scalars, elements = dict[str, Any](), MOST_ROWS - _OWN_ROWS, MOST_ROWS
+    for key, item in flat.items():
+        if isinstance(item, list):
+            fits = len(item) <= elements
+            elements -= len(item) if fits else 0
+        else:
+            fits = scalars > 0
+            scalars -= fits
+        if fits:
+            kept[key] = item
+    return kept
 
 
 def unwrap(metadata: bytes | None) -> tuple[bytes | None, bytes | None, str | None]:
