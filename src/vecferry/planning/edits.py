@@ -65,7 +65,8 @@ def _check_vectors(collection: CollectionPlan, profile: Profile) -> None:
         )
     if collection.target.id_kind is not profile.spec.id_kind:
         raise ConfigError(
-            f"The ids of '{collection.source}' are {profile.spec.id_kind}, not {collection.target.id_kind}."
+            f"The ids of '{collection.source}' are {profile.spec.id_kind}, not {collection.target.id_kind}.",
+            hint=f"Write `id_kind: {profile.spec.id_kind}` in the plan: the source decides.",
         )
 
 

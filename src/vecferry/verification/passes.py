@@ -139,7 +139,10 @@ def _spec_of(batch: pa.RecordBatch, *candidates: CollectionSpec) -> CollectionSp
     for spec in candidates:
         if batch.schema.equals(schema(spec)):
             return spec
-    raise DataError(f"The expected read-back of {candidates[-1].qualified_name} is no batch of source or target.")
+    raise DataError(
+        f"The expected read-back of {candidates[-1].qualified_name} is no batch of source or target.",
+        hint="This is a fault of the target's connector (its `expect`): please report it.",
+    )
 
 
 @contextmanager

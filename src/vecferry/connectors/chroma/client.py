@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from vecferry.errors import ConfigError, NotFound, StoreFull
+from vecferry.catalog import gone
+from vecferry.errors import ConfigError, StoreFull
 from vecferry.registry import missing_extra
 
 
@@ -32,7 +33,11 @@ class Client:
             path.mkdir(parents=True, exist_ok=True)
             self._admin = chromadb.AdminClient(self._settings)
         except OSError as error:
-            raise StoreFull(f"{path} cannot be written: {error.strerror}.", store=f"chroma:{path}") from error
+            raise StoreFull(
+                f"{path} cannot be written: {error.strerror}.",
+                store=f"chroma:{path}",
+                hint="Free some space or allow writing there, then run the same command again.",
+            ) from error
         except ValueError as error:
             raise ConfigError(
                 f"This process has {path} open with other settings: {error}.",
@@ -59,7 +64,7 @@ class Client:
         try:
             return self.of(tenant, database).get_collection(name, embedding_function=None)
         except (self._module.errors.NotFoundError, ValueError) as error:
-            raise NotFound(f"There is no collection '{name}' in {self._path}.", store=f"chroma:{self._path}") from error
+            raise gone(name, store=f"chroma:{self._path}") from error
 
     def drop(self, tenant: str, database: str, name: str) -> None:
         """Remove a collection."""

@@ -213,7 +213,11 @@ class Grpc:
         except grpc.RpcError as error:
             raise failures.of_rpc(error, self._store) from error
         except grpc.FutureCancelledError as error:
-            raise Unavailable(f"The connection to {self._store} was closed.", store=self._store) from error
+            raise Unavailable(
+                f"The connection to {self._store} was closed.",
+                store=self._store,
+                hint="Nothing is lost: the same command goes on where it was.",
+            ) from error
         return answer
 
     def close(self) -> None:
