@@ -1,7 +1,13 @@
 """The error tree: each class is drawn, keeps its facts across processes, and says what to do."""
 
+from __future__ import annotations
+
+import ast
 import inspect
 import pickle
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
 
 import pytest
 
@@ -46,3 +52,62 @@ def test_a_missing_power_says_what_would_have_it() -> None:
 def test_ids_are_a_tuple() -> None:
     """Whatever sequence was given."""
     assert CorruptData("x", ids=["a"]).ids == ("a",)
+
+
+# --------------------------------------------------------------------------- every error says what to do
+
+SOURCES = Path(errors.__file__).parent
+WITHOUT_A_HINT = {
+    "cli/common.py": "you did not agree",  # a person said no: that is what to do
+}
+"""file -> words of a message that needs no advice, each with its reason."""
+
+
+@cache
+def modules() -> dict[str, ast.Module]:
+    """Every module of vecferry, by its path."""
+    return {
+        str(path.relative_to(SOURCES)): ast.parse(path.read_text(encoding="utf-8"))
+        for path in sorted(SOURCES.rglob("*.py"))
+    }
+
+
+def name_of(node: ast.expr) -> str:
+    return node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
+
+
+def kinds_of_errors() -> set[str]:
+    """The names of all our error classes: those of the tree, and those that other modules derive from it."""
+    kinds = {kind.__name__ for kind in CLASSES}
+    derived = [node for tree in modules().values() for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
+    while fresh := {one.name for one in derived if kinds & set(map(name_of, one.bases))} - kinds:
+        kinds |= fresh
+    return kinds
+
+
+def errors_made() -> Iterator[tuple[str, ast.Call]]:
+    """(file, call) of every place that makes one of our errors."""
+    kinds = kinds_of_errors()
+    for file, tree in modules().items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call) and name_of(node.func) in kinds:
+                yield file, node
+
+
+def has_hint(call: ast.Call) -> bool:
+    said = [keyword.value for keyword in call.keywords if keyword.arg == "hint"]
+    return bool(said) and not (isinstance(said[0], ast.Constant) and not said[0].value)
+
+
+def test_every_error_says_what_to_do() -> None:
+    """A hint wherever one is made; where nothing can be advised, that is registered above, and still true."""
+    silent = {(file, ast.unparse(call)): call.lineno for file, call in errors_made() if not has_hint(call)}
+    excused = {one for one in silent if one[0] in WITHOUT_A_HINT and WITHOUT_A_HINT[one[0]] in one[1]}
+    assert [f"{file}:{silent[file, text]}: {text}" for file, text in silent.keys() - excused] == []
+    assert {file for file, _ in excused} == WITHOUT_A_HINT.keys()
+
+
+def test_the_search_for_errors_finds_them() -> None:
+    """It knows the derived ones too, and sees the hundreds that there are."""
+    assert {"PortTaken", "TooLarge", "Refused"} <= kinds_of_errors()
+    assert len(list(errors_made())) > 150

@@ -137,7 +137,10 @@ def _entry(db: sqlite3.Connection, number: int, row: tuple[Any, ...], marks: dic
     card = _card(own.pop(_codec.CARD_KEY, None))
     metric = _codec.METRICS.get(str(hnsw["space"]))
     if metric is None:
-        raise CorruptData(f"The collection {name} says that its metric is '{hnsw['space']}', which Chroma has not.")
+        raise CorruptData(
+            f"The collection {name} says that its metric is '{hnsw['space']}', which Chroma has not.",
+            hint="Restore the directory from a backup.",
+        )
     return Entry(
         number=number, id=uid, name=name, tenant=tenant, database=database, dim=dim, metric=metric,
         vectors=_folder(vectors), metadata=metadata,
@@ -151,7 +154,10 @@ def _folder(segment: str | None) -> str | None:
     try:
         return str(UUID(segment)) if segment else None
     except ValueError as error:
-        raise CorruptData(f"The segment name {segment!r} is no UUID.") from error
+        raise CorruptData(
+            f"The segment name {segment!r} is no UUID.",
+            hint="Nothing there was read. Treat the directory as hostile unless you know who wrote it.",
+        ) from error
 
 
 def _own_metadata(db: sqlite3.Connection, table: str, key: str, owner: str | None) -> dict[str, Any]:

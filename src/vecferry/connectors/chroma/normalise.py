@@ -149,14 +149,18 @@ def _slots(db: sqlite3.Connection, folder: Path, entry: Entry) -> int:
         raise CorruptData(f"{folder.name}/index_metadata.pickle is missing.", hint=hnsw.HINT)
     index = hnsw.Index(folder, cosine=entry.metric is Metric.COSINE)
     if entry.dim is not None and index.dim != entry.dim:
-        raise CorruptData(f"{folder.name} holds vectors of {index.dim} components, the collection {entry.dim}.")
+        raise CorruptData(
+            f"{folder.name} holds vectors of {index.dim} components, the collection {entry.dim}.", hint=hnsw.HINT
+        )
     with tempfile.TemporaryFile(dir=folder.parent) as file:
         slot_of = _slot_of_label(index, file)
 
         def keep(ids: list[str], labels: list[int]) -> None:
             wanted = np.array(labels, np.int64)
             if wanted.max() >= len(slot_of) or (slots := slot_of[wanted] - 1).min() < 0:
-                raise CorruptData(f"{folder.name}/index_metadata.pickle names labels that data_level0.bin has not.")
+                raise CorruptData(
+                    f"{folder.name}/index_metadata.pickle names labels that data_level0.bin has not.", hint=hnsw.HINT
+                )
             db.executemany("INSERT INTO vf_slot VALUES (?, ?)", zip(ids, slots.tolist(), strict=True))
 
         facts = pickle_map.parse(folder / "index_metadata.pickle", keep)

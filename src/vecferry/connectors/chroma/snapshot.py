@@ -84,7 +84,9 @@ def take(path: Path, folder: Path, *, newer: bool = False, lasting: bool = True)
         _take(path, folder, newer=newer, lasting=lasting)
     made = load(folder)
     if made is None:
-        raise CorruptData(f"The snapshot in {folder} vanished.")
+        raise CorruptData(
+            f"The snapshot in {folder} vanished.", hint="Run the same command again: it takes another snapshot."
+        )
     return made
 
 
@@ -322,7 +324,10 @@ def _take_in_child(path: Path, folder: Path, *, newer: bool, lasting: bool) -> N
     try:
         answer = json.loads(done.stdout)
     except ValueError:
-        raise CorruptData(f"The snapshot of {path} failed: {done.stderr[-2000:]}") from None
+        raise CorruptData(
+            f"The snapshot of {path} failed: {done.stderr[-2000:]}",
+            hint="Run the same command again; where it fails again, please report this.",
+        ) from None
     kind: type[VecferryError] = getattr(errors, answer["kind"])
     raise kind(answer["message"], hint=answer["hint"])
 
