@@ -87,6 +87,22 @@ def test_a_client_is_named_by_connectors_only():
     assert not pairs
 
 
+@pytest.mark.parametrize(
+    "contract,free",
+    [
+        ("Nothing but the tests imports vecferry.testing", {"testing"}),
+        ("Only connectors know a store's client", {"testing", "connectors"}),
+    ],
+)
+def test_an_import_contract_names_every_module(contract, free):
+    """The linter checks only what is listed: a new module must be."""
+    folder = ROOT / "src" / "vecferry"
+    modules = {path.stem for path in folder.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
+    contracts = {one["name"]: one for one in PROJECT["tool"]["importlinter"]["contracts"]}
+    listed = {name.removeprefix("vecferry.") for name in contracts[contract]["source_modules"]}
+    assert listed == modules - free - {"__init__", "__main__"}
+
+
 def test_the_readme_names_the_commands_that_ci_runs():
     """The first two sh blocks of the README set up everything; CI calls the second one itself."""
     readme = (ROOT / "README.md").read_text()
