@@ -97,9 +97,9 @@ def typed(text: str | None, integer: int | None, real: float | None, flag: int |
     return real if real is not None else None if flag is None else bool(flag)
 
 
-def queued_vector(blob: bytes, encoding: bytes | None) -> NDArray[np.float32]:
+def queued_vector(blob: bytes, encoding: str | None) -> NDArray[np.float32]:
     """A vector from the write-ahead log, as float32."""
-    if encoding == b"INT32":
+    if encoding == "INT32":
         return np.frombuffer(blob, "<i4").astype(np.float32)
     return np.frombuffer(blob, "<f4")
 
@@ -228,11 +228,10 @@ def _scalar(value: object) -> bool:
 
 
 def lists_of(rows: Sequence[tuple[Any, ...]]) -> dict[int, dict[str, list[Any]]]:
-    """Rows of `embedding_metadata_array`, texts as UTF-8, as {record: {key: list}}, element order kept."""
+    """Rows of `embedding_metadata_array` as {record: {key: list}}, element order kept."""
     found: dict[int, dict[str, list[Any]]] = {}
-    for record, key, text, *others in rows:
-        item = typed(None if text is None else text.decode(), *others)
-        found.setdefault(record, {}).setdefault(key.decode(), []).append(item)
+    for record, key, *cells in rows:
+        found.setdefault(record, {}).setdefault(key, []).append(typed(*cells))
     return found
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 from uuid import UUID
 
 import msgspec
@@ -17,6 +16,12 @@ from vecferry.errors import CorruptData, NotFound, Unsupported
 from vecferry.model import Card, CollectionSpec, IdKind, JsonObject, Metric, VectorSpec
 
 FILE = "chroma.sqlite3"
+
+
+class Reads(Protocol):
+    """A connection of either SQLite library: the standard one (app's directory, making a snapshot) or APSW."""
+
+    def execute(self, sql: str, values: tuple[Any, ...] = ..., /) -> Any: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,12 +77,12 @@ class Entry:
         )
 
 
-def _file_of(db: sqlite3.Connection) -> str:
+def _file_of(db: Reads) -> str:
     """The path of the database file, as SQLite knows it."""
     return str(db.execute("PRAGMA database_list").fetchone()[2]) or FILE
 
 
-def check_version(db: sqlite3.Connection, *, newer: bool) -> str:
+def check_version(db: Reads, *, newer: bool) -> str:
     """The versions of Chroma that the file's migrations belong to, for people.
 
     Raises:
@@ -108,7 +113,7 @@ def _version(found: dict[str, int]) -> str:
     return "0.5-1.x" if found.get("sysdb", 0) >= 5 else "0.4"
 
 
-def entries(db: sqlite3.Connection) -> list[Entry]:
+def entries(db: Reads) -> list[Entry]:
     """Every collection, in the order of tenant, database and name."""
     rows = db.execute(
         f"""SELECT c.id, c.name, d.tenant_id, d.name, c.dimension, {_optional(db, "config_json_str")},
@@ -119,16 +124,16 @@ def entries(db: sqlite3.Connection) -> list[Entry]:
     return [_entry(db, number, row, marks) for number, row in enumerate(rows)]
 
 
-def columns(db: sqlite3.Connection, table: str) -> frozenset[str]:
+def columns(db: Reads, table: str) -> frozenset[str]:
     """The names of a table's columns; none where there is no such table."""
     return frozenset(name for (name,) in db.execute("SELECT name FROM pragma_table_info(?)", (table,)))
 
 
-def _optional(db: sqlite3.Connection, name: str) -> str:
+def _optional(db: Reads, name: str) -> str:
     return f"c.{name}" if name in columns(db, "collections") else "NULL"
 
 
-def _entry(db: sqlite3.Connection, number: int, row: tuple[Any, ...], marks: dict[str, int]) -> Entry:
+def _entry(db: Reads, number: int, row: tuple[Any, ...], marks: dict[str, int]) -> Entry:
     uid, name, tenant, database, dim, config, schema = row
     segments = dict(db.execute("SELECT scope, id FROM segments WHERE collection = ?", (uid,)).fetchall())
     vectors, metadata = segments.get("VECTOR"), segments.get("METADATA")
@@ -160,7 +165,7 @@ def _folder(segment: str | None) -> str | None:
         ) from error
 
 
-def _own_metadata(db: sqlite3.Connection, table: str, key: str, owner: str | None) -> dict[str, Any]:
+def _own_metadata(db: Reads, table: str, key: str, owner: str | None) -> dict[str, Any]:
     flag = "bool_value" if "bool_value" in columns(db, table) else "NULL"
     rows = db.execute(
         f"SELECT key, str_value, int_value, float_value, {flag} FROM {table} WHERE {key} = ? ORDER BY key",  # noqa: S608 (names of ours)
@@ -198,7 +203,7 @@ def find(found: list[Entry], name: str, where: Path) -> Entry:
     raise NotFound(f"There is no collection '{name}' in {where}.", store=f"chroma:{where}", hint=hint)
 
 
-def index_folders(db: sqlite3.Connection) -> Iterator[str]:
+def index_folders(db: Reads) -> Iterator[str]:
     """The folders of all vector indexes."""
     for (segment,) in db.execute("SELECT id FROM segments WHERE scope = 'VECTOR'"):
         if folder := _folder(segment):

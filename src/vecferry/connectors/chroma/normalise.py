@@ -232,6 +232,6 @@ class Facts:
     problem: str | None
 
 
-def facts(db: sqlite3.Connection) -> list[Facts]:
+def facts(db: catalog.Reads) -> list[Facts]:
     """The facts of each collection of a normalised snapshot, in the order of `catalog.entries`."""
     return [Facts(*row) for row in db.execute("SELECT count, dim, problem FROM vf_collection ORDER BY number")]

@@ -29,6 +29,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+import apsw
+
 from vecferry import errors
 from vecferry.connectors.chroma import catalog, hnsw, normalise
 from vecferry.connectors.chroma.copying import Mirror
@@ -117,10 +119,15 @@ def _take(path: Path, folder: Path, *, newer: bool, lasting: bool) -> None:
 
 
 @contextlib.contextmanager
-def opened(folder: Path) -> Iterator[sqlite3.Connection]:
-    """A connection to a complete snapshot, which nobody changes any more: no locks are taken."""
+def opened(folder: Path) -> Iterator[apsw.Connection]:
+    """A connection to a complete snapshot, for one thread at a time.
+
+    `immutable` is not for speed alone: APSW brings a SQLite of its own, and two SQLite libraries in one process would
+    drop each other's locks on a file that both open. Nobody changes a complete snapshot, so none are taken here; the
+    app's directory, where locks matter, is left to the standard library's SQLite (docs/adr/0011).
+    """
     uri = f"{(folder / catalog.FILE).as_uri()}?mode=ro&immutable=1"
-    db = sqlite3.connect(uri, uri=True, check_same_thread=False)
+    db = apsw.Connection(uri, flags=apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI | apsw.SQLITE_OPEN_NOMUTEX)
     try:
         yield db
     finally:
