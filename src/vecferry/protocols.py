@@ -39,10 +39,14 @@ class Database(Protocol):
     """An open store. Who opens it closes it."""
 
     @property
-    def identity(self) -> StoreIdentity: ...
+    def identity(self) -> StoreIdentity:
+        """Which store this is: its kind, where it is (without secrets), its version and how it is spoken to."""
+        ...
 
     @property
-    def limits(self) -> Limits: ...
+    def limits(self) -> Limits:
+        """What the store can hold and how much it takes at once: facts, not promises of this connection."""
+        ...
 
     def collections(self) -> Iterable[CollectionSpec]:
         """Every collection, described as its source would describe it, in a stable order."""
@@ -60,7 +64,9 @@ class Database(Protocol):
         """The writing side. Nothing is touched before `Sink.prepare`."""
         ...
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Let everything go: connections, locks, temporary files. Idempotent; sources and sinks are closed before."""
+        ...
 
 
 class Source(Protocol):
@@ -70,17 +76,31 @@ class Source(Protocol):
     yields exactly the records that came behind it. The trap: `after` is *exclusive*.
     """
 
-    def describe(self) -> CollectionSpec: ...
+    def describe(self) -> CollectionSpec:
+        """What the collection is, by the store's own word: vectors, kind of ids, indexes, its card where it has one.
+
+        `count` is the number of records now, None where the store cannot say.
+        """
+        ...
 
     def partitions(self) -> Iterable[Partition]:
         """Shares of the collection, stable across runs while the source does not change."""
         ...
 
     def read(self, partition: Partition, *, after: Position | None = None) -> Iterator[Chunk]:
-        """Canonical batches (`vecferry.arrow`) of `partition`, strictly behind `after`, each with its position."""
+        """Canonical batches (`vecferry.arrow`) of `partition`, strictly behind `after`, each with its position.
+
+        A record that cannot be read is a rejection of its chunk, never an error.
+
+        Raises:
+            Unavailable, Throttled: from the iterator; reading `after` the last position goes on.
+            CorruptData: the store itself is torn.
+        """
         ...
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Let go of what reading held. Idempotent; the database stays open."""
+        ...
 
 
 class Sink(Protocol):
@@ -112,7 +132,9 @@ class Sink(Protocol):
         """Build what was deferred (indexes), and wait until it serves. Idempotent."""
         ...
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Let go of what writing held. Idempotent; what was written stays, finished or not."""
+        ...
 
 
 # --------------------------------------------------------------------------- powers of a database
@@ -129,6 +151,8 @@ class Pinnable(Protocol):
 
 @runtime_checkable
 class Droppable(Protocol):
+    """A database that can remove a collection."""
+
     def drop(self, name: str) -> None:
         """Remove a collection and everything in it. Removing what is not there is no error."""
         ...
@@ -136,6 +160,8 @@ class Droppable(Protocol):
 
 @runtime_checkable
 class Portable(Protocol):
+    """A database that other processes can open beside this one."""
+
     def address(self) -> StoreUrl:
         """A URL that opens this very store in any process of this machine, while it is open here too."""
         ...
@@ -143,6 +169,8 @@ class Portable(Protocol):
 
 @runtime_checkable
 class Guarded(Protocol):
+    """A database whose server may ask for a key."""
+
     def answers_without_key(self) -> bool | None:
         """Does the server answer a request that carries no key? None where we were given no key."""
         ...
@@ -153,6 +181,8 @@ class Guarded(Protocol):
 
 @runtime_checkable
 class Countable(Protocol):
+    """A source that knows how many records it has."""
+
     def count(self) -> int:
         """The exact number of records, now."""
         ...
@@ -160,6 +190,8 @@ class Countable(Protocol):
 
 @runtime_checkable
 class Fetchable(Protocol):
+    """A source that finds records by their ids."""
+
     def fetch(self, ids: Sequence[str]) -> pa.RecordBatch:
         """The canonical records with these *original* ids, in any order; ids that are not there are left out."""
         ...
@@ -167,6 +199,8 @@ class Fetchable(Protocol):
 
 @runtime_checkable
 class Existing(Protocol):
+    """A source that can tell which ids it has, without reading the records."""
+
     def existing(self, ids: Sequence[str]) -> frozenset[str]:
         """Those of these *original* ids that the collection has already."""
         ...
@@ -174,6 +208,8 @@ class Existing(Protocol):
 
 @runtime_checkable
 class Searchable(Protocol):
+    """A source that finds nearest neighbours."""
+
     def search(
         self,
         queries: NDArray[np.float32],
@@ -193,8 +229,14 @@ class Searchable(Protocol):
 
 @runtime_checkable
 class FilterCountable(Protocol):
+    """A source that counts the records that match a filter."""
+
     def count_where(self, where: Filter) -> int:
-        """The exact number of records that match."""
+        """The exact number of records that match.
+
+        Raises:
+            Unsupported: the store cannot answer this predicate exactly.
+        """
         ...
 
 
@@ -203,6 +245,8 @@ class FilterCountable(Protocol):
 
 @runtime_checkable
 class Indexing(Protocol):
+    """A sink that can tell how far its indexes are."""
+
     def indexed(self) -> int:
         """Vectors that the indexes hold by now; asked while `finish` runs in another thread."""
         ...
@@ -210,6 +254,8 @@ class Indexing(Protocol):
 
 @runtime_checkable
 class Deletable(Protocol):
+    """A sink that removes records by their ids."""
+
     def delete(self, ids: Sequence[str]) -> None:
         """Remove the records with these *original* ids. Removing what is not there is no error."""
         ...
@@ -217,6 +263,8 @@ class Deletable(Protocol):
 
 @runtime_checkable
 class Predictive(Protocol):
+    """A sink that knows how its store changes what it is given."""
+
     def expect(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """What reading `batch` back from this store will give, bit for bit. Pure.
 
