@@ -45,13 +45,8 @@ def digests(batch: pa.RecordBatch, spec: CollectionSpec, *, key: bytes, context:
     return _hash(_fields(batch, spec, _id_fields(batch, spec)), key=key, context=context)
 
 
-def id_digests(batch: pa.RecordBatch, spec: CollectionSpec, *, key: bytes) -> NDArray[np.uint8]:
-    """A 16-byte digest of each record's id and kind, shape (rows, 16)."""
-    return _hash_ids(_id_fields(batch, spec), key=key)
-
-
 def both(batch: pa.RecordBatch, spec: CollectionSpec, *, key: bytes) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """`id_digests` and `digests` of one batch, for less than the two together."""
+    """A 16-byte digest of each record's id and kind, shape (rows, 16), and `digests`: for less than the two alone."""
     ids = _id_fields(batch, spec)
     return _hash_ids(ids, key=key), _hash(_fields(batch, spec, ids), key=key, context=b"")
 

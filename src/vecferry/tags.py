@@ -41,7 +41,6 @@ _DECODE: dict[str, Callable[[str], Any]] = {
     "float": float,
     "int": int,
 }
-TAGS = frozenset(_DECODE)
 
 
 def pack(value: Mapping[str, Any]) -> tuple[bytes, bytes | None]:

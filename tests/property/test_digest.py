@@ -10,7 +10,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from vecferry.arrow import build, from_records
-from vecferry.digest import digests, id_digests
+from vecferry.digest import both, digests
 from vecferry.model import CollectionSpec, IdKind, Record, VectorKind, VectorSpec
 from vecferry.tags import pack
 from vecferry.testing import strategies as vst
@@ -104,9 +104,9 @@ def test_ids_of_different_records_differ(texts, kind):
     """The short digest tells ids, and kinds of ids, apart; a key makes it another."""
     spec = CollectionSpec(name="x", id_kind=kind)
     batch = build(spec, {"id": texts})
-    found = {row.tobytes() for row in id_digests(batch, spec, key=KEY)}
+    found = {row.tobytes() for row in both(batch, spec, key=KEY)[0]}
     assert len(found) == len(texts)
-    assert found.isdisjoint(row.tobytes() for row in id_digests(batch, spec, key=b"other"))
+    assert found.isdisjoint(row.tobytes() for row in both(batch, spec, key=b"other")[0])
 
 
 def test_what_lies_under_a_null_does_not_count():

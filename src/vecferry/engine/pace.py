@@ -53,11 +53,6 @@ class Pace:
         """Records of the next batch, at most."""
         return min(self._rows, self._rate.burst) if self._rate else self._rows
 
-    @property
-    def in_flight(self) -> int:
-        """Batches that may be on their way at a time."""
-        return self._allowed
-
     def admit(self, rows: int, stop: Stop) -> bool:
         """Wait until the rate allows `rows` more records; False where a stop was requested meanwhile."""
         return self._rate is None or self._rate.take(rows, stop)

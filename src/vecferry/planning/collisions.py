@@ -27,7 +27,6 @@ from vecferry.model import CollectionSpec, IdKind, IdRule
 from vecferry.planning.model import Collision
 from vecferry.protocols import Source
 
-KEY = np.dtype("S16")
 _WIDTH = 16
 _UUID_TEXT = 36
 _IN_MEMORY = 4 << 20

@@ -44,11 +44,6 @@ class KeyProfile:
         """Records that have the key."""
         return sum(self.types.values())
 
-    @property
-    def homogeneous(self) -> bool:
-        """True where all values are of one type: a filter on the key then means the same in every store."""
-        return len(self.types) == 1
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Collision:
@@ -143,7 +138,6 @@ class Policy(StrEnum):
     """What to do about a lossy or impossible cell."""
 
     CONVERT = "convert"
-    KEEP_ASIDE = "keep-aside"
     QUARANTINE = "quarantine"
     REFUSE = "refuse"
 

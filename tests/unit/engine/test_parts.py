@@ -16,6 +16,7 @@ from vecferry.engine.crew import Budget, Crew, Lane
 from vecferry.engine.pace import FLOOR_BYTES, Pace, Rate
 from vecferry.engine.retry import CAP_SECONDS, Patience, pause, retrying
 from vecferry.errors import AuthFailed, Interrupted, Throttled, Unavailable
+from vecferry.events import Paced
 from vecferry.model import Partition, PartitionId
 from vecferry.registry import open_database
 from vecferry.state.ledger import Ledger
@@ -104,8 +105,13 @@ def test_success_begins_anew():
 # --------------------------------------------------------------------------- pace
 
 
-def pace(**options: object) -> Pace:
-    return Pace(Options(**{"batch_bytes": MIB, "jobs": 4, **options}), durable_store.LIMITS, lambda event: None)
+def pace(told: list[Paced], **options: object) -> Pace:
+    return Pace(Options(**{"batch_bytes": MIB, "jobs": 4, **options}), durable_store.LIMITS, told.append)
+
+
+def last(told: list[Paced]) -> tuple[int, int]:
+    """(batches in flight, bytes of a batch) as the pace said last."""
+    return told[-1].in_flight, told[-1].batch_bytes
 
 
 def calm(pace: Pace) -> None:
@@ -114,43 +120,46 @@ def calm(pace: Pace) -> None:
 
 def test_refusals_halve_what_is_in_flight_then_the_batch():
     """4, 2, 1 in flight, then smaller batches down to the floor; refusals of one moment count once."""
-    p = pace()
+    told: list[Paced] = []
+    p = pace(told)
     for _ in range(5):
         p.throttled()
-    assert (p.in_flight, p.max_bytes) == (2, MIB)
+    assert last(told) == (2, MIB)
     for _ in range(20):
         calm(p)
         p.throttled()
-    assert (p.in_flight, p.max_bytes) == (1, FLOOR_BYTES)
+    assert last(told) == (1, FLOOR_BYTES)
 
 
 def test_quick_answers_take_it_back_step_by_step():
     """Additive: each round of quick answers gives one more in flight, until all is as it was."""
-    p = pace()
+    told: list[Paced] = []
+    p = pace(told)
     for _ in range(20):
         calm(p)
         p.throttled()
     p.landed(0.01)
-    assert p.in_flight == 2
+    assert told[-1].in_flight == 2
     for _ in range(60):
         p.landed(0.01)
-    assert (p.in_flight, p.max_bytes) == (4, MIB)
+    assert last(told) == (4, MIB)
 
 
 def test_slow_answers_make_batches_smaller_first():
-    p = pace(target_seconds=1.0)
+    told: list[Paced] = []
+    p = pace(told, target_seconds=1.0)
     p.landed(3.0)
-    assert (p.in_flight, p.max_bytes) == (4, MIB // 2)
+    assert last(told) == (4, MIB // 2)
     p.landed(0.7)
     assert p.max_bytes == MIB // 2
     for _ in range(10):
         calm(p)
         p.landed(3.0)
-    assert (p.in_flight, p.max_bytes) == (1, FLOOR_BYTES)
+    assert last(told) == (1, FLOOR_BYTES)
 
 
 def test_a_size_that_was_refused_is_never_sent_again():
-    p = pace()
+    p = pace([])
     p.too_large(MIB)
     for _ in range(100):
         p.landed(0.01)

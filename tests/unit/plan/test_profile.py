@@ -163,7 +163,6 @@ def test_types_are_counted_per_key() -> None:
         "bool": 1, "float": 1, "int": 1, "list[int]": 1, "null": 1, "object": 1, "str": 1,
     }  # fmt: skip
     assert found.keys["k"].distinct == 4
-    assert not found.keys["k"].homogeneous
     assert sorted(map(repr, (value for value, _ in found.keys["k"].values))) == ["'1'", "1", "1.0", "True"]
 
 

@@ -62,7 +62,7 @@ def _line(text: str, part: str) -> int:
     [
         ("if_exists: ask", "if_exists: perhaps", "if_exists: Invalid enum value 'perhaps'"),
         ("on_conflict: refuse", "on_konflict: refuse", "no field 'on_konflict'"),
-        ("policy: refuse", "policy: keep-aside", "cannot be answered with 'keep-aside'"),
+        ("policy: refuse", "policy: convert", "cannot be answered with 'convert'"),
         ("records: 2", "records: two", "Expected `int`, got `str`"),
     ],
 )

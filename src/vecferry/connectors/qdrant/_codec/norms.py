@@ -17,8 +17,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.floating[Any]]
-
 _AS_GIVEN = 5e-7
 """Squared lengths this near to 1 count as 1; half of Qdrant's own bound, so that its float32 sum agrees."""
 _GRID = 1e12
