@@ -131,8 +131,8 @@ def alone(batches: Sequence[pa.RecordBatch], form: Form) -> dict[str, float]:
 def bodies(rows: Rows, form: Form) -> list[bytes]:
     """A batch as REST requests, as large as our sink makes them."""
     points = rest.points(rows, form)
-    step = max(1, rest.REQUEST_BYTES // points[0].size)
-    return [rest.upsert(points[start : start + step]) for start in range(0, len(points), step)]
+    step = -(-len(rows.ids) // -(-sum(points.sizes()) // rest.REQUEST_BYTES))
+    return [rest.upsert(points[start : start + step]) for start in range(0, len(rows.ids), step)]
 
 
 @contextlib.contextmanager

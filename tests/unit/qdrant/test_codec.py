@@ -41,6 +41,7 @@ from vecferry.tags import pack
 from vecferry.testing.contracts.compare import assert_same
 
 DIM = 3
+POINT = "id", "vector", "payload"
 KEYS = st.one_of(
     st.sampled_from(["", "a", "a.b", "document", "page_content", "uri", "metadata", "_vf", "id", 'q"\\', "/~", "ä"]),
     st.text(max_size=8),
@@ -126,7 +127,9 @@ def over_grpc(form: Form, batch: pa.RecordBatch, wire: str = "unpacked") -> pa.R
 
 
 def over_rest(form: Form, batch: pa.RecordBatch) -> pa.RecordBatch:
-    points = orjson.loads(rest.upsert(rest.points(form.rows(batch), form)))["points"]
+    body = orjson.loads(rest.upsert(rest.points(form.rows(batch), form)))
+    columns = body["batch"].values() if "batch" in body else [[p[key] for p in body["points"]] for key in POINT]
+    points = [dict(zip(POINT, row, strict=True)) for row in zip(*columns, strict=True)]
     page = rest.scroll_page(orjson.dumps({"result": {"points": points, "next_page_offset": None}}))
     cells = {v.name: rest.cells(page, v) for v in form.read_vectors}
     return restore.batch(form, page.ids, page.payloads, cells)

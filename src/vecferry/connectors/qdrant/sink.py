@@ -36,7 +36,7 @@ _POLL_S, _MAX_POLL_S = 0.05, 1.0
 _DELETE = 1_000
 _LARGE = 1 << 20
 """Bytes of the smallest limit that a server's settings can set on a request."""
-_Point = TypeVar("_Point")
+_Points = TypeVar("_Points", list[grpc_write.Point], rest.Points)
 _CARD_FIELDS = ("id_rule", "tenant", "layout", "exact_vectors")
 
 
@@ -177,9 +177,10 @@ class QdrantSink:
                 return [_GrpcPoints(rows.ids[start:end], points[start:end]) for start, end in parts]
             except Unsayable as reason:
                 _LOG.debug("a batch goes over REST: %s", reason)
-        objects = rest.points(rows, self._form)
-        parts = _parts([point.size for point in objects], self._most_rows, rest.REQUEST_BYTES)
-        return [_RestPoints(rows.ids[start:end], objects[start:end]) for start, end in parts]
+        columns = rest.points(rows, self._form)
+        sizes = columns.sizes()
+        parts = _parts(sizes, self._most_rows, _even(sizes, rest.REQUEST_BYTES))
+        return [_RestPoints(rows.ids[start:end], columns[start:end]) for start, end in parts]
 
     def _send(self, message: _GrpcPoints | _RestPoints) -> int:
         """Send points; where they are too many at once, in halves."""
@@ -274,23 +275,23 @@ class QdrantSink:
 
 
 @dataclass(frozen=True, slots=True)
-class _Points(Generic[_Point]):
-    """Ready-made points of one request."""
+class _Request(Generic[_Points]):
+    """The points of one request."""
 
     ids: list[bytes]
-    points: list[_Point]
+    points: _Points
 
     def part(self, start: int, end: int) -> Self:
         """Some of them."""
         return replace(self, ids=self.ids[start:end], points=self.points[start:end])
 
 
-class _GrpcPoints(_Points[grpc_write.Point]):
+class _GrpcPoints(_Request[list[grpc_write.Point]]):
     """Points as protobuf."""
 
 
-class _RestPoints(_Points[rest.Point]):
-    """Points that are JSON, but for their vectors."""
+class _RestPoints(_Request[rest.Points]):
+    """Points that become JSON."""
 
 
 def _parts(sizes: list[int], most_rows: int | None, most_bytes: int | None) -> list[tuple[int, int]]:
@@ -304,6 +305,12 @@ def _parts(sizes: list[int], most_rows: int | None, most_bytes: int | None) -> l
             parts.append((start, row))
             start, total = row, size
     return [*parts, (start, len(sizes))]
+
+
+def _even(sizes: list[int], most_bytes: int) -> int:
+    """A limit that makes as few requests as `most_bytes`, but all of about one size: no small one at the end."""
+    total = sum(sizes)
+    return min(most_bytes, total // -(-total // most_bytes) + max(sizes))
 
 
 def _with_card(spec: CollectionSpec) -> CollectionSpec:

@@ -12,7 +12,8 @@ multi-vector of two rows as a sparse vector where the first row looks like integ
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from dataclasses import dataclass, replace
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -26,43 +27,57 @@ from vecferry.connectors.qdrant._codec.form import Form, Rows
 from vecferry.layouts import ENVELOPE
 from vecferry.model import VectorKind, VectorSpec
 
-REQUEST_BYTES = 2 << 20
+REQUEST_BYTES = 5 << 19
 """JSON that one request shall hold, about. Qdrant unfolds it to several times its size before it looks at it: requests
-of 5 MB cost the server a fifth more time a record than those of 2 MB, and those of 1 MB no less."""
+of 5 MB cost the server a fifth more time a record than those of 1 to 3 MB, and smaller ones cost us more."""
 _NUMBER_BYTES = 12
 """A float32 below 1 and its comma, about."""
 _AROUND = 70
 """The id of a point, and the JSON around it, its vector and its payload."""
 
 
-class Point(NamedTuple):
-    """One record.
+@dataclass(frozen=True, slots=True)
+class Points:
+    """Records, column by column; vectors become text when the request is made.
 
     Attributes:
-        id: as Qdrant takes it.
-        vector: an array, or the vectors by name; arrays are written when the request is made.
-        payload: a JSON object.
-        size: bytes of all this as JSON, about.
+        ids: as Qdrant takes them.
+        vectors: shape (rows, dim) where every record has the one vector that there is; otherwise an array of each
+            record, or its arrays by name.
+        payloads: JSON objects.
+        numbers: floats of a record, on average.
     """
 
-    id: int | str
-    vector: Any
-    payload: bytes
-    size: int
+    ids: list[int | str]
+    vectors: NDArray[np.float32] | list[Any]
+    payloads: list[bytes]
+    numbers: int
+
+    def __getitem__(self, part: slice) -> Points:
+        """Some of them."""
+        return replace(self, ids=self.ids[part], vectors=self.vectors[part], payloads=self.payloads[part])
+
+    def sizes(self) -> list[int]:
+        """Bytes of each record as JSON, about."""
+        around = _AROUND + _NUMBER_BYTES * self.numbers
+        return [len(payload) + around for payload in self.payloads]
 
 
-def upsert(points: Sequence[Point]) -> bytes:
-    """The body of `PUT /collections/NAME/points`."""
-    objects = [{"id": id_, "vector": vector, "payload": orjson.Fragment(payload)} for id_, vector, payload, _ in points]
-    return orjson.dumps({"points": objects}, option=orjson.OPT_SERIALIZE_NUMPY)
+def upsert(points: Points) -> bytes:
+    """The body of `PUT /collections/NAME/points`: by columns, which takes us less time, where Qdrant has that form."""
+    if isinstance(points.vectors, np.ndarray):
+        payloads = orjson.Fragment(b"[" + b",".join(points.payloads) + b"]")
+        body: dict[str, Any] = {"batch": {"ids": points.ids, "vectors": points.vectors, "payloads": payloads}}
+    else:
+        rows = zip(points.ids, points.vectors, map(orjson.Fragment, points.payloads), strict=True)
+        body = {"points": [dict(zip(("id", "vector", "payload"), row, strict=True)) for row in rows]}
+    return orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
-def points(rows: Rows, form: Form) -> list[Point]:
-    """Each record as a point."""
+def points(rows: Rows, form: Form) -> Points:
+    """A batch as points."""
     numbers = sum(cells.values.size for cells in rows.vectors) // max(1, len(rows.ids))
-    around = _AROUND + _NUMBER_BYTES * numbers
-    columns = zip(map(_id, rows.ids), _vectors(rows), _payloads(rows, form), strict=True)
-    return [Point(id_, vector, payload, len(payload) + around) for id_, vector, payload in columns]
+    return Points([_id(point) for point in rows.ids], _vectors(rows), _payloads(rows, form), numbers)
 
 
 def _id(point: bytes) -> int | str:
@@ -116,10 +131,13 @@ def _value(value: Any) -> bytes:
 # --------------------------------------------------------------------------- vectors
 
 
-def _vectors(rows: Rows) -> list[Any]:
+def _vectors(rows: Rows) -> NDArray[np.float32] | list[Any]:
     """What stands in `vector` of each point: the one without a name, or those that it has by name."""
     if len(rows.vectors) == 1 and not rows.vectors[0].name and rows.vectors[0].kind is not VectorKind.SPARSE:
-        return [{} if value is None else value for value in _cells(rows.vectors[0])]
+        only = rows.vectors[0]
+        if only.kind is VectorKind.DENSE and only.present.all():
+            return np.ascontiguousarray(only.values)
+        return [{} if value is None else value for value in _cells(only)]
     named: list[dict[str, Any]] = [{} for _ in rows.ids]
     for cells in rows.vectors:
         for vectors, value in zip(named, _cells(cells), strict=True):
