@@ -129,6 +129,22 @@ def test_a_version_newer_than_known(chroma_copy: Copy, opened: Callable[..., Chr
     assert len(list(opened(data.path, "?newer=read").collections())) == len(data.collections)
 
 
+def test_texts_in_another_encoding(chroma_copy: Copy, opened: Callable[..., ChromaDatabase]) -> None:
+    """Texts are read as UTF-8 without looking at each; so that is looked at once."""
+    data = chroma_copy("1.5.9")
+    file = data.path / "chroma.sqlite3"
+    with closing(sqlite3.connect(file)) as db:
+        script = "".join(
+            f"{sql};" for (sql,) in db.execute("SELECT sql FROM sqlite_master WHERE type = 'table' AND sql LIKE '%(%'")
+            if "embedding_fulltext" not in sql and "sqlite_" not in sql
+        )  # fmt: skip
+    file.unlink()
+    with closing(sqlite3.connect(file)) as db:
+        db.executescript(f"PRAGMA encoding = 'UTF-16'; {script}")
+    with pytest.raises(Unsupported, match="holds its texts as UTF-16"):
+        opened(data.path).collections()
+
+
 def test_a_name_that_is_not_there(chroma_copy: Copy, opened: Callable[..., ChromaDatabase]) -> None:
     """Near names are listed; a name that several tenants use asks for more."""
     database = opened(chroma_copy("1.5.9").path)

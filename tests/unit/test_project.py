@@ -70,8 +70,29 @@ def test_importing_vecferry_imports_no_client():
     """`import vecferry` and its registry stay light."""
     code = "import sys, vecferry, vecferry.registry; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
-    heavy = {"chromadb", "grpc", "httpx", "qdrant_client", "qdrant_edge", "pyarrow", "numpy", "sqlalchemy", "rich"}
+    heavy = {
+        "apsw",
+        "chromadb",
+        "grpc",
+        "httpx",
+        "qdrant_client",
+        "qdrant_edge",
+        "pyarrow",
+        "numpy",
+        "sqlalchemy",
+        "rich",
+    }
     assert not heavy & set(loaded)
+
+
+def test_chroma_without_its_extra_names_the_command():
+    """APSW reads snapshots; who has not installed it is told what to install."""
+    code = (
+        "import sys; sys.modules['apsw'] = None; from vecferry.registry import open_database; open_database('chroma:x')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+    assert "ConfigError: chroma: URLs need the extra 'chroma'" in done.stderr
+    assert 'pip install "vecferry[chroma]"' in done.stderr
 
 
 def test_every_public_name_exists():

@@ -87,7 +87,7 @@ def check_version(db: Reads, *, newer: bool) -> str:
 
     Raises:
         NotFound: a SQLite database, but not Chroma's.
-        Unsupported: migrations that this reader does not know, unless `newer` accepts them.
+        Unsupported: migrations that this reader does not know, unless `newer` accepts them; texts not in UTF-8.
     """
     tables = {name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     missing = {"migrations", "collections", "segments", "embeddings", "embedding_metadata", "embeddings_queue"} - tables
@@ -95,6 +95,11 @@ def check_version(db: Reads, *, newer: bool) -> str:
         raise NotFound(
             f"{_file_of(db)} is a SQLite database, but not Chroma's: it lacks {', '.join(sorted(missing))}.",
             hint="Name the folder that chromadb.PersistentClient(path=…) writes to.",
+        )
+    if (encoding := db.execute("PRAGMA encoding").fetchone()[0]) != "UTF-8":
+        raise Unsupported(
+            f"{_file_of(db)} holds its texts as {encoding}, which Chroma never does.",
+            hint="Make the directory anew with Chroma, or with `sqlite3 chroma.sqlite3 .dump` into a UTF-8 database.",
         )
     found = dict(db.execute("SELECT dir, max(version) FROM migrations GROUP BY dir").fetchall())
     unknown = {part: version for part, version in found.items() if version > _codec.KNOWN.get(part, 0)}

@@ -124,7 +124,7 @@ def opened(folder: Path) -> Iterator[apsw.Connection]:
 
     `immutable` is not for speed alone: APSW brings a SQLite of its own, and two SQLite libraries in one process would
     drop each other's locks on a file that both open. Nobody changes a complete snapshot, so none are taken here; the
-    app's directory, where locks matter, is left to the standard library's SQLite (docs/adr/0011).
+    app's directory, where locks matter, is left to the standard library's SQLite (docs/adr/0010).
     """
     uri = f"{(folder / catalog.FILE).as_uri()}?mode=ro&immutable=1"
     db = apsw.Connection(uri, flags=apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI | apsw.SQLITE_OPEN_NOMUTEX)
