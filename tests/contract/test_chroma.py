@@ -9,6 +9,7 @@ import pytest
 
 from tests.integration.chroma_process import ChromaProcess, pack
 from vecferry.connectors.chroma import LIMITS
+from vecferry.filters import Exists
 from vecferry.model import CollectionSpec, Record
 from vecferry.testing.contracts import SinkContract, SourceContract
 from vecferry.testing.skips import reason
@@ -20,6 +21,7 @@ if find_spec("chromadb") is None:
 
 class TestChroma(SourceContract, SinkContract):
     limits = LIMITS
+    unanswered = frozenset({Exists("group"), Exists("nowhere")})
     many = 2_500
     chroma: ClassVar[ChromaProcess]
 

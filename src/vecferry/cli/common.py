@@ -41,6 +41,12 @@ def quiet_options(command: Command) -> Command:
     return log(quiet(command))
 
 
+def strict_option(command: Command) -> Command:
+    """`--strict`: what could not be checked counts as a difference."""
+    help_text = "Exit with 1 also where a search or a filter could not be checked, since the store cannot be asked."
+    return click.option("--strict", is_flag=True, help=help_text)(command)
+
+
 def ledger_option(command: Command) -> Command:
     """`--ledger`: where runs are remembered."""
     return click.option(

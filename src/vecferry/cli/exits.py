@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import IntEnum
+from typing import TYPE_CHECKING
 
 from vecferry.errors import (
     AlreadyExists,
@@ -18,13 +19,16 @@ from vecferry.errors import (
     VecferryError,
 )
 
+if TYPE_CHECKING:
+    from vecferry.verification.model import Verification
+
 
 class Exit(IntEnum):
     """How a command ended."""
 
     DONE = 0
     DIFFERENCES = 1
-    """everything ran, and verification found differences (or could not check something it should)"""
+    """everything ran, and verification found differences, or did not get through every record"""
     USAGE = 2
     """the command line or a URL is wrong"""
     REFUSED = 3
@@ -35,6 +39,13 @@ class Exit(IntEnum):
     """a store or file cannot be used: down, wrong key, damaged"""
     BUG = 70
     """an error that vecferry did not expect; please report it"""
+
+
+def exit_of(proof: Verification | None, *, strict: bool = False) -> Exit:
+    """The exit code of a verification; `strict` counts what a store cannot be asked for as a difference."""
+    if proof is None or proof.ok or (proof.sound and not strict):
+        return Exit.DONE
+    return Exit.DIFFERENCES
 
 
 _REFUSALS = (AlreadyExists, Conflict, DataError, PlanChanged, RunLocked)

@@ -10,7 +10,7 @@ import click
 from click.core import ParameterSource
 
 from vecferry.cli import common, defaults
-from vecferry.cli.exits import Exit
+from vecferry.cli.exits import Exit, exit_of
 from vecferry.cli.options import plan_options, planning
 from vecferry.errors import ConfigError
 
@@ -95,6 +95,7 @@ def plan(
     help="First write a verified archive of the source, and of what is overwritten.",
 )
 @click.option("--no-verify", is_flag=True, help="Leave verification out. The report will say so.")
+@common.strict_option
 @click.option(
     "--queries", type=click.IntRange(1), default=100, show_default=True, help="Searches to compare per collection."
 )
@@ -149,7 +150,8 @@ def migrate(
             source, target, settings=settings, ask=Person(console, yes=yes), observer=observe, stop=stop
         )
     chosen = [part for pattern in given["collections"] for part in ("-c", pattern)]
-    return _say(done, (source, target, *chosen), as_json=as_json)
+    _say(done, (source, target, *chosen), as_json=as_json)
+    return exit_of(done.verification, strict=given["strict"])
 
 
 def _settings(
@@ -251,20 +253,16 @@ class Person:
         return True
 
 
-def _say(done: Migration, stores: Sequence[str], *, as_json: bool) -> int:
-    """The last screen, or the last object; the exit code."""
+def _say(done: Migration, stores: Sequence[str], *, as_json: bool) -> None:
+    """The last screen, or the last object."""
     from vecferry.cli import show
 
-    proof = done.verification
     if as_json:
         common.print_json(summary(done))
     elif done.run is None:
         common.messages().print("Dry run: nothing was written. Without --dry-run, this is what would be done.")
     else:
         show.outcome(common.output(as_json=False), done, stores)
-    if proof is None or done.run is None:
-        return Exit.DONE
-    return Exit.DONE if proof.ok else Exit.DIFFERENCES
 
 
 def summary(done: Migration) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from vecferry.cli import common, defaults
-from vecferry.cli.exits import Exit
+from vecferry.cli.exits import Exit, exit_of
 
 
 def _collections(command: Any) -> Any:
@@ -33,6 +33,7 @@ def _collections(command: Any) -> Any:
 @click.option(
     "--no-parity", is_flag=True, help="Compare records only; searches and filters are reported as not checked."
 )
+@common.strict_option
 @click.option(
     "--report",
     "reports",
@@ -49,6 +50,7 @@ def verify(
     queries: int,
     k: int,
     no_parity: bool,
+    strict: bool,
     reports: Path | None,
     quiet: bool,
     log: Path | None,
@@ -89,7 +91,7 @@ def verify(
         show.verdict(console, proof)
         if written:
             console.print(f"\nReport: [bold]{written}[/]")
-    return Exit.DONE if proof.ok or (no_parity and not proof.differences) else Exit.DIFFERENCES
+    return exit_of(proof, strict=strict)
 
 
 @click.command()
@@ -154,6 +156,7 @@ def compare(
 @_collections
 @click.option("--delete-extra", is_flag=True, help="Also delete records that only the target has.")
 @click.option("--yes", "-y", is_flag=True, help="Do not ask before writing.")
+@common.strict_option
 @common.quiet_options
 @common.json_option
 def repair(
@@ -162,6 +165,7 @@ def repair(
     collections: tuple[str, ...],
     delete_extra: bool,
     yes: bool,
+    strict: bool,
     quiet: bool,
     log: Path | None,
     as_json: bool,
@@ -192,7 +196,7 @@ def repair(
         show.repairs(console, done)
         show.verification(console, done.after)
         show.verdict(console, done.after)
-    return Exit.DONE if done.after.ok else Exit.DIFFERENCES
+    return exit_of(done.after, strict=strict)
 
 
 def _extra(*, delete: bool) -> str:

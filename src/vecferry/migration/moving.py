@@ -256,7 +256,7 @@ class Trip:
             proof = self._verify(held, self.settings.verify, helper) if self.settings.verify else None
         report = of_run(held.plan, result, proof, self.recorder.facts(), self.ledger)
         written = write_report(report, self.settings.reports / held.run.id) if self.settings.reports else None
-        held.run.close(Outcome.DONE if proof is None or proof.ok else Outcome.DIFFERENT)
+        held.run.close(Outcome.DONE if proof is None or proof.sound else Outcome.DIFFERENT)
         return Migration(plan=held.plan, run=result, verification=proof, seconds=report.seconds, report=written)
 
     def _ahead(self, held: Held, helper: Helper) -> Observer:

@@ -139,6 +139,14 @@ class Verification:
         """Every record of every collection was compared, and is in the target as it should be."""
         return bool(self.collections) and all(collection.identical for collection in self.collections)
 
+    @property
+    def sound(self) -> bool:
+        """Every record is as it should be, and no search or filter that could be asked answers otherwise.
+
+        Unlike `ok` this holds too where a store cannot be asked for a search or a filter at all.
+        """
+        return self.ok or (self.identical and not self.differences)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VerifyOptions:

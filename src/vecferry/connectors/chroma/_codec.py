@@ -14,7 +14,7 @@ in collections that carry our card.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -197,6 +197,12 @@ def unwrap(metadata: bytes | None) -> tuple[bytes | None, bytes | None, str | No
     tags = envelope.get("t")
     there = value or "e" in envelope
     return canonical(value) if there else None, canonical(tags) if tags else None, envelope.get("k")
+
+
+def wrapped_keys(text: object) -> Iterable[str]:
+    """The metadata keys that an envelope holds, where no filter of Chroma's sees them."""
+    held = (_envelope(text) or {}).get("m")
+    return held.keys() if isinstance(held, dict) else ()
 
 
 def _envelope(text: object) -> dict[str, Any] | None:

@@ -44,6 +44,11 @@ class Client:
                 hint="Close that client, or run vecferry in a process of its own.",
             ) from error
 
+    @property
+    def refusals(self) -> tuple[type[Exception], ...]:
+        """What the client raises where it does not take an argument, such as a filter that a newer one knows."""
+        return (ValueError, self._module.errors.InvalidArgumentError)
+
     def of(self, tenant: str, database: str, *, make: bool = False) -> Any:
         """The client for one database of one tenant; both are created where `make` says so."""
         key = (tenant, database)
