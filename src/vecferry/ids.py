@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 from string import Formatter
 from uuid import UUID
 
+import numpy as np
+
 from vecferry.errors import ConfigError
 from vecferry.model import IdKind, IdRule
 
@@ -73,12 +75,9 @@ class IdMapper:
         prefix, keeps_uuids = self._namespace + before, IdKind.UUID in self._verbatim
         if IdKind.TEXT in self._verbatim:
             return [(text, False) for text in texts]
-        return [
-            (text, False)
-            if len(text) == _UUID_BYTES and keeps_uuids and is_canonical_uuid(text)
-            else (uuid5(prefix, text + after), True)
-            for text in texts
-        ]
+        kept = {text for text in texts if len(text) == _UUID_BYTES and keeps_uuids and is_canonical_uuid(text)}
+        made = iter(uuids5(prefix, [text + after for text in texts if text not in kept]))
+        return [(text, False) if text in kept else (next(made), True) for text in texts]
 
 
 def _split(template: str, kind: IdKind, tenant: str) -> tuple[bytes, bytes]:
@@ -102,5 +101,22 @@ def uuid5(namespace: bytes, name: bytes) -> bytes:
     return f"{h[:8]}-{h[8:12]}-5{h[13:16]}-{_VARIANT[h[16]]}{h[17:20]}-{h[20:32]}".encode()
 
 
+def uuids5(namespace: bytes, names: Sequence[bytes]) -> list[bytes]:
+    """`uuid5` of many names, in half the time: bits and hexadecimal digits are set for all of them at once."""
+    sha1 = hashlib.sha1
+    digests = b"".join([sha1(namespace + name, usedforsecurity=False).digest() for name in names])
+    raw = np.frombuffer(digests, np.uint8).reshape(-1, 20)[:, :16].copy()
+    raw[:, 6] = raw[:, 6] & 0x0F | 0x50  # the version
+    raw[:, 8] = raw[:, 8] & 0x3F | 0x80  # the variant
+    text = np.full((len(names), _UUID_BYTES), ord("-"), np.uint8)
+    text[:, _DIGITS] = _HEX[raw].view(np.uint8)
+    out: list[bytes] = text.view(f"S{_UUID_BYTES}").ravel().tolist()
+    return out
+
+
+_HEX = np.frombuffer(b"".join(b"%02x" % byte for byte in range(256)), np.uint16)
+"""The two hexadecimal digits of each byte, as they stand in memory."""
+_DIGITS = [place for place in range(_UUID_BYTES) if place not in (8, 13, 18, 23)]
+"""Where a UUID's text has digits; hyphens elsewhere."""
 _VARIANT = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
 """The digit that carries the variant: its two upper bits become 10."""

@@ -111,7 +111,7 @@ def plan(
 @click.option(
     "--batch-bytes", type=click.IntRange(1024), default=4 << 20, show_default=True, help="The largest request."
 )
-@click.option("--jobs", type=click.IntRange(1, 64), default=3, show_default=True, help="Requests in flight.")
+@click.option("--jobs", type=click.IntRange(1, 64), default=4, show_default=True, help="Requests in flight.")
 @click.option("--rate", type=click.FloatRange(min=0, min_open=True), help="Records per second, at most.")
 @common.ledger_option
 @common.quiet_options

@@ -12,11 +12,11 @@ from vecferry.model import Chunk
 
 
 def gathered(chunks: Iterable[Chunk], options: Options) -> Iterator[Chunk]:
-    """The same records in chunks of at least half a batch, or of what came within `commit_seconds`.
+    """The same records in chunks of at least a quarter of a batch, or of what came within `commit_seconds`.
 
     A chunk that is large enough passes through without a copy.
     """
-    least_bytes = min(options.batch_bytes // 2, options.memory_bytes // 8)
+    least_bytes = min(options.batch_bytes // 4, options.memory_bytes // 8)
     held: list[Chunk] = []
     size = rows = 0
     due = 0.0
@@ -24,7 +24,7 @@ def gathered(chunks: Iterable[Chunk], options: Options) -> Iterator[Chunk]:
         due = due if held else time.monotonic() + options.commit_seconds
         held.append(chunk)
         size, rows = size + chunk.batch.nbytes, rows + chunk.batch.num_rows
-        if size >= least_bytes or rows >= options.batch_rows // 2 or time.monotonic() >= due:
+        if size >= least_bytes or rows >= options.batch_rows // 4 or time.monotonic() >= due:
             yield _joined(held)
             held, size, rows = [], 0, 0
     if held:

@@ -31,7 +31,7 @@ class Options:
 
     batch_bytes: int = 4 * MIB
     batch_rows: int = 4096
-    jobs: int = 3
+    jobs: int = 4
     readers: int = 1
     rate: float | None = None
     memory_bytes: int = 32 * MIB

@@ -22,9 +22,9 @@ def chunks(number: int) -> list[Chunk]:
     ]
 
 
-def test_chunks_are_joined_up_to_half_a_batch_with_the_last_position_and_every_rejection() -> None:
-    """Seven chunks, three to a batch's half: 3, 3 and 1, in order."""
-    joined = list(gathered(chunks(7), Options(batch_bytes=2 * (3 * SIZE - 1), commit_seconds=1e9)))
+def test_chunks_are_joined_up_to_a_quarter_of_a_batch_with_the_last_position_and_every_rejection() -> None:
+    """Seven chunks, three to a batch's quarter: 3, 3 and 1, in order."""
+    joined = list(gathered(chunks(7), Options(batch_bytes=4 * (3 * SIZE - 1), commit_seconds=1e9)))
     assert [chunk.batch.num_rows for chunk in joined] == [30, 30, 10]
     assert [chunk.position for chunk in joined] == ["2", "5", "6"]
     assert [[rejection.id for rejection in chunk.rejected] for chunk in joined] == [["bad-1"], ["bad-3", "bad-5"], []]
@@ -42,7 +42,7 @@ def test_a_large_chunk_passes_through_as_it_is() -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [Options(batch_rows=2 * ROWS), Options(memory_bytes=8 * SIZE), Options(commit_seconds=0)]
+    "options", [Options(batch_rows=4 * ROWS), Options(memory_bytes=8 * SIZE), Options(commit_seconds=0)]
 )
 def test_rows_memory_and_time_bound_what_is_held(options: Options) -> None:
     """A limit on rows, on memory, or on time lets each chunk pass as it comes."""

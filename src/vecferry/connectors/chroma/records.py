@@ -19,7 +19,6 @@ import apsw
 import numpy as np
 import orjson
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from vecferry.arrow import JSON, build, empty
@@ -56,7 +55,7 @@ FROM vf_place p CROSS JOIN embeddings e ON e.id = p.id
 LEFT JOIN embedding_metadata m INDEXED BY sqlite_autoindex_embedding_metadata_1 ON m.id = p.id
 WHERE p.number = ? AND {{which}} GROUP BY p.id ORDER BY p.id"""  # noqa: S608 (constants)
 _TEXTS = ", ".join(
-    f"json_group_array(octet_length({name})), CAST(group_concat({name}, '') AS BLOB)"
+    f"json_group_array(coalesce(octet_length({name}), -1)), CAST(group_concat({name}, '') AS BLOB)"
     for name in ("id", "metadata", "document", "uri")
 )
 _JOINED = f"SELECT json_group_array(number), json_group_array(place), {_TEXTS} FROM ({_RECORDS})"  # noqa: S608 (constants)
@@ -257,16 +256,16 @@ class _Texts:
     """A column: one text per record, UTF-8, joined."""
 
     def __init__(self, lengths: str, data: bytes | None, *, blank: int = -1) -> None:
-        """`lengths` is a JSON list of bytes per text, null where there is none; texts of `blank` bytes count as none.
+        """`lengths` is a JSON list of bytes per text, -1 where there is none; texts of `blank` bytes count as none.
 
         Raises:
             ArrowInvalid: the lengths are not those of the data.
         """
         self.data = data or b""
-        sizes = pa.array(orjson.loads(lengths), pa.int64())
-        self._there = pc.fill_null(pc.not_equal(sizes, blank), fill_value=False)
+        sizes = np.array(orjson.loads(lengths), np.int64)
+        self._there = (sizes >= 0) & (sizes != blank)
         self._ends = np.zeros(len(sizes) + 1, np.int64)
-        np.cumsum(pc.fill_null(sizes, 0).to_numpy(), out=self._ends[1:])
+        np.cumsum(np.maximum(sizes, 0), out=self._ends[1:])
         if self._ends[-1] != len(self.data):
             raise pa.ArrowInvalid(f"texts of {self._ends[-1]} bytes came as {len(self.data)}")
 
@@ -277,7 +276,8 @@ class _Texts:
             ArrowInvalid: they are not UTF-8.
         """
         offsets = self._ends if pa.types.is_large_string(kind) else self._ends.astype(np.int32)
-        buffers = [self._there.buffers()[1], pa.py_buffer(offsets), pa.py_buffer(self.data)]
+        valid = np.packbits(self._there, bitorder="little")
+        buffers = [pa.py_buffer(valid), pa.py_buffer(offsets), pa.py_buffer(self.data)]
         array = pa.Array.from_buffers(kind, len(self._there), buffers)
         array.validate(full=True)
         return array
@@ -285,7 +285,7 @@ class _Texts:
     def cells(self) -> list[bytes | None]:
         """The texts as Python objects."""
         data, ends = self.data, self._ends.tolist()
-        spans = zip(self._there.to_pylist(), ends[:-1], ends[1:], strict=True)
+        spans = zip(self._there.tolist(), ends[:-1], ends[1:], strict=True)
         return [data[start:end] if there else None for there, start, end in spans]
 
 

@@ -293,12 +293,16 @@ def _nulls(texts: list[bytes | None]) -> list[int]:
 
 def _guard_floats(rows: Rows) -> None:
     """Write down the floats that Qdrant's JSON storage would not give back bit for bit."""
+    if not _suspect(b"\n".join(filter(None, rows.metadata))):  # all at once: most collections have none
+        return
     for row, text in enumerate(rows.metadata):
-        if text is None:
-            continue
-        nines = text.translate(_NINES)
-        if (_LONG in nines or _EXPONENT in nines) and (fragile := dict(fragile_floats(rows.parse(row)))):
+        if text is not None and _suspect(text) and (fragile := dict(fragile_floats(rows.parse(row)))):
             rows.note("f", row, fragile)
+
+
+def _suspect(text: bytes) -> bool:
+    nines = text.translate(_NINES)
+    return _LONG in nines or _EXPONENT in nines
 
 
 def told(point: bytes | str) -> IdKind:
