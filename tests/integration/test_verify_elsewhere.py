@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 from pathlib import Path
-from secrets import token_bytes
+from secrets import randbits
 
 import numpy as np
 import pytest
@@ -51,7 +51,7 @@ def archives(tmp_path):
 
 def _job(folder: Path, name: str = "docs") -> Job:
     folder.mkdir(exist_ok=True)
-    return Job(name, "docs", Side(folder, limit=1 << 20), token_bytes(32), deadline_seconds=5.0)
+    return Job(name, "docs", Side(folder, limit=1 << 20), randbits(64), deadline_seconds=5.0)
 
 
 @pytest.mark.parametrize("spill_bytes", [16 << 20, 100_000], ids=["in memory", "in files"])

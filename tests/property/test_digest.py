@@ -10,7 +10,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from vecferry.arrow import build, from_records
-from vecferry.digest import both, digests
+from vecferry.digest import digests, fingerprints
 from vecferry.model import CollectionSpec, IdKind, Record, VectorKind, VectorSpec
 from vecferry.tags import pack
 from vecferry.testing import strategies as vst
@@ -101,12 +101,22 @@ def test_vectors_may_stand_in_any_order(case):
 
 @given(st.lists(st.text(min_size=1), unique=True), st.sampled_from([IdKind.INT, IdKind.TEXT]))
 def test_ids_of_different_records_differ(texts, kind):
-    """The short digest tells ids, and kinds of ids, apart; a key makes it another."""
+    """Fingerprints tell ids, and kinds of ids, apart; a seed makes them others."""
     spec = CollectionSpec(name="x", id_kind=kind)
     batch = build(spec, {"id": texts})
-    found = {row.tobytes() for row in both(batch, spec, key=KEY)[0]}
+    found = {row.tobytes() for row in fingerprints(batch, spec, seed=7)[0]}
     assert len(found) == len(texts)
-    assert found.isdisjoint(row.tobytes() for row in both(batch, spec, key=b"other")[0])
+    assert found.isdisjoint(row.tobytes() for row in fingerprints(batch, spec, seed=8)[0])
+
+
+@given(vst.collections())
+def test_fingerprints_agree_with_digests_on_what_is_the_same(case):
+    """They are two hashes of one byte string: records equal under the one are equal under the other."""
+    spec, records = case
+    batch = from_records(spec, [*records, *records])
+    short, long = fingerprints(batch, spec, seed=7)[1], digests(batch, spec, key=KEY)
+    assert len({row.tobytes() for row in short}) == len({row.tobytes() for row in long})
+    assert np.array_equal(short[: len(records)], short[len(records) :])
 
 
 def test_what_lies_under_a_null_does_not_count():

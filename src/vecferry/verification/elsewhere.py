@@ -46,7 +46,7 @@ class Job:
     name: str
     label: str
     side: Side
-    key: bytes
+    seed: int
     deadline_seconds: float
 
 
@@ -212,7 +212,7 @@ def _scan(database: Database, job: Job, tell: Callable[[Event], None]) -> Side:
     tries = Tries(job.label, stop=Stop(), deadline_seconds=job.deadline_seconds, observer=tell)
     with contextlib.closing(database.source(job.name)) as source:
         spec = source.describe()
-        scan(source, job.side, key=job.key, view=lambda batch: (batch, spec), tries=tries, seen=lambda _: None)
+        scan(source, job.side, seed=job.seed, view=lambda batch: (batch, spec), tries=tries, seen=lambda _: None)
     return job.side
 
 

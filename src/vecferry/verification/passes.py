@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from secrets import token_bytes
+from secrets import randbits
 from tempfile import TemporaryDirectory
 
 import pyarrow as pa
@@ -92,12 +92,12 @@ class Pass:
 
     def scan(self) -> None:
         """Read both sides to the end, at the same time; a failure of one stops the other."""
-        key, stop = token_bytes(32), self.stop.child()
+        seed, stop = randbits(64), self.stop.child()
         tries = self.tries.under(stop)
         with ThreadPoolExecutor(2, thread_name_prefix="verify") as pool:
             jobs = [
-                pool.submit(scan, self.source, self.left, key=key, view=self.expected, tries=tries, seen=self._saw),
-                pool.submit(self._scan_target, key, stop, tries),
+                pool.submit(scan, self.source, self.left, seed=seed, view=self.expected, tries=tries, seen=self._saw),
+                pool.submit(self._scan_target, seed, stop, tries),
             ]
             for job in jobs:
                 job.add_done_callback(lambda done: stop.request() if done.exception() else None)
@@ -116,12 +116,12 @@ class Pass:
         self.left.close()
         self.right.close()
 
-    def _scan_target(self, key: bytes, stop: Stop, tries: Tries) -> None:
+    def _scan_target(self, seed: int, stop: Stop, tries: Tries) -> None:
         if self.elsewhere is None:
-            scan(self.target, self.right, key=key, view=self.found, tries=tries, seen=_ignore)
+            scan(self.target, self.right, seed=seed, view=self.found, tries=tries, seen=_ignore)
             return
         empty = self.right
-        job = Job(self.target_name, self.name, empty, key, self.options.deadline_seconds)
+        job = Job(self.target_name, self.name, empty, seed, self.options.deadline_seconds)
         self.right = self.elsewhere.scan(job, stop=stop, observer=self.observer)
         empty.close()
 

@@ -1,4 +1,4 @@
-"""One side of a verification: every record of a collection read once and kept as a row of digests."""
+"""One side of a verification: every record of a collection read once and kept as a row of fingerprints."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from vecferry.arrow import split
-from vecferry.digest import both
+from vecferry.digest import fingerprints
 from vecferry.model import Chunk, CollectionSpec
 from vecferry.protocols import Source
 from vecferry.verification.spill import BUCKETS, Rows, Spill, Texts
@@ -29,14 +29,14 @@ ROW = np.dtype(
         ("length", "<u4"),
     ]
 )
-"""A record: 16 bytes of its id's digest, 16 of its content's, its place in the source's order, where its id stands."""
+"""A record: fingerprints of its id and of its content, its place in the source's order, where its id stands."""
 NO_SEQ = np.iinfo(np.int64).min
 
 _ROWS, _BYTES = 1024, 768 << 10
-"""Records viewed and digested at a time: with all that is made of them, they stay in the CPU's cache."""
+"""Records viewed and hashed at a time: with all that is made of them, they stay in the CPU's cache."""
 
 View = Callable[[pa.RecordBatch], tuple[pa.RecordBatch, CollectionSpec]]
-"""What becomes of a batch before it is digested, and the spec it then has."""
+"""What becomes of a batch before it is hashed, and the spec it then has."""
 
 
 def _by_id(rows: Rows) -> NDArray[np.integer[Any]]:
@@ -57,13 +57,11 @@ class Side:
     def records(self) -> int:
         return self.rows.rows
 
-    def add(self, batch: pa.RecordBatch, spec: CollectionSpec, seq: pa.Array, *, key: bytes) -> None:
+    def add(self, batch: pa.RecordBatch, spec: CollectionSpec, seq: pa.Array, *, seed: int) -> None:
         """Keep the records of `batch`; `seq` is their place in the order of the side that they come from."""
         rows = np.empty(batch.num_rows, ROW)
-        ids, contents = both(batch, spec, key=key)
-        ids = ids.view("<u8")
+        ids, rows["content"] = fingerprints(batch, spec, seed=seed)
         rows["hi"], rows["lo"] = ids[:, 0], ids[:, 1]
-        rows["content"] = contents[:, :16].copy().view("<u8")
         rows["seq"] = pc.fill_null(seq, NO_SEQ).to_numpy(zero_copy_only=False)
         rows["place"], rows["length"] = self.texts.add(batch.column("id"))
         ordered = rows["seq"][rows["seq"] != NO_SEQ]
@@ -79,12 +77,12 @@ class Side:
         self.texts.close()
 
 
-def scan(source: Source, side: Side, *, key: bytes, view: View, tries: Tries, seen: Callable[[Chunk], None]) -> None:
+def scan(source: Source, side: Side, *, seed: int, view: View, tries: Tries, seen: Callable[[Chunk], None]) -> None:
     """Read `source` to its end into `side`; `seen` hears of every chunk."""
     for chunk in tries.chunks(source):
         side.unreadable.update(rejection.reason for rejection in chunk.rejected)
         for part in split(chunk.batch, max_rows=_ROWS, max_bytes=_BYTES):
             batch, spec = view(part)
             if batch.num_rows:
-                side.add(batch, spec, batch.column("seq"), key=key)
+                side.add(batch, spec, batch.column("seq"), seed=seed)
         seen(chunk)
