@@ -75,7 +75,7 @@ def ceiling(made: list[bytes], rows: int, folder: Path, server: QdrantServer) ->
 
 
 def ours(folder: Path, server: QdrantServer, work: Path, *, hnsw: bool) -> dict[str, float]:
-    """Seconds by stage and peak memory of a whole `vecferry migrate`."""
+    """Seconds by stage and peak memory, all its processes together, of a whole `vecferry migrate`."""
     command = [
         sys.executable,
         "-m",
@@ -92,8 +92,8 @@ def ours(folder: Path, server: QdrantServer, work: Path, *, hnsw: bool) -> dict[
     with tempfile.TemporaryFile() as printed, subprocess.Popen(command, stdout=printed) as process:
         peak = 0
         while process.poll() is None:
-            peak = max(peak, high_water(process.pid))
-            time.sleep(0.02)
+            peak = max(peak, resident(process.pid))
+            time.sleep(0.2)  # looking costs the process some milliseconds
         printed.seek(0)
         told = json.load(printed)
     assert process.returncode == 0, told
@@ -101,19 +101,14 @@ def ours(folder: Path, server: QdrantServer, work: Path, *, hnsw: bool) -> dict[
     return {**told["seconds"], "peak_mb": peak / 1000}
 
 
-def high_water(pid: int) -> int:
-    """Peak resident memory of a process and of its children, each for itself, the largest, in kB.
-
-    Not `ru_maxrss`: that starts at what the parent held when it forked.
-    """
-    children = Path(f"/proc/{pid}/task/{pid}/children")
+def resident(pid: int) -> int:
+    """Resident memory of a process and its children now, in kB; a page that several share counts once (PSS)."""
     try:
-        pids = [pid, *map(int, children.read_text().split())]
-        texts = [Path(f"/proc/{one}/status").read_text() for one in pids]
-    except OSError:
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        texts = [Path(f"/proc/{one}/smaps_rollup").read_text() for one in [pid, *children]]
+    except OSError:  # one of them just ended
         return 0
-    marks = [line for text in texts for line in text.splitlines() if line.startswith("VmHWM")]
-    return max((int(line.split()[1]) for line in marks), default=0)
+    return sum(int(line.split()[1]) for text in texts for line in text.splitlines() if line.startswith("Pss:"))
 
 
 def naive(folder: Path, server: QdrantServer, rows: int) -> dict[str, float]:

@@ -17,7 +17,7 @@ from vecferry.connectors.qdrant.server import Server
 from vecferry.connectors.qdrant.transport import GET, SCROLL, Grpc, collection_path
 from vecferry.model import Chunk, Position
 
-_PAGE_BYTES = 4 << 20
+_PAGE_BYTES = 2 << 20
 _FIRST_PAGE, _LEAST_PAGE = 256, 4
 Points = tuple[list[str], pa.RecordBatch]
 """point ids, canonical batch"""
@@ -49,7 +49,7 @@ def open_pages(server: Server, name: str, form: Form) -> Pages:
 
 
 def chunks(pages: Pages, bounds: Bounds, start: str, most_rows: int) -> Iterator[Chunk]:
-    """The pages of a range from `start` on, of about 4 MiB each; the next is under way while one is decoded."""
+    """The pages of a range from `start` on, of about 2 MiB each; the next is under way while one is decoded."""
     limit = min(_FIRST_PAGE, most_rows)
     with ThreadPoolExecutor(1, thread_name_prefix="qdrant-scroll") as pool:
         pending: Future[bytes] | None = pool.submit(pages.ask, start, limit)
