@@ -28,7 +28,7 @@ from vecferry.errors import CorruptData
 from vecferry.model import Chunk, CollectionSpec, IdKind, Position, Rejection
 from vecferry.tags import loads
 
-CHUNK_ROWS = 1_000
+CHUNK_ROWS = 2_000
 CHUNK_BYTES = 2 << 20
 TEXT_BYTES = 8 << 20
 """The longest text that SQLite may join; a record of its own may be longer."""
