@@ -114,7 +114,7 @@ def resident(pid: int) -> int:
     except OSError:  # one of them just ended
         return 0
     found = [{name: int(value.split()[0]) for name, value in _RESIDENT.findall(text)} for text in texts]
-    return sum(one["RssAnon"] for one in found) + max(one["RssFile"] for one in found)
+    return sum(one.get("RssAnon", 0) for one in found) + max(one.get("RssFile", 0) for one in found)
 
 
 _RESIDENT = re.compile(r"^(RssAnon|RssFile):\s+(\d+)", re.MULTILINE)

@@ -25,6 +25,7 @@ from vecferry.migration.stores import check_folder, forget, held_still, opened, 
 from vecferry.model import IdKind, Pin
 from vecferry.planning.inspect import inspect
 from vecferry.planning.model import Inspection, Plan, Profile
+from vecferry.process import let_go
 from vecferry.protocols import Database
 from vecferry.report.recorder import Recorder
 from vecferry.state.ledger import Ledger, new_run_id
@@ -271,6 +272,7 @@ class Trip:
         return observe
 
     def _verify(self, held: Held, options: VerifyOptions, helper: Helper) -> Verification:
+        let_go()  # what the copy needed; the process that reads the target back needs as much
         collections = held.plan.collections
         options = replace(
             options,
