@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from secrets import randbits
 
@@ -15,13 +16,17 @@ from vecferry.arrow import build
 from vecferry.engine.stop import Stop
 from vecferry.errors import ConfigError, ConnectorError, Interrupted, NotFound
 from vecferry.events import silent
-from vecferry.model import CollectionSpec, Metric, VectorSpec
+from vecferry.model import CollectionSpec, Metric, Partition, VectorSpec
+from vecferry.protocols import Database
 from vecferry.registry import open_database
 from vecferry.url import StoreUrl
 from vecferry.verification import Level, VerifyOptions, elsewhere, verify
+from vecferry.verification.diff import compare
 from vecferry.verification.elsewhere import Elsewhere, Helper, Job
 from vecferry.verification.model import DATA_LEVELS
-from vecferry.verification.scan import Side
+from vecferry.verification.passes import Todo
+from vecferry.verification.scan import Side, scan
+from vecferry.verification.tries import Tries
 
 ROWS = 2_500
 SPEC = CollectionSpec(name="docs", vectors=(VectorSpec(dim=4, metric=Metric.L2),))
@@ -29,7 +34,7 @@ SPEC = CollectionSpec(name="docs", vectors=(VectorSpec(dim=4, metric=Metric.L2),
 
 @pytest.fixture
 def archives(tmp_path):
-    """Two archives of the same records; the second lacks one and has one that was changed."""
+    """Two archives of the same records, in several partitions; the second lacks one and has one that was changed."""
     vectors = np.random.default_rng(7).standard_normal((ROWS, 4)).astype(np.float32)
     databases = []
     for name in ("source", "target"):
@@ -40,7 +45,9 @@ def archives(tmp_path):
         database = open_database(f"files:{tmp_path / name}")
         sink = database.sink(SPEC)
         sink.prepare(SPEC)
-        sink.write(build(SPEC, {"id": [f"r{n}" for n in keep], "seq": keep, "vector": changed[keep]}))
+        for start in range(0, len(keep), 300):
+            part = keep[start : start + 300]
+            sink.write(build(SPEC, {"id": [f"r{n}" for n in part], "seq": part, "vector": changed[part]}))
         sink.finish()
         sink.close()
         databases.append(database)
@@ -52,6 +59,15 @@ def archives(tmp_path):
 def _job(folder: Path, name: str = "docs") -> Job:
     folder.mkdir(exist_ok=True)
     return Job(name, "docs", Side(folder, limit=1 << 20), randbits(64), deadline_seconds=5.0)
+
+
+def _nothing() -> None:
+    """No partition is left."""
+
+
+def _all_of(database: Database) -> Callable[[], Partition | None]:
+    """Gives every partition of the collection in turn."""
+    return Todo(database.source("docs").partitions()).take
 
 
 @pytest.mark.parametrize("spill_bytes", [16 << 20, 100_000], ids=["in memory", "in files"])
@@ -71,12 +87,34 @@ def test_it_finds_what_threads_find(archives, monkeypatch, spill_bytes):
     assert [finding.id for finding in apart.check(Level.CONTENT).findings] == ["r23"]
 
 
+@pytest.mark.parametrize("limit", [16 << 20, 10_000], ids=["in memory", "in files"])
+def test_two_that_read_one_side_make_one(archives, tmp_path, limit):
+    """Partitions shared out between two readers: together they hold every row, place and text once."""
+    source = archives[0].source("docs")
+    partitions = source.partitions()
+    assert len(partitions) > 4
+    sides = [Side(tmp_path / name, limit=limit) for name in ("whole", "odd", "even")]
+    tries = Tries("docs", stop=Stop(), deadline_seconds=5.0, observer=silent)
+    for side, part in zip(sides, (partitions, partitions[1::2], partitions[::2]), strict=True):
+        scan(source, side, seed=7, view=lambda batch: (batch, SPEC), tries=tries, seen=lambda _: None, partitions=part)
+    whole, odd, even = sides
+    even.unreadable["torn"] += 2
+    odd.absorb(even)
+    diffs = list(compare(whole, odd))
+    assert sum(diff.matched for diff in diffs) == ROWS
+    assert not any(len(rows) for diff in diffs for rows in (diff.missing, diff.extra, diff.changed, diff.doubled))
+    assert {text for diff in diffs for text in odd.texts_of(diff.target)} == {f"r{n}" for n in range(ROWS)}
+    assert (odd.records, odd.low, odd.high, odd.unreadable) == (ROWS, 0, ROWS - 1, {"torn": 2})
+    for side in (whole, odd):
+        side.close()
+
+
 def test_a_killed_process_is_an_error_that_says_so(archives, tmp_path):
     """No hang, no silence: the message names the collection and the signal."""
     reader, job = Elsewhere(archives[1].address()), _job(tmp_path / "side")
     os.kill(reader._process.pid, signal.SIGKILL)
     with pytest.raises(ConnectorError, match="'docs' was ended by signal 9"):
-        reader.scan(job, stop=Stop(), observer=silent)
+        reader.scan(job, _nothing, stop=Stop(), observer=silent)
     reader.close()
     job.side.close()
 
@@ -85,9 +123,9 @@ def test_its_errors_are_raised_here(archives, tmp_path):
     """A collection that is gone is the same `NotFound` as in this process, and the next job is done all the same."""
     reader, missing = Elsewhere(archives[1].address()), _job(tmp_path / "missing", "other")
     with pytest.raises(NotFound, match="other"):
-        reader.scan(missing, stop=Stop(), observer=silent)
+        reader.scan(missing, _nothing, stop=Stop(), observer=silent)
     there = _job(tmp_path / "there")
-    filled = reader.scan(there, stop=Stop(), observer=silent)
+    filled = reader.scan(there, _all_of(archives[1]), stop=Stop(), observer=silent)
     assert filled.records == ROWS - 1
     reader.close()
     for side in (missing.side, there.side, filled):
@@ -100,7 +138,7 @@ def test_a_store_that_does_not_open_is_an_error_here(tmp_path):
     for name in ("first", "second"):
         job = _job(tmp_path / name)
         with pytest.raises(ConfigError, match="nosuchstore"):
-            reader.scan(job, stop=Stop(), observer=silent)
+            reader.scan(job, _nothing, stop=Stop(), observer=silent)
         job.side.close()
     reader.close()
 
@@ -111,7 +149,7 @@ def test_a_stop_ends_it(archives, tmp_path):
     reader, job = Elsewhere(archives[1].address()), _job(tmp_path / "side")
     stop.request()
     with pytest.raises(Interrupted):
-        reader.scan(job, stop=stop, observer=silent)
+        reader.scan(job, _nothing, stop=stop, observer=silent)
     assert reader._process.poll() is not None
     job.side.close()
 

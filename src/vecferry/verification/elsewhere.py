@@ -2,8 +2,9 @@
 
 The child is a fresh interpreter, never a fork (gRPC has threads). Both ends speak pickled values over its standard
 streams: to it go the paths to import from, what to open (at once, so that it imports while this process does something
-else), and then one job after the other; from it come events, and for each job the filled `Side` or the error. Standard
-input stays open as a lifeline: where it ends, by `close` or because this process died, the child ends at once.
+else), and then one job after the other; from it come events, questions for the next partition to read, and for each
+job the filled `Side` or the error. Standard input stays open as a lifeline: where it ends, by `close` or because this
+process died, the child ends at once.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from typing import IO, Self
 from vecferry.engine.stop import Stop
 from vecferry.errors import ConnectorError, Interrupted
 from vecferry.events import Event, Observer
+from vecferry.model import Partition
 from vecferry.process import prepare
 from vecferry.protocols import Database, Portable
 from vecferry.registry import open_database
@@ -41,7 +43,7 @@ _CODE = f"import sys, pickle; sys.path[:] = pickle.load(sys.stdin.buffer); impor
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One collection to scan. `label` is its name in events; `side` is filled, over there."""
+    """One collection to scan, partition by partition. `label` is its name in events; `side` is filled, over there."""
 
     name: str
     label: str
@@ -55,7 +57,12 @@ class _Failure:
     error: BaseException
 
 
-_Answer = Event | Side | _Failure | None
+@dataclass(frozen=True, slots=True)
+class _Next:
+    """What shall be read next?"""
+
+
+_Answer = Event | Side | _Failure | _Next | None
 """None: the child is gone."""
 
 
@@ -104,8 +111,8 @@ class Elsewhere:
         self._tell(sys.path)
         self._tell(address)
 
-    def scan(self, job: Job, *, stop: Stop, observer: Observer) -> Side:
-        """Fill the side of `job` and give it back.
+    def scan(self, job: Job, take: Callable[[], Partition | None], *, stop: Stop, observer: Observer) -> Side:
+        """Fill the side of `job` with the partitions that `take` gives, up to the first None, and give it back.
 
         Raises:
             Interrupted: a stop was requested.
@@ -123,6 +130,9 @@ class Elsewhere:
                 continue
             if isinstance(answer, Side):
                 return answer
+            if isinstance(answer, _Next):
+                self._tell(take())
+                continue
             if isinstance(answer, _Failure):
                 raise answer.error
             if answer is None:
@@ -179,6 +189,8 @@ class _Parent:
     """The way back to the process that started this one."""
 
     def __init__(self) -> None:
+        self.jobs: queue.SimpleQueue[Job] = queue.SimpleQueue()
+        self._partitions: queue.SimpleQueue[Partition | None] = queue.SimpleQueue()
         self._out = os.fdopen(os.dup(1), "wb")
         os.dup2(2, 1)  # what anybody prints is no answer
         self._lock = threading.Lock()
@@ -189,39 +201,55 @@ class _Parent:
             self._out.write(message)
             self._out.flush()
 
+    def next_partition(self) -> Partition | None:
+        """What is to be read next; None where nothing is left."""
+        self.tell(_Next())
+        return self._partitions.get()
+
+    def follow(self, orders: IO[bytes]) -> None:
+        """Take orders as they come, and end with the process that gives them: nothing here is worth keeping."""
+        with contextlib.suppress(EOFError, OSError, pickle.UnpicklingError):
+            while True:
+                order = pickle.load(orders)  # noqa: S301 - from the process that started this one
+                if isinstance(order, Job):
+                    self.jobs.put(order)
+                else:
+                    self._partitions.put(order)
+        os._exit(1)
+
 
 def main() -> None:
     """The child's part."""
     prepare()
-    parent, jobs = _Parent(), queue.SimpleQueue[Job]()
+    parent = _Parent()
     address: StoreUrl = pickle.load(sys.stdin.buffer)  # noqa: S301 - from the process that started this one
-    threading.Thread(target=_follow, args=(sys.stdin.buffer, jobs), daemon=True).start()
+    threading.Thread(target=parent.follow, args=(sys.stdin.buffer,), daemon=True).start()
     database: Database | None = None
     with contextlib.suppress(Exception):  # ahead of the first job, which says what is wrong
         database = open_database(address)
     while True:
-        job = jobs.get()
+        job = parent.jobs.get()
         try:
             database = database or open_database(address)
-            parent.tell(_scan(database, job, parent.tell))
+            parent.tell(_scan(database, job, parent))
         except Exception as error:  # noqa: BLE001 - raised again over there
             parent.tell(_Failure(_portable(error)))
 
 
-def _scan(database: Database, job: Job, tell: Callable[[Event], None]) -> Side:
-    tries = Tries(job.label, stop=Stop(), deadline_seconds=job.deadline_seconds, observer=tell)
+def _scan(database: Database, job: Job, parent: _Parent) -> Side:
+    tries = Tries(job.label, stop=Stop(), deadline_seconds=job.deadline_seconds, observer=parent.tell)
     with contextlib.closing(database.source(job.name)) as source:
         spec = source.describe()
-        scan(source, job.side, seed=job.seed, view=lambda batch: (batch, spec), tries=tries, seen=lambda _: None)
+        scan(
+            source,
+            job.side,
+            seed=job.seed,
+            view=lambda batch: (batch, spec),
+            tries=tries,
+            seen=lambda _: None,
+            partitions=iter(parent.next_partition, None),
+        )
     return job.side
-
-
-def _follow(orders: IO[bytes], jobs: queue.SimpleQueue[Job]) -> None:
-    """Take jobs as they come, and end with the process that started this one: nothing here is worth keeping."""
-    with contextlib.suppress(EOFError, OSError, pickle.UnpicklingError):
-        while True:
-            jobs.put(pickle.load(orders))  # noqa: S301
-    os._exit(1)
 
 
 def _portable(error: Exception) -> Exception:

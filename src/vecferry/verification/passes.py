@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -49,6 +50,20 @@ class Absent:
         """Nothing is held."""
 
 
+class Todo:
+    """The partitions that nobody reads yet; whoever is free takes the next one. Thread-safe."""
+
+    def __init__(self, partitions: Iterable[Partition]) -> None:
+        self._left = deque(partitions)
+
+    def take(self) -> Partition | None:
+        """A partition, None where none is left."""
+        try:
+            return self._left.popleft()
+        except IndexError:
+            return None
+
+
 @dataclass(slots=True)
 class Pass:
     """One collection under verification."""
@@ -72,6 +87,8 @@ class Pass:
     sample: Sample
     left: Side
     right: Side
+    rest: Side
+    """what this process reads of the target where another one reads it too"""
     elsewhere: Elsewhere | None
     """the process that scans the target, where that is worth one"""
 
@@ -91,13 +108,17 @@ class Pass:
         return batch, self.target_spec
 
     def scan(self) -> None:
-        """Read both sides to the end, at the same time; a failure of one stops the other."""
+        """Read both sides to the end, at the same time; a failure of one stops the other.
+
+        Where another process reads the target, this one helps it once the source is read.
+        """
         seed, stop = randbits(64), self.stop.child()
         tries = self.tries.under(stop)
+        todo = Todo(tries.call("listing partitions", self.target.partitions))
         with ThreadPoolExecutor(2, thread_name_prefix="verify") as pool:
             jobs = [
-                pool.submit(scan, self.source, self.left, seed=seed, view=self.expected, tries=tries, seen=self._saw),
-                pool.submit(self._scan_target, seed, stop, tries),
+                pool.submit(self._scan_source, todo, seed, tries),
+                pool.submit(self._scan_target, todo, seed, tries, stop),
             ]
             for job in jobs:
                 job.add_done_callback(lambda done: stop.request() if done.exception() else None)
@@ -111,19 +132,31 @@ class Pass:
         for error in sorted(errors, key=lambda error: isinstance(error, Interrupted)):
             raise error
 
-    def close(self) -> None:
-        """Let go of both sides' files."""
-        self.left.close()
-        self.right.close()
+        if self.elsewhere is not None:
+            self.right.absorb(self.rest)
 
-    def _scan_target(self, seed: int, stop: Stop, tries: Tries) -> None:
+    def close(self) -> None:
+        """Let go of all files."""
+        for side in (self.left, self.right, self.rest):
+            side.close()
+
+    def _scan_source(self, todo: Todo, seed: int, tries: Tries) -> None:
+        scan(self.source, self.left, seed=seed, view=self.expected, tries=tries, seen=self._saw)
+        if self.elsewhere is not None:
+            self._read_target(self.rest, todo, seed, tries)
+
+    def _scan_target(self, todo: Todo, seed: int, tries: Tries, stop: Stop) -> None:
         if self.elsewhere is None:
-            scan(self.target, self.right, seed=seed, view=self.found, tries=tries, seen=_ignore)
+            self._read_target(self.right, todo, seed, tries)
             return
         empty = self.right
         job = Job(self.target_name, self.name, empty, seed, self.options.deadline_seconds)
-        self.right = self.elsewhere.scan(job, stop=stop, observer=self.observer)
+        self.right = self.elsewhere.scan(job, todo.take, stop=stop, observer=self.observer)
         empty.close()
+
+    def _read_target(self, side: Side, todo: Todo, seed: int, tries: Tries) -> None:
+        partitions = iter(todo.take, None)
+        scan(self.target, side, seed=seed, view=self.found, tries=tries, seen=_ignore, partitions=partitions)
 
     def _saw(self, chunk: Chunk) -> None:
         self.sample.add(self.wanted(chunk.batch))
@@ -172,7 +205,7 @@ def open_pass(
         sink = target_db.sink(target_spec)
         stack.callback(sink.close)
         tries = Tries(pair[0], stop=stop, deadline_seconds=options.deadline_seconds, observer=observer)
-        sides = [Side(folder / name, limit=options.spill_bytes) for name in ("source", "target")]
+        sides = [Side(folder / name, limit=options.spill_bytes) for name in ("source", "target", "rest")]
         one = Pass(
             name=pair[0],
             target_name=pair[1],
@@ -191,6 +224,7 @@ def open_pass(
             sample=Sample(max(SAMPLED, options.queries), seed=options.seed),
             left=sides[0],
             right=sides[1],
+            rest=sides[2],
             elsewhere=reader,
         )
         stack.callback(one.close)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from vecferry.arrow import split
 from vecferry.digest import fingerprints
-from vecferry.model import Chunk, CollectionSpec
+from vecferry.model import Chunk, CollectionSpec, Partition
 from vecferry.protocols import Source
 from vecferry.verification.spill import BUCKETS, Rows, Spill, Texts
 from vecferry.verification.tries import Tries
@@ -69,6 +69,16 @@ class Side:
             self.low, self.high = min(self.low, int(ordered.min())), max(self.high, int(ordered.max()))
         self.rows.add(rows)
 
+    def absorb(self, other: Side) -> None:
+        """Take over what another part of the same side holds; `other` is closed."""
+        start = self.texts.append(other.texts)
+        for rows in other.rows.buckets(apart=False):
+            rows["place"] += np.uint64(start)
+            self.rows.add(rows)
+        self.unreadable += other.unreadable
+        self.low, self.high = min(self.low, other.low), max(self.high, other.high)
+        other.close()
+
     def texts_of(self, rows: Rows) -> list[str]:
         """The ids of `rows`."""
         return [self.texts.read(int(row["place"]), int(row["length"])) for row in rows]
@@ -77,9 +87,18 @@ class Side:
         self.texts.close()
 
 
-def scan(source: Source, side: Side, *, seed: int, view: View, tries: Tries, seen: Callable[[Chunk], None]) -> None:
-    """Read `source` to its end into `side`; `seen` hears of every chunk."""
-    for chunk in tries.chunks(source):
+def scan(
+    source: Source,
+    side: Side,
+    *,
+    seed: int,
+    view: View,
+    tries: Tries,
+    seen: Callable[[Chunk], None],
+    partitions: Iterable[Partition] | None = None,
+) -> None:
+    """Read `source`, or these partitions of it, into `side`; `seen` hears of every chunk."""
+    for chunk in tries.chunks(source, partitions):
         side.unreadable.update(rejection.reason for rejection in chunk.rejected)
         for part in split(chunk.batch, max_rows=_ROWS, max_bytes=_BYTES):
             batch, spec = view(part)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 BUCKETS = 256
+_COPIED = 1 << 20
 Rows = NDArray[np.void]
 BucketOf = Callable[[Rows], NDArray[np.integer[Any]]]
 
@@ -99,6 +101,14 @@ class Texts:
         places = (bounds[:-1] - first + self._end).astype(np.uint64)
         self._end += last - first
         return places, np.diff(bounds).astype(np.uint32)
+
+    def append(self, other: Texts) -> int:
+        """Keep the texts of `other` too; where they now begin."""
+        start = self._end
+        other._file.seek(0)
+        shutil.copyfileobj(other._file, self._file, _COPIED)
+        self._end += other._end
+        return start
 
     def read(self, place: int, length: int) -> str:
         """The text that stands at `place`."""

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
 from vecferry.engine.retry import Patience, retrying
 from vecferry.engine.stop import Stop
 from vecferry.errors import Interrupted, VecferryError
 from vecferry.events import Observer, Retried
-from vecferry.model import Chunk, Position
+from vecferry.model import Chunk, Partition, Position
 from vecferry.protocols import Source
 
 T = TypeVar("T")
@@ -31,13 +31,13 @@ class Tries:
         self.go_on()
         return retrying(call, self._patience(what))
 
-    def chunks(self, source: Source) -> Iterator[Chunk]:
-        """Every chunk of every partition; a read that broke off goes on behind the last chunk it gave.
+    def chunks(self, source: Source, partitions: Iterable[Partition] | None = None) -> Iterator[Chunk]:
+        """Every chunk of these partitions, or of all; a read that broke off goes on behind the last chunk it gave.
 
         Raises:
             Interrupted: a stop was requested, or a read failed for too long.
         """
-        for partition in source.partitions():
+        for partition in source.partitions() if partitions is None else partitions:
             after: Position | None = None
             patience = self._patience(f"reading {partition.id}")
             while True:

@@ -25,7 +25,7 @@ from vecferry.layouts.detect import detect_payloads
 from vecferry.model import Chunk, CollectionSpec, Hit, IdKind, Partition, PartitionId, Position
 
 _SAMPLE = 256
-_PARTITION_ROWS = 50_000
+_PARTITION_ROWS = 4_096
 _MAX_PARTITIONS = 64
 _MAX_PAGE = 2_000
 _FETCH = 500
@@ -77,7 +77,7 @@ class QdrantSource:
     # ----------------------------------------------------------------------- reading
 
     def partitions(self) -> list[Partition]:
-        """Ranges of point ids, about 50,000 records each; the last of numbers and of UUIDs are open."""
+        """Ranges of point ids, about 4,000 records each, at most 64; the last of numbers and of UUIDs are open."""
         rows = self.count()
         shares = min(_MAX_PARTITIONS, max(1, round(rows / _PARTITION_ROWS)))
         bounds = split(lambda start: self._server.first_ids(self._name, start), shares)
