@@ -23,7 +23,7 @@ HEADER = Struct("<iQQQQQQiIQQQdQ")
 FILES = ("header.bin", "data_level0.bin", "length.bin", "link_lists.bin", "index_metadata.pickle")
 SLOTS = 1 << 16
 """Slots whose labels are read at a time."""
-RESIDENT_BYTES = 32 << 20
+RESIDENT_BYTES = 8 << 20
 """Bytes of vectors read before their pages are handed back to the system, which keeps them cached."""
 MAX_LABEL = 1 << 36
 HINT = "Restore this folder from a backup of the Chroma directory."
