@@ -95,6 +95,18 @@ def test_chroma_without_its_extra_names_the_command():
     assert 'pip install "vecferry[chroma]"' in done.stderr
 
 
+@pytest.mark.parametrize("page", ["README.md", "docs/how-to/chroma-to-qdrant.md", "docs/how-to/embedded-qdrant.md"])
+def test_what_a_page_installs_suffices_for_its_first_command(page):
+    """`pip install "vecferry[…]"` brings an extra for each store that the next command names."""
+    install, command = re.search(
+        r'"vecferry\[(.*?)\]"(?:(?!vecferry migrate).)*vecferry migrate ([^#\n]*)', (ROOT / page).read_text(), re.DOTALL
+    ).groups()
+    extras = {extra.strip() for extra in install.split(",")}
+    for scheme, rest in re.findall(r"\b(chroma|qdrant)(:|\+http)", command):
+        wanted = "qdrant-local" if (scheme, rest) == ("qdrant", ":") else scheme
+        assert wanted in extras, f"{page}: {command.strip()} needs {wanted}"
+
+
 def test_every_public_name_exists():
     """What `vecferry.__all__` names can be had, and dir() shows it."""
     assert sorted(vecferry.__all__) == dir(vecferry)
