@@ -22,7 +22,7 @@ if find_spec("chromadb") is None:
 class TestChroma(SourceContract, SinkContract):
     limits = LIMITS
     unanswered = frozenset({Exists("group"), Exists("nowhere")})
-    many = 2_500
+    many = 5_000
     chroma: ClassVar[ChromaProcess]
 
     @pytest.fixture(scope="class", autouse=True)

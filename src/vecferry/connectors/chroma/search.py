@@ -112,7 +112,10 @@ class SearchableChromaSource(ChromaSource):
             try:
                 page = self._collection.get(where=chosen, limit=_PAGE, offset=found, include=[])["ids"]
             except self._client.refusals as error:
-                raise Unsupported(f"This version of Chroma does not take the filter: {error}") from error
+                raise Unsupported(
+                    f"This version of Chroma does not take the filter: {error}",
+                    hint="Install a newer chromadb to have this filter checked; the records are compared all the same.",
+                ) from error
             found += len(page)
             if len(page) < _PAGE:
                 return found
