@@ -40,8 +40,13 @@ class Nearest:
             self._add(ids.slice(start, _ROWS), part)
 
     def slack(self) -> NDArray[np.float64]:
-        """By how much two similarities of each query may differ and still count as equal."""
-        return self._tie * scores.scale(self.metric, self.queries, self._longest)
+        """By how much two similarities of each query may differ and still count as equal.
+
+        Products too small for a normal float32 may have become zero, each for itself, however exact the rest is.
+        """
+        vanished = self.queries.shape[1] * float(np.finfo(np.float32).tiny)
+        slack: NDArray[np.float64] = self._tie * scores.scale(self.metric, self.queries, self._longest) + vanished
+        return slack
 
     def hits(self, query: int) -> list[tuple[float, str]]:
         """(similarity, id) of the nearest records of one query, nearest first, ties with the `k`-th included."""

@@ -71,6 +71,16 @@ def test_nearest_says_where_ties_are_too_many_to_keep():
     assert nearest.wide == {0}
 
 
+def test_products_too_small_for_float32_may_have_vanished_in_a_store():
+    """A store that flushes them to zero answers every record alike: all of them tie."""
+    vectors = np.array([[1e-20] * 4, [2e-20] * 4, [3e-20] * 4], np.float32)
+    nearest = Nearest(np.full((1, 4), 1e-25, np.float32), Metric.IP, k=1, tie=1e-5)
+    nearest.add(pa.array(["a", "b", "c"]), vectors)
+    best, _ = nearest.hits(0)[0]
+    assert 0 < best < nearest.slack()[0] < 1e-36
+    assert {ident for _, ident in nearest.hits(0)} == {"a", "b", "c"}
+
+
 def test_zero_vectors_have_cosine_similarity_zero():
     nearest = Nearest(np.eye(4, dtype=np.float32)[:1], Metric.COSINE, k=2, tie=1e-6)
     nearest.add(pa.array(["zero", "away"]), np.array([[0, 0, 0, 0], [-1, 0, 0, 0]], np.float32))
