@@ -43,9 +43,8 @@ class Exit(IntEnum):
 
 def exit_of(proof: Verification | None, *, strict: bool = False) -> Exit:
     """The exit code of a verification; `strict` counts what a store cannot be asked for as a difference."""
-    if proof is None or proof.ok or (proof.sound and not strict):
-        return Exit.DONE
-    return Exit.DIFFERENCES
+    passed = proof is None or (proof.ok if strict else proof.sound)
+    return Exit.DONE if passed else Exit.DIFFERENCES
 
 
 _REFUSALS = (AlreadyExists, Conflict, DataError, PlanChanged, RunLocked)

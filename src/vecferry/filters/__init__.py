@@ -6,7 +6,7 @@ stores: a comparison never matches a missing key, another type (bool is not a nu
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -77,7 +77,20 @@ class Not:
     part: Filter
 
 
-Filter = Compare | OneOf | Contains | Exists | And | Or | Not
+Leaf = Compare | OneOf | Contains | Exists
+Filter = Leaf | And | Or | Not
+
+
+def leaves_of(node: Filter) -> Iterator[Leaf]:
+    """Every leaf of a filter, from left to right."""
+    match node:
+        case And(parts) | Or(parts):
+            for part in parts:
+                yield from leaves_of(part)
+        case Not(part):
+            yield from leaves_of(part)
+        case _:
+            yield node
 
 
 def matches(node: Filter, metadata: Mapping[str, Any] | None) -> bool:
@@ -92,7 +105,7 @@ def matches(node: Filter, metadata: Mapping[str, Any] | None) -> bool:
     return _test(node, (metadata or {}).get(node.key))
 
 
-def _test(node: Compare | OneOf | Contains | Exists, value: Any) -> bool:
+def _test(node: Leaf, value: Any) -> bool:
     match node:
         case Exists():
             return value is not None

@@ -12,13 +12,26 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vecferry.filters import And, Compare, Contains, Exists, Filter, Not, OneOf, Op, Or, Scalar, matches
+from vecferry.filters import (
+    And,
+    Compare,
+    Contains,
+    Exists,
+    Filter,
+    Leaf,
+    Not,
+    OneOf,
+    Op,
+    Or,
+    Scalar,
+    leaves_of,
+    matches,
+)
 from vecferry.planning.model import Profile
 
 _KEYS = 8
 _VALUE_SHOWN = 40
 _CACHED = 1 << 16
-Leaf = Compare | OneOf | Contains | Exists
 _Answers = dict[str, NDArray[np.bool_]]
 """repr of a leaf -> which records of a batch match; not the leaf itself, since `1 == True` makes two leaves equal"""
 
@@ -132,7 +145,7 @@ class Counts:
         self.predicates = list(predicates)
         self.counts = [0] * len(self.predicates)
         self._leaves: dict[str, list[Leaf]] = {}
-        for leaf in {repr(leaf): leaf for node in predicates for leaf in _leaves_of(node)}.values():
+        for leaf in {repr(leaf): leaf for node in predicates for leaf in leaves_of(node)}.values():
             self._leaves.setdefault(leaf.key, []).append(leaf)
         self._known: dict[str, dict[object, int]] = {key: {} for key in self._leaves}
 
@@ -161,17 +174,6 @@ class Counts:
 
     def _ask(self, key: str, value: Any) -> int:
         return sum(1 << i for i, leaf in enumerate(self._leaves[key]) if matches(leaf, {key: value}))
-
-
-def _leaves_of(node: Filter) -> Iterator[Leaf]:
-    match node:
-        case And(parts) | Or(parts):
-            for part in parts:
-                yield from _leaves_of(part)
-        case Not(part):
-            yield from _leaves_of(part)
-        case _:
-            yield node
 
 
 def _join(node: Filter, answers: _Answers, rows: int) -> NDArray[np.bool_]:

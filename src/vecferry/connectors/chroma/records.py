@@ -83,7 +83,6 @@ class Records:
         self._odd = False
         self._mark = f"\x01{secrets.token_hex(8)}:"  # before what JSON cannot say; no text of a record can begin so
         db.create_scalar_function("vf_odd", self._real, 1, deterministic=True)
-        db.limit(apsw.SQLITE_LIMIT_LENGTH, TEXT_BYTES)
         lists = "SELECT 1 FROM embedding_metadata_array LIMIT 1"
         has_table = bool(catalog.columns(db, "embedding_metadata_array"))
         self._lists = has_table and db.execute(lists).fetchone() is not None

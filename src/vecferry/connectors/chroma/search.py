@@ -15,10 +15,10 @@ import numpy as np
 from vecferry.connectors.chroma import _codec, client
 from vecferry.connectors.chroma.catalog import FILE, Entry
 from vecferry.connectors.chroma.source import ChromaSource
-from vecferry.connectors.chroma.where import Where, leaves_of, rounded
+from vecferry.connectors.chroma.where import Where, rounded
 from vecferry.connectors.chroma.where import where as to_where
 from vecferry.errors import Unsupported
-from vecferry.filters import Not
+from vecferry.filters import Not, leaves_of
 from vecferry.model import CollectionSpec, Hit
 
 if TYPE_CHECKING:

@@ -1,13 +1,5 @@
 """The bulk reading side of a Chroma collection, from a normalised snapshot.
 
-Where the time goes (one shared core; µs per record of 768 dimensions, a document of 360 bytes and six metadata keys,
-9.3 in all): SQLite walking the metadata and writing it as JSON 6.9, of which the document 1.5 and the one real number
-0.8; Arrow arrays of ids, documents and JSON 1.2; gathering the vector from the mapped index 0.8; the loop over rows
-0.4. With 128 dimensions, two keys and no document it is 3.3. What is *not* done is the point: one row per record
-instead of one per key (eight times fewer rows cross into Python), no dict and no JSON encoder per record, no Python
-object per number, no text decoded only to be encoded again. Real numbers alone pass through Python, since SQLite's own
-text of them is not exact.
-
 Order is that of Chroma's row numbers, in which `get` answers since 0.5 (0.4 sorted by id). Vectors under cosine: those
 that the log still holds are read as they were given, bit for bit; of the others the index has only direction and
 length, and their product, rounded, is what Chroma itself answers.
@@ -25,15 +17,14 @@ import pyarrow as pa
 from vecferry.arrow import empty
 from vecferry.connectors.chroma import hnsw, snapshot
 from vecferry.connectors.chroma.catalog import Entry
-from vecferry.connectors.chroma.records import Records
+from vecferry.connectors.chroma.records import NEXT, Records
 from vecferry.model import Chunk, CollectionSpec, Metric, Partition, PartitionId, Position
 
 PARTITION_ROWS = 32_768
 IDS = 500
 """Ids asked for in one statement."""
-
-NEXT_ROWS = """SELECT max(id), count(*) FROM
-  (SELECT id FROM vf_place WHERE number = ? AND id > ? ORDER BY id LIMIT ?)"""
+LAST_ROW = (1 << 63) - 1
+"""The largest row number that SQLite has."""
 
 
 class ChromaSource:
@@ -58,7 +49,7 @@ class ChromaSource:
         with self._open() as db:
             found, low = list[Partition](), 0
             while True:
-                high, rows = next(db.execute(NEXT_ROWS, (self._entry.number, low, PARTITION_ROWS)))
+                high, rows = next(db.execute(NEXT, (self._entry.number, low, LAST_ROW, PARTITION_ROWS)))
                 if not rows:
                     return found
                 found.append(

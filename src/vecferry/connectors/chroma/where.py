@@ -15,7 +15,7 @@ from typing import Any
 
 from vecferry.connectors.chroma._codec import INT64, plain
 from vecferry.errors import Unsupported
-from vecferry.filters import And, Compare, Contains, Exists, Filter, Not, OneOf, Op, Or, Scalar
+from vecferry.filters import And, Compare, Contains, Exists, Filter, Not, OneOf, Op, Or, Scalar, leaves_of
 
 Where = dict[str, Any]
 
@@ -39,18 +39,6 @@ def where(node: Filter, *, negated: bool = False) -> Where:
         case Exists():
             raise Unsupported("Chroma has no filter that asks whether a key is there.", hint=_HINT)
     return _leaf(node, negated=negated)
-
-
-def leaves_of(node: Filter) -> Iterator[Compare | OneOf | Contains | Exists]:
-    """Every leaf of a filter."""
-    match node:
-        case And(parts) | Or(parts):
-            for part in parts:
-                yield from leaves_of(part)
-        case Not(part):
-            yield from leaves_of(part)
-        case _:
-            yield node
 
 
 def rounded(node: Filter) -> Iterator[tuple[str, type]]:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -201,32 +200,11 @@ class Grpc:
         Raises:
             VecferryError: see `failures`.
         """
-        with self._failures():  # not `wait(start(…))`: that hands the answer from thread to thread, for 1 us a record
+        try:  # not a future, which hands the answer from thread to thread, for 1 us a record
             answer: bytes = self._calls[name](message, timeout=timeout_s or self._timeout_s, metadata=self._metadata)
-        return answer
-
-    def start(self, name: str, message: bytes, *, timeout_s: float | None = None) -> grpc.Future:
-        """Send a message and do not wait."""
-        return self._calls[name].future(message, timeout=timeout_s or self._timeout_s, metadata=self._metadata)
-
-    def wait(self, future: grpc.Future) -> bytes:
-        """The answer to a message that was sent."""
-        with self._failures():
-            answer: bytes = future.result()
-        return answer
-
-    @contextmanager
-    def _failures(self) -> Iterator[None]:
-        try:
-            yield
         except grpc.RpcError as error:
             raise failures.of_rpc(error, self._store) from error
-        except grpc.FutureCancelledError as error:
-            raise Unavailable(
-                f"The connection to {self._store} was closed.",
-                store=self._store,
-                hint="Nothing is lost: the same command goes on where it was.",
-            ) from error
+        return answer
 
     def close(self) -> None:
         """Close the connection."""
