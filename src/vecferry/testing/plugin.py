@@ -1,7 +1,8 @@
 """The pytest plugin that comes with vecferry: fixtures for real servers, and a guard on skipped tests.
 
 Fixtures: `qdrant_server`, `qdrant_with_key`, `qdrant_with_tls`, `chroma_server` (one per session),
-`start_qdrant`, `start_chroma` (as many as a test likes, stopped with it). The guard works only where a project asks
+`start_qdrant`, `start_chroma` (as many as a test likes, stopped with it), `cloud_double` (a double of Chroma Cloud:
+one per test, before the session's Chroma server). The guard works only where a project asks
 for it with the ini option `vecferry_registered_skips = true`; see `vecferry.testing.skips`.
 
 Modules are imported on use: this one loads in every pytest run of an environment that has vecferry.
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
+    from vecferry.testing.cloud_double import CloudDouble
     from vecferry.testing.servers import ChromaServer, QdrantServer
 
 
@@ -78,6 +80,15 @@ def start_chroma() -> Iterator[Callable[..., ChromaServer]]:
     """Starts Chroma servers for one test, with the options of `vecferry.testing.servers.start_chroma`."""
     with contextlib.ExitStack() as stack:
         yield lambda **options: _chroma(stack, **options)
+
+
+@pytest.fixture
+def cloud_double(chroma_server: ChromaServer) -> Iterator[CloudDouble]:
+    """A double of Chroma Cloud with the published quotas and an empty tenant, before the session's Chroma server."""
+    from vecferry.testing.cloud_double import start_cloud_double
+
+    with start_cloud_double(chroma_server) as double:
+        yield double
 
 
 def _qdrant(stack: contextlib.ExitStack, **options: Any) -> QdrantServer:
