@@ -1,8 +1,10 @@
 """The main job against its ceiling, the usual script, and a peer. Run:
 
     python benchmarks/chroma_to_qdrant.py [--rows 50000] [--dim 768] [--rounds 3] [--peer PATH_OF_qdrant/migration]
+                                          [--source]
 
-All on one Qdrant server started here, indexing deferred in all, each into a fresh collection, round by round in turn:
+Measures the compiled wheel of this source, as people install it; `--source` measures the source as it stands. All on
+one Qdrant server started here, indexing deferred in all, each into a fresh collection, round by round in turn:
 
   ceiling   the same records as ready-made gRPC messages, 500 points each, sent as fast as the server takes them
   ours      `vecferry migrate` as a process of its own: inspect, copy, index, verify; `copy` is what is compared
@@ -32,6 +34,7 @@ from typing import Any
 
 import httpx
 from directory import COLLECTION, directory
+from installed import COMPILED, as_installed
 
 from vecferry import arrow
 from vecferry.connectors.qdrant._codec import grpc_write
@@ -219,6 +222,7 @@ def summary(options: argparse.Namespace, found: dict[str, list[Any]], size: floa
         "dim": options.dim,
         "bytes_per_point": round(size),
         "rounds": options.rounds,
+        "compiled": COMPILED,
         "records_per_second": {
             "ceiling": round(statistics.median(found["ceiling"])),
             "ours": round(statistics.median(copies)),
@@ -251,6 +255,7 @@ def ratio(ours: list[float], theirs: list[float]) -> float | None:
 
 
 def main() -> None:
+    as_installed()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=50_000)
     parser.add_argument("--dim", type=int, default=768)

@@ -29,6 +29,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from installed import COMPILED, as_installed
 
 from vecferry import arrow, digest
 from vecferry.connectors.qdrant._codec import grpc_write, rest
@@ -191,6 +192,7 @@ class Ways:
 
 
 def main() -> None:
+    as_installed()
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--rows", type=int, default=50_000)
     options.add_argument("--dim", type=int, default=768)
@@ -210,7 +212,7 @@ def main() -> None:
     shown |= alone(batches, ways.form)
     for name, value in shown.items():
         print(f"{name:>24} {value:>12,}")
-    print(json.dumps({"rows": rows, "dim": chosen.dim, "rounds": chosen.rounds, **shown}))
+    print(json.dumps({"rows": rows, "dim": chosen.dim, "rounds": chosen.rounds, "compiled": COMPILED, **shown}))
 
 
 if __name__ == "__main__":
