@@ -74,6 +74,7 @@ class IndexKind(StrEnum):
     TEXT = "text"
     DATETIME = "datetime"
     UUID = "uuid"
+    GEO = "geo"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,11 +90,17 @@ class VectorSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FieldIndex:
-    """A payload index to build on metadata key `key` (a path into the record's metadata, not into the payload)."""
+    """A payload index to build on metadata key `key` (a path into the record's metadata, not into the payload).
+
+    Attributes:
+        settings: further settings under the store's own names (Qdrant: tokenizer, lookup, range, on_disk …); `path`
+            where the index is on something else than a key of the metadata: `document`, `uri`, `metadata.a.b`.
+    """
 
     key: str
     kind: IndexKind
     tenant: bool = False
+    settings: JsonObject = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -205,10 +212,14 @@ class Partition:
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """One record that cannot be read or written, with the reason for a person."""
+    """One record that cannot be read or written, with the reason for a person.
+
+    `aside`: it can be read, but a transform cannot be done on it.
+    """
 
     id: str
     reason: str
+    aside: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,25 @@
+"""Changes on the way, each small and pure over batches; see docs/reference/transforms.md.
+
+`model` says what can be asked for, `chain` makes it ready for a collection, `view` shows a database through it.
+"""
+
+from vecferry.transforms.cache import Cache, location
+from vecferry.transforms.embedder import Embedders
+from vecferry.transforms.model import Kind, Model, Read, Recipe, ReEmbed, Rule, Step, Unit, check_steps
+from vecferry.transforms.view import View
+
+__all__ = [
+    "Cache",
+    "Embedders",
+    "Kind",
+    "Model",
+    "ReEmbed",
+    "Read",
+    "Recipe",
+    "Rule",
+    "Step",
+    "Unit",
+    "View",
+    "check_steps",
+    "location",
+]
