@@ -1,7 +1,7 @@
 """Which framework wrote this? Judged from the traces it leaves, on counts, so that every record has a voice. Pure.
 
-Payloads (Qdrant) are judged by their shape, canonical records (Chroma) by their collection's name and their keys.
-A layout is named where at least 95 % of the records agree.
+Payloads (Qdrant) are judged by their shape, canonical records (Chroma) by their collection's name, their keys and their
+ids. A layout is named where at least 95 % of the records agree.
 """
 
 from __future__ import annotations
@@ -10,13 +10,23 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from vecferry.layouts import FLAT, LANGCHAIN, LAYOUTS, PLAIN
+from vecferry.layouts import (
+    FLAT,
+    HAYSTACK,
+    LANGCHAIN,
+    LAYOUTS,
+    LLAMAINDEX,
+    MEM0,
+    OPENWEBUI,
+    PLAIN,
+    Layout,
+    haystack,
+    langchain,
+    openwebui,
+)
 
 AGREEMENT = 0.95
 """Share of the records that must bear a layout's traces."""
-MARK_LLAMAINDEX = "_node_content"
-LANGCHAIN_COLLECTION = "langchain"
-"""The name that `langchain_chroma.Chroma` gives where the caller gives none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,24 +47,42 @@ class Detection:
 
 
 def detect_payloads(payloads: Sequence[Mapping[str, Any]]) -> str:
-    """The name of the layout by which somebody else's payloads are read: one that 95 % of them fit, else `flat`.
+    """The name of the layout by which somebody else's payloads are read: one that 95 % of them bear, else `flat`.
 
     Every payload fits `flat`. Those that do not fit the layout found are read as metadata as a whole (`Layout.fits`).
     """
-    nested = [layout for layout in LAYOUTS.values() if layout.metadata_key is not None]
-    for layout in nested:
-        seen = any(layout.document_key in payload for payload in payloads)
-        if seen and sum(map(layout.fits, payloads)) >= AGREEMENT * len(payloads):
-            return layout.name
-    return FLAT.name
+    shares = {
+        name: sum(map(found.wears, payloads)) / len(payloads)
+        for name, found in LAYOUTS.items()
+        if payloads and (found.marks or any(found.document_key in payload for payload in payloads))
+    }
+    telling = [name for name, share in shares.items() if share >= AGREEMENT and name != FLAT.name]
+    return max(telling, key=lambda name: len(LAYOUTS[name].marks), default=FLAT.name)
 
 
-def _judge(found: Detection, share: float) -> Detection:
-    """`found` where enough records agree, else plain with a word about it."""
-    if share >= AGREEMENT:
-        return Detection(layout=found.layout, writer=found.writer, share=share, note=found.note)
-    note = f"Only {share:.0%} of the records look like {found.writer or found.layout}; treated as plain."
-    return Detection(share=1.0 - share, note=note)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Traces:
+    """What a scan of canonical records leaves to judge by.
+
+    Attributes:
+        name: of the collection, without its namespace.
+        records: how many.
+        keys: metadata key -> records that have it.
+        documents: records that have a document.
+        metadata: of the collection.
+        id_bytes: lengths of the shortest and the longest id.
+    """
+
+    name: str
+    records: int
+    keys: Mapping[str, int]
+    documents: int
+    metadata: Mapping[str, Any]
+    id_bytes: tuple[int, int]
+
+    def share(self, layout: Layout) -> float:
+        """Records that have every mark of `layout` among their metadata keys, at most."""
+        return min(self.keys.get(key, 0) for key in layout.marks) / max(1, self.records)
 
 
 def detect_records(
@@ -64,55 +92,95 @@ def detect_records(
     keys: Mapping[str, int],
     documents: int,
     metadata: Mapping[str, Any] | None = None,
+    id_bytes: tuple[int, int] = (0, 0),
     card_layout: str = "",
     payload_layout: str = "",
 ) -> Detection:
     """Who wrote these canonical records?
 
     Args:
-        name: of the collection, without its namespace.
-        keys: metadata key -> records that have it.
-        documents: records that have a document.
-        metadata: of the collection.
         card_layout: what the collection's card says, "" where it has none; a card is believed.
         payload_layout: what `detect_payloads` said, "" where records stand in no payload (Chroma).
+        name, records, keys, documents, metadata, id_bytes: see `Traces`.
     """
     if card_layout:
         return Detection(layout=card_layout, writer="vecferry", note="The collection's card says so.")
     if payload_layout:
-        return _of_payloads(payload_layout, keys, records)
+        return _of_payloads(payload_layout)
     if not records:
         return Detection()
-    marked = keys.get(MARK_LLAMAINDEX, 0)
-    if marked:
-        return _judge(Detection(writer="LlamaIndex", note=_LLAMAINDEX_NOTE), marked / records)
-    if name.startswith(("open-webui", "file-", "user-memory-")):
-        return Detection(writer="Open WebUI", note="The collection's name is one that Open WebUI gives.")
-    if _is_langchain(name, metadata or {}):
-        return _judge(Detection(layout=LANGCHAIN.name, writer="LangChain", note=_LANGCHAIN_NOTE), documents / records)
-    if keys.get("source", 0) >= AGREEMENT * records and any(keys.get(key) for key in _SPLITTER_KEYS):
-        return Detection(note=_PERHAPS_LANGCHAIN)
-    return Detection()
+    seen = Traces(
+        name=name, records=records, keys=keys, documents=documents, metadata=metadata or {}, id_bytes=id_bytes
+    )
+    return next((found for look in _LOOKS if (found := look(seen)) is not None), Detection())
 
 
-def _of_payloads(layout: str, keys: Mapping[str, int], records: int) -> Detection:
+def _of_payloads(name: str) -> Detection:
     """The layout as found, and who writes such payloads."""
-    if keys.get(MARK_LLAMAINDEX, 0) >= AGREEMENT * max(1, records):
-        return Detection(layout=layout, writer="LlamaIndex", note=_LLAMAINDEX_NOTE)
-    writer = "LangChain" if layout == LANGCHAIN.name else ""
-    return Detection(layout=layout, writer=writer, note=f"The payloads have the shape of the layout '{layout}'.")
+    return Detection(
+        layout=name, writer=LAYOUTS[name].writer, note=f"The payloads have the shape of the layout '{name}'."
+    )
 
 
-_SPLITTER_KEYS = ("start_index", "page_label", "total_pages")
-"""Metadata keys that LangChain's loaders and text splitters write."""
-_PERHAPS_LANGCHAIN = (
-    "The metadata looks like that of LangChain's loaders. "
-    "Choose the layout `langchain` where langchain-qdrant will read it."
-)
-
-_LANGCHAIN_NOTE = "The collection bears LangChain's name and every record has a text."
-_LLAMAINDEX_NOTE = "LlamaIndex nodes: its Qdrant class reads the text from _node_content, which is copied as it stands."
+def _judge(layout: Layout, share: float, note: str) -> Detection:
+    """`layout` where enough records agree, else plain with a word about it."""
+    if share >= AGREEMENT:
+        return Detection(layout=layout.name, writer=layout.writer, share=share, note=note)
+    doubt = f"Only {share:.0%} of the records look like {layout.writer}; treated as plain."
+    return Detection(share=1.0 - share, note=doubt)
 
 
-def _is_langchain(name: str, metadata: Mapping[str, Any]) -> bool:
-    return name == LANGCHAIN_COLLECTION or name.startswith("langchain-") or "langchain" in str(metadata).lower()
+# --------------------------------------------------------------------------- one look for each framework
+
+
+def _llamaindex(seen: Traces) -> Detection | None:
+    share = seen.share(LLAMAINDEX)
+    return _judge(LLAMAINDEX, share, "Every record holds a node of LlamaIndex.") if share else None
+
+
+def _mem0(seen: Traces) -> Detection | None:
+    without = 1 - seen.documents / seen.records
+    if seen.share(MEM0) < AGREEMENT or without < AGREEMENT:
+        return None
+    return _judge(MEM0, seen.share(MEM0), "Every record has the keys of a memory of mem0, and none has a document.")
+
+
+def _openwebui(seen: Traces) -> Detection | None:
+    if not openwebui.is_name(seen.name):
+        return None
+    note = "The collection's name is one that Open WebUI gives."
+    return _judge(OPENWEBUI, seen.documents / seen.records, note)
+
+
+def _langchain(seen: Traces) -> Detection | None:
+    named = seen.name == langchain.DEFAULT_COLLECTION or seen.name.startswith("langchain-")
+    if not named and "langchain" not in str(seen.metadata).lower():
+        return None
+    note = "The collection bears LangChain's name and every record has a text."
+    return _judge(LANGCHAIN, seen.documents / seen.records, note)
+
+
+def _haystack(seen: Traces) -> Detection | None:
+    if seen.id_bytes != (haystack.ID_BYTES, haystack.ID_BYTES):
+        return None
+    splits = seen.keys.get("source_id", 0) and seen.keys.get("split_id", 0)
+    if seen.name == haystack.DEFAULT_COLLECTION or splits:
+        note = "The ids are as long as Haystack's, and the collection's name or its keys are Haystack's own."
+        return _judge(HAYSTACK, seen.documents / seen.records, note)
+    return Detection(
+        note="The ids are as long as Haystack's. Choose the layout `haystack` where Haystack will read it."
+    )
+
+
+def _loaders(seen: Traces) -> Detection | None:
+    """Metadata keys that LangChain's loaders and text splitters write, alone, decide nothing."""
+    split = any(seen.keys.get(key) for key in ("start_index", "page_label", "total_pages"))
+    if seen.keys.get("source", 0) < AGREEMENT * seen.records or not split:
+        return None
+    return Detection(
+        note="The metadata looks like that of LangChain's loaders. "
+        "Choose the layout `langchain` where langchain-qdrant will read it."
+    )
+
+
+_LOOKS = (_llamaindex, _mem0, _openwebui, _langchain, _haystack, _loaders)

@@ -165,6 +165,7 @@ class Profiler:
             keys=counts,
             documents=self._document_count,
             metadata=self.spec.metadata,
+            id_bytes=(int(ids.low), int(ids.high)) if (ids := self._ids.range()) else (0, 0),
             card_layout=card.layout if card else "",
             payload_layout=self.spec.layout,
         )

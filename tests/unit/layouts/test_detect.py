@@ -19,7 +19,7 @@ from vecferry.layouts.detect import detect_payloads, detect_records
         ({"document": "x", "lang": "en"}, "flat"),
         ({"document": 1, "metadata": {}}, "flat"),
         ({"content": "x", "metadata": {}}, "flat"),
-        ({"_node_content": "{}", "_node_type": "TextNode", "a": 1}, "flat"),
+        ({"_node_content": "{}", "_node_type": "TextNode", "a": 1}, "llamaindex"),
         ({"page_content": "x", "metadata": {}, "group_id": "g"}, "flat"),
         ({"page_content": "x", "metadata": "text"}, "flat"),
         ({"a": 1}, "flat"),
@@ -42,7 +42,8 @@ def test_95_percent_of_the_payloads_must_fit(others: int, layout: str) -> None:
     "layout,keys,writer",
     [
         ("langchain", {"source": 10}, "LangChain"),
-        ("flat", {"_node_content": 10}, "LlamaIndex"),
+        ("llamaindex", {"_node_content": 10}, "LlamaIndex"),
+        ("haystack", {}, "Haystack"),
         ("flat", {"_node_content": 9}, ""),
         ("flat", {"source": 10, "start_index": 10}, ""),
         ("plain", {}, ""),
@@ -76,9 +77,13 @@ def test_metadata_of_langchains_loaders_is_only_a_hint() -> None:
 
 
 def test_llamaindex_nodes_are_told() -> None:
-    """Its text stands inside the node, which is copied as it is."""
-    found = detect_records(name="docs", records=10, keys={"_node_content": 10}, documents=10)
-    assert (found.layout, found.writer) == ("plain", "LlamaIndex")
+    """In Chroma its text stands beside the node."""
+    keys = {"_node_content": 100, "_node_type": 100}
+    found = detect_records(name="docs", records=100, keys=keys, documents=100)
+    assert (found.layout, found.writer) == ("llamaindex", "LlamaIndex")
+    mixed = detect_records(name="docs", records=100, keys=dict.fromkeys(keys, 94), documents=100)
+    assert mixed.layout == "plain"
+    assert "94%" in mixed.note
 
 
 def test_a_card_is_believed() -> None:

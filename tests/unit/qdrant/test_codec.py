@@ -44,6 +44,7 @@ DIM = 3
 POINT = "id", "vector", "payload"
 KEYS = st.one_of(
     st.sampled_from(["", "a", "a.b", "document", "page_content", "uri", "metadata", "_vf", "id", 'q"\\', "/~", "ä"]),
+    st.sampled_from(["text", "meta", "content", "tenant_id", "blob", "_haystack", "_node_content"]),
     st.text(max_size=8),
 )
 SCALARS = st.one_of(

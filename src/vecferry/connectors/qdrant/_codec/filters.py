@@ -18,7 +18,6 @@ from typing import Any
 from vecferry.connectors.qdrant._codec.form import Form, is_fragile
 from vecferry.errors import Unsupported
 from vecferry.filters import And, Compare, Contains, Exists, Filter, Not, OneOf, Op, Or, Scalar
-from vecferry.layouts import ENVELOPE
 
 Condition = dict[str, Any]
 
@@ -37,12 +36,12 @@ def path(form: Form, key: str) -> str:
     Raises:
         Unsupported: Qdrant cannot address this key.
     """
-    if form.layout.metadata_key is not None:
-        return f"{form.layout.metadata_key}.{_quoted(key)}"
-    if key not in form.layout.own_keys:
-        return _quoted(key)
+    layout = form.layout
+    if key not in layout.taken_keys:
+        top = layout.metadata_key is None or key in layout.lifted
+        return _quoted(key) if top else f"{layout.metadata_key}.{_quoted(key)}"
     if form.ours:
-        return f"{ENVELOPE}.k.{_quoted(key)}"
+        return f"{layout.envelope_path}.k.{_quoted(key)}"
     raise Unsupported(
         f"The metadata key '{key}' of {form.spec.name} is the record's own.", hint="Filter on another key."
     )
@@ -179,7 +178,7 @@ class Translator:
 
     def _note_path(self, key: str, note: str) -> str:
         pointer = key.replace("~", "~0").replace("/", "~1")
-        return f"{ENVELOPE}.{note}.{_quoted(f'/{pointer}')}"
+        return f"{self._form.layout.envelope_path}.{note}.{_quoted(f'/{pointer}')}"
 
 
 def _match(where: str, value: Scalar) -> Condition:

@@ -1,6 +1,6 @@
 """What a record looks like as a Qdrant point: id, payload, envelope, vectors. Pure, and of no wire format.
 
-A point's payload has the shape of its layout (`vecferry.layouts`), and everything of ours under `_vf`:
+A point's payload has the shape of its layout (`vecferry.layouts`, `shape`), and everything of ours under `_vf`:
 
 | key     | meaning                                                                                           |
 |---------|---------------------------------------------------------------------------------------------------|
@@ -19,7 +19,7 @@ A point's payload has the shape of its layout (`vecferry.layouts`), and everythi
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,10 +29,10 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from vecferry import arrow
-from vecferry.connectors.qdrant._codec import norms
+from vecferry.connectors.qdrant._codec import norms, shape
 from vecferry.connectors.qdrant._codec.cells import Cells, dtype, from_batch, to_column
 from vecferry.ids import IdMapper, is_canonical_uuid, is_u64
-from vecferry.layouts import ENVELOPE, layout
+from vecferry.layouts import ENVELOPE, Layout, id_rule, layout
 from vecferry.model import Card, CollectionSpec, Element, IdKind, Keep, Metric, VectorKind, VectorSpec
 from vecferry.tags import canonical
 
@@ -50,6 +50,8 @@ class Rows:
         ids: point ids as text: digits, or a canonical UUID (36 characters).
         document, uri: UTF-8; None where the payload has no such key.
         metadata: JSON objects; None where the payload has none.
+        names: original ids, where the layout shows them under a key of its own.
+        lifted: values that stand beside the metadata, at the top level of the payload; None where there are none.
         envelope: key -> a value per record: UTF-8 bytes for text, else JSON values; None where a record has none.
         vectors: what is sent; records without a vector are in `Cells.present`.
     """
@@ -58,6 +60,8 @@ class Rows:
     document: list[bytes | None]
     uri: list[bytes | None]
     metadata: list[bytes | None]
+    names: list[bytes | None] | None = None
+    lifted: list[dict[str, Any] | None] | None = None
     envelope: dict[str, list[Any]] = field(default_factory=dict)
     vectors: list[Cells] = field(default_factory=list)
     _parsed: dict[int, Any] = field(default_factory=dict)
@@ -80,6 +84,17 @@ class Rows:
         """The metadata of every record as Python objects; not to be changed."""
         loads, parsed = orjson.loads, self._parsed.get
         return [None if text is None else parsed(row) or loads(text) for row, text in enumerate(self.metadata)]
+
+    def texts(self, layout: Layout) -> list[tuple[str, list[bytes | None]]]:
+        """The columns of text at the top level of a payload, with their keys."""
+        found = [(layout.document_key, self.document), (layout.uri_key, self.uri)]
+        return found if layout.id_key is None or self.names is None else [(layout.id_key, self.names), *found]
+
+    def lift(self, row: int, values: dict[str, Any]) -> None:
+        """Give record `row` values at the top level of its payload."""
+        if self.lifted is None:
+            self.lifted = [None] * len(self.ids)
+        self.lifted[row] = values
 
     def note(self, key: str, row: int, value: Any) -> None:
         """Put one value into the envelope of record `row`."""
@@ -111,7 +126,12 @@ class Form:
     def __init__(self, spec: CollectionSpec, *, foreign_layout: str = "flat") -> None:
         self.spec = spec
         self.ours = spec.card is not None
-        self.card = spec.card or Card(id_kind=spec.id_kind, vectors=spec.vectors, layout=foreign_layout)
+        self.card = spec.card or Card(
+            id_kind=spec.id_kind,
+            vectors=spec.vectors,
+            layout=foreign_layout,
+            id_rule=id_rule(foreign_layout, Card().id_rule),
+        )
         self.layout = layout(self.card.layout)
         self.keeps_bits = self.card.exact_vectors is Keep.BITS
         self.scaled = tuple(vector for vector in spec.vectors if self.ours and normalises(vector))
@@ -139,13 +159,19 @@ class Form:
         """Point id -> original id, for every point that one of these original ids may be."""
         mixed = self.spec.id_kind is IdKind.MIXED
         kinds = [IdKind.INT, IdKind.UUID, IdKind.TEXT] if mixed else [self.spec.id_kind]
+        ruled = self.ours or self.layout.id_rule is not None
         found = {}
         for text in ids:
             for kind in kinds:
                 point, rewritten = self._mapper.map(kind, text.encode())
-                if (self.ours or not rewritten) and (is_u64(point) or is_canonical_uuid(point)):
+                if (ruled or not rewritten) and (is_u64(point) or is_canonical_uuid(point)):
                     found[point.decode()] = text
         return found
+
+    def original_id(self, point: str, payload: Mapping[str, Any] | None) -> str:
+        """The original id of a point, from a payload that may be cut down to `layout.id_path`."""
+        told_id = self.layout.original_id(payload) if self.ours or self.layout.id_rule is not None else None
+        return point if told_id is None else told_id
 
     def places(self, ids: Sequence[str], kinds: Sequence[str | None]) -> list[str]:
         """The point where our rule puts each of these original ids; a kind of None is the collection's own."""
@@ -165,9 +191,9 @@ class Form:
             pairs = self._mapper.map_all(self.spec.id_kind, texts)
         else:
             pairs = [self._mapper.map(kind, text) for kind, text in zip(kinds, texts, strict=True)]
-        notes: dict[str, list[Any]] = {
-            "id": [text if rewritten else None for text, (_, rewritten) in zip(texts, pairs, strict=True)]
-        }
+        notes: dict[str, list[Any]] = {}
+        if self.layout.id_key is None:
+            notes["id"] = [text if rewritten else None for text, (_, rewritten) in zip(texts, pairs, strict=True)]
         if self.spec.id_kind is IdKind.MIXED:
             notes["kind"] = [
                 kind.value.encode() if rewritten or kind is not told(point) else None
@@ -186,37 +212,15 @@ class Form:
             document=_texts(batch, "document"),
             uri=_texts(batch, "uri"),
             metadata=_texts(batch, "metadata"),
+            names=arrow.utf8(batch, "id") if self.layout.id_key is not None else None,
             envelope={**notes, "seq": batch.column("seq").to_pylist(), "t": tags},
         )
         _guard_floats(rows)
-        self._fit_layout(rows)
+        shape.fit(rows, self.layout)
         for vector in self.spec.vectors:
             self._add_vector(rows, batch, vector)
         rows.envelope = {key: values for key, values in rows.envelope.items() if values.count(None) < len(values)}
         return rows
-
-    def _fit_layout(self, rows: Rows) -> None:
-        """Give the layout's reader the keys that it expects, and move those that it needs for itself."""
-        flat = self.layout.metadata_key is None
-        if self.layout.needs_document:
-            for row in _nulls(rows.document):
-                rows.document[row] = b""
-                rows.note("null", row, ["document"])
-        if self.layout.needs_metadata or flat:
-            for row in _nulls(rows.metadata):
-                rows.metadata[row] = b"{}"
-                known = rows.envelope.get("null")
-                rows.note("null", row, [*((known and known[row]) or []), "metadata"])
-        if flat:
-            self._move_collisions(rows)
-
-    def _move_collisions(self, rows: Rows) -> None:
-        own = self.layout.own_keys
-        for row in range(len(rows.ids)):
-            values = rows.parse(row)
-            if not own.isdisjoint(values):
-                rows.set_metadata(row, {key: value for key, value in values.items() if key not in own})
-                rows.note("k", row, {key: value for key, value in values.items() if key in own})
 
     # ----------------------------------------------------------------------- vectors
 
@@ -271,13 +275,16 @@ class Form:
     def _payload(self, rows: Rows, row: int) -> dict[str, Any]:
         metadata: Any = None if (text := rows.metadata[row]) is None else orjson.loads(text)
         payload: dict[str, Any] = metadata if self.layout.metadata_key is None else {}
-        named = ((self.layout.document_key, rows.document[row]), (self.layout.uri_key, rows.uri[row]))
+        named = ((key, texts[row]) for key, texts in rows.texts(self.layout))
         payload |= {key: text.decode() for key, text in named if text is not None}
+        if rows.lifted is not None:
+            payload |= rows.lifted[row] or {}
         if self.layout.metadata_key is not None and metadata is not None:
             payload[self.layout.metadata_key] = metadata
         envelope = {key: values[row] for key, values in rows.envelope.items() if values[row] is not None}
         if envelope:
-            payload[ENVELOPE] = {k: v.decode() if isinstance(v, bytes) else v for k, v in envelope.items()}
+            holder = metadata if self.layout.inner_envelope else payload
+            holder[ENVELOPE] = {k: v.decode() if isinstance(v, bytes) else v for k, v in envelope.items()}
         return payload
 
 
@@ -285,10 +292,6 @@ def _texts(batch: pa.RecordBatch, name: str) -> list[bytes | None]:
     """A text column as UTF-8; a column of nulls, the rule for some, costs nothing."""
     empty = batch.column(name).null_count == batch.num_rows
     return [None] * batch.num_rows if empty else arrow.utf8(batch, name)
-
-
-def _nulls(texts: list[bytes | None]) -> list[int]:
-    return [row for row, text in enumerate(texts) if text is None] if None in texts else []
 
 
 def _guard_floats(rows: Rows) -> None:

@@ -72,21 +72,27 @@ def _ids(ids: list[bytes]) -> list[bytes]:
 
 
 def _payloads(rows: Rows, form: Form) -> list[bytes]:
-    layout = form.layout
-    columns = [
-        text_entries(PAYLOAD_ENTRY, layout.document_key, rows.document),
-        text_entries(PAYLOAD_ENTRY, layout.uri_key, rows.uri),
-        _metadata(rows, layout.metadata_key),
-        object_entries(PAYLOAD_ENTRY, ENVELOPE, _envelopes(rows)),
-    ]
+    layout, envelopes = form.layout, _envelopes(rows)
+    columns = [text_entries(PAYLOAD_ENTRY, key, texts) for key, texts in rows.texts(layout)]
+    if rows.lifted is not None:
+        columns.append([b"" if values is None else entries(PAYLOAD_ENTRY, values) for values in rows.lifted])
+    if layout.inner_envelope:
+        columns.append(_metadata(rows, layout.metadata_key, object_entries(STRUCT_ENTRY, ENVELOPE, envelopes)))
+    else:
+        columns += [_metadata(rows, layout.metadata_key), object_entries(PAYLOAD_ENTRY, ENVELOPE, envelopes)]
     used = [column for column in columns if any(column)]
     return [b"".join(parts) for parts in zip(*used, strict=True)] if used else [b""] * len(rows.ids)
 
 
-def _metadata(rows: Rows, key: str | None) -> list[bytes]:
+def _metadata(rows: Rows, key: str | None, inner: list[bytes] | None = None) -> list[bytes]:
+    """The metadata as entries of the payload; `inner` are further entries of the object under `key`."""
     number, depth = (PAYLOAD_ENTRY, 0) if key is None else (STRUCT_ENTRY, 1)
     bodies = [None if value is None else entries(number, value, depth) for value in rows.objects()]
-    return [body or b"" for body in bodies] if key is None else object_entries(PAYLOAD_ENTRY, key, bodies)
+    if key is None:
+        return [body or b"" for body in bodies]
+    if inner is not None:
+        bodies = [(body or b"") + more for body, more in zip(bodies, inner, strict=True)]
+    return object_entries(PAYLOAD_ENTRY, key, bodies)
 
 
 def _envelopes(rows: Rows) -> list[bytes | None]:

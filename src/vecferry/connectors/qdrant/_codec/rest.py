@@ -88,13 +88,14 @@ def _id(point: bytes) -> int | str:
 
 
 def _payloads(rows: Rows, form: Form) -> list[bytes]:
-    layout = form.layout
-    columns = [
-        _texts(layout.document_key, rows.document),
-        _texts(layout.uri_key, rows.uri),
-        _metadata(rows.metadata, layout.metadata_key),
-        _objects(ENVELOPE, _envelopes(rows)),
-    ]
+    layout, envelopes = form.layout, _envelopes(rows)
+    columns = [_texts(key, texts) for key, texts in rows.texts(layout)]
+    if rows.lifted is not None:
+        columns.append([b"" if values is None else orjson.dumps(values)[1:-1] for values in rows.lifted])
+    if layout.inner_envelope:
+        columns.append(_metadata(rows.metadata, layout.metadata_key, _objects(ENVELOPE, envelopes)))
+    else:
+        columns += [_metadata(rows.metadata, layout.metadata_key), _objects(ENVELOPE, envelopes)]
     return [b"{" + b",".join(filter(None, parts)) + b"}" for parts in zip(*columns, strict=True)]
 
 
@@ -103,9 +104,14 @@ def _texts(key: str, texts: list[bytes | None]) -> list[bytes]:
     return [b"" if text is None else name + orjson.dumps(text.decode()) for text in texts]
 
 
-def _metadata(texts: list[bytes | None], key: str | None) -> list[bytes]:
+def _metadata(texts: list[bytes | None], key: str | None, inner: list[bytes] | None = None) -> list[bytes]:
+    """The metadata as members of the payload; `inner` are further members of the object under `key`."""
     bodies = [None if text is None else text[1:-1] for text in texts]
-    return [body or b"" for body in bodies] if key is None else _objects(key, bodies)
+    if key is None:
+        return [body or b"" for body in bodies]
+    if inner is not None:
+        bodies = [b",".join(filter(None, parts)) for parts in zip(bodies, inner, strict=True)]
+    return _objects(key, bodies)
 
 
 def _objects(key: str, bodies: Sequence[bytes | None]) -> list[bytes]:

@@ -18,12 +18,11 @@ from vecferry import arrow
 from vecferry.connectors.qdrant._codec import norms
 from vecferry.connectors.qdrant._codec.cells import Cells, dtype, to_column
 from vecferry.connectors.qdrant._codec.form import Form, as_stored, kept_name, told
+from vecferry.connectors.qdrant._codec.shape import Payload, take, take_envelope
 from vecferry.errors import CorruptData
 from vecferry.layouts import ENVELOPE
 from vecferry.model import IdKind, VectorKind, VectorSpec
-from vecferry.tags import canonical
 
-Payload = dict[str, Any]
 _NOTHING: Mapping[str, Any] = {}
 
 
@@ -40,10 +39,10 @@ def batch(
     Raises:
         CorruptData: an envelope that we did not write.
     """
-    envelopes = [payload.pop(ENVELOPE, None) or _NOTHING if form.ours else _NOTHING for payload in payloads]
+    envelopes = [take_envelope(form.layout, payload) if form.ours else _NOTHING for payload in payloads]
     try:
-        columns = _texts(form, payloads, envelopes)
-        columns |= _ids(form, points, envelopes)
+        columns = _ids(form, points, payloads, envelopes)
+        columns |= _texts(form, payloads, envelopes)
         for vector in form.spec.vectors:
             columns[arrow.column(vector)] = to_column(vector, _vector(form, vector, vectors, envelopes))
         return arrow.build(form.spec, columns)
@@ -55,11 +54,17 @@ def batch(
         ) from error
 
 
-def _ids(form: Form, points: Sequence[str], envelopes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _ids(
+    form: Form, points: Sequence[str], payloads: Sequence[Payload], envelopes: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
     """The original ids; a point's own where another record's envelope was copied onto it."""
     ids = list(points)
-    rows = [row for row, envelope in enumerate(envelopes) if "id" in envelope]
-    claims = [envelopes[row]["id"] for row in rows]
+    if (key := form.layout.id_key) is None:
+        rows = [row for row, envelope in enumerate(envelopes) if "id" in envelope]
+        claims = [envelopes[row]["id"] for row in rows]
+    else:
+        rows = [row for row, payload in enumerate(payloads) if type(payload.get(key)) is str]
+        claims = [payloads[row][key] for row in rows]
     kinds = [envelopes[row].get("kind") for row in rows]
     for row, claim, place in zip(rows, claims, form.places(claims, kinds), strict=True):
         if place == points[row]:
@@ -76,52 +81,10 @@ def _ids(form: Form, points: Sequence[str], envelopes: Sequence[Mapping[str, Any
 
 
 def _texts(form: Form, payloads: Sequence[Payload], envelopes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    take = _take_nested if form.layout.metadata_key is not None else _take_flat
-    rows = [take(form, payload, envelope) for payload, envelope in zip(payloads, envelopes, strict=True)]
+    pairs = zip(payloads, envelopes, strict=True)
+    rows = [take(form.layout, payload, envelope, ours=form.ours) for payload, envelope in pairs]
     documents, uris, metadata, tags = zip(*rows, strict=True) if rows else ((), (), (), ())
     return {"document": documents, "uri": uris, "metadata": metadata, "tags": tags}
-
-
-Texts = tuple[str | None, str | None, bytes | None, bytes | None]
-"""document, uri, metadata, tags"""
-
-
-def _take_nested(form: Form, payload: Payload, envelope: Mapping[str, Any]) -> Texts:
-    layout = form.layout
-    if not layout.fits(payload):
-        return None, None, canonical(payload), None
-    document, uri = payload.get(layout.document_key), payload.get(layout.uri_key)
-    return _finish(document, uri, payload.get(layout.metadata_key or ""), envelope)
-
-
-def _take_flat(form: Form, payload: Payload, envelope: Mapping[str, Any]) -> Texts:
-    document = payload.pop(form.layout.document_key) if _is_text(payload, form.layout.document_key) else None
-    uri = payload.pop(form.layout.uri_key) if form.ours and _is_text(payload, form.layout.uri_key) else None
-    payload |= envelope.get("k", _NOTHING)
-    return _finish(document, uri, payload if payload or form.ours else None, envelope)
-
-
-def _finish(document: str | None, uri: str | None, metadata: Payload | None, envelope: Mapping[str, Any]) -> Texts:
-    absent = envelope.get("null", ())
-    if "document" in absent:
-        document = None
-    if metadata is None or "metadata" in absent:
-        return document, uri, None, None
-    for pointer, text in envelope.get("f", _NOTHING).items():
-        _put(metadata, pointer, float(text))
-    tags = envelope.get("t")
-    return document, uri, canonical(metadata), canonical(tags) if tags else None
-
-
-def _is_text(payload: Payload, key: str) -> bool:
-    return type(payload.get(key)) is str
-
-
-def _put(value: Any, pointer: str, number: float) -> None:
-    *path, last = [part.replace("~1", "/").replace("~0", "~") for part in pointer.split("/")[1:]]
-    for part in path:
-        value = value[int(part)] if isinstance(value, list) else value[part]
-    value[int(last) if isinstance(value, list) else last] = number
 
 
 # --------------------------------------------------------------------------- vectors

@@ -51,7 +51,7 @@ def _condition(one: Condition, empty_lists: EmptyLists) -> Any:
 def _there(path: str, empty_lists: EmptyLists) -> Any:
     edge = engine()
     filled = edge.FieldCondition(path, values_count=edge.ValuesCount(gte=1))
-    if path.startswith(f"{ENVELOPE}."):  # our own notes are never empty
+    if path.startswith(f"{ENVELOPE}.") or f".{ENVELOPE}." in path:  # our own notes are never empty
         return filled
     empty = edge.HasIdCondition(set(empty_lists(path)))
     return edge.Filter(should=[filled, edge.IsNullCondition(path), empty])

@@ -17,7 +17,6 @@ from vecferry.connectors.qdrant.embedded.engine import Shard, engine
 from vecferry.connectors.qdrant.embedded.filters import as_filter
 from vecferry.connectors.qdrant.embedded.points import batch, point_id
 from vecferry.filters import Filter
-from vecferry.layouts import ENVELOPE
 from vecferry.model import Chunk, CollectionSpec, Hit, Partition, PartitionId, Position
 
 PARTITION_ROWS = 100_000
@@ -140,7 +139,7 @@ class EmbeddedSource:
                 query=edge.Query.Nearest(memoryview(query), vector or None),
                 filter=narrowed,
                 params=params,
-                with_payload=[f"{ENVELOPE}.id"] if self._form.ours else False,
+                with_payload=[self._form.layout.id_path],
             )
             for query in np.ascontiguousarray(queries, np.float32)
         ]
@@ -162,8 +161,7 @@ class EmbeddedSource:
         return found
 
     def _hit(self, point: Any) -> Hit:
-        envelope = (point.payload or {}).get(ENVELOPE, {}) if self._form.ours else {}
-        return Hit(envelope.get("id", str(point.id)), point.score)
+        return Hit(self._form.original_id(str(point.id), point.payload), point.score)
 
 
 def _holds_list(value: Any) -> bool:
