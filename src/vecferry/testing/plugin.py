@@ -1,9 +1,9 @@
 """The pytest plugin that comes with vecferry: fixtures for real servers, and a guard on skipped tests.
 
-Fixtures: `qdrant_server`, `qdrant_with_key`, `qdrant_with_tls`, `chroma_server` (one per session),
-`start_qdrant`, `start_chroma` (as many as a test likes, stopped with it), `cloud_double` (a double of Chroma Cloud:
-one per test, before the session's Chroma server). The guard works only where a project asks
-for it with the ini option `vecferry_registered_skips = true`; see `vecferry.testing.skips`.
+Fixtures, one per session: `qdrant_server`, `qdrant_with_key`, `qdrant_with_tls`, `chroma_server`, `caddy_chroma`, and
+`old_chroma_server` (one per version and token). As many as a test likes, stopped with it: `start_qdrant`,
+`start_chroma`, `start_caddy`. One per test: `cloud_double`, a double of Chroma Cloud. The guard works only where a
+project asks for it with the ini option `vecferry_registered_skips = true`; see `vecferry.testing.skips`.
 
 Modules are imported on use: this one loads in every pytest run of an environment that has vecferry.
 """
@@ -11,6 +11,7 @@ Modules are imported on use: this one loads in every pytest run of an environmen
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator
@@ -19,7 +20,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
+    from vecferry.testing.caddy import CaddyServer
     from vecferry.testing.cloud_double import CloudDouble
+    from vecferry.testing.s3 import S3Server
     from vecferry.testing.servers import ChromaServer, QdrantServer
 
 
@@ -91,6 +94,57 @@ def cloud_double(chroma_server: ChromaServer) -> Iterator[CloudDouble]:
         yield double
 
 
+@pytest.fixture(scope="session")
+def caddy_chroma(chroma_server: ChromaServer) -> Iterator[CaddyServer]:
+    """The session's Chroma server behind TLS (`ca_file`), with the token in `api_key`; `headers` has what it wants."""
+    with contextlib.ExitStack() as stack:
+        yield _caddy(stack, chroma_server.http_url, token="correct-horse-battery-staple")
+
+
+@pytest.fixture
+def start_caddy() -> Iterator[Callable[..., CaddyServer]]:
+    """Starts Caddy servers for one test, with the options of `vecferry.testing.caddy.start_caddy`."""
+    with contextlib.ExitStack() as stack:
+        yield lambda upstream, **options: _caddy(stack, upstream, **options)
+
+
+@pytest.fixture(scope="session")
+def old_chroma_server() -> Iterator[Callable[..., ChromaServer]]:
+    """Servers of earlier Chromas: `old_chroma_server("0.6.3", token=..., header=...)`, each started once."""
+    with contextlib.ExitStack() as stack:
+        yield functools.cache(lambda version, **options: _old_chroma(stack, version, **options))
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[S3Server]:
+    """An S3-compatible server with one bucket, shared by the session: use keys of your own."""
+    from vecferry.testing.s3 import running_s3
+
+    if url := os.environ.get("VECFERRY_TEST_S3_URL"):
+        yield running_s3(url)
+        return
+    with contextlib.ExitStack() as stack:
+        yield _s3(stack)
+
+
+@pytest.fixture
+def start_s3() -> Iterator[Callable[..., S3Server]]:
+    """Starts S3-compatible servers for one test, with the options of `vecferry.testing.s3.start_s3`."""
+    with contextlib.ExitStack() as stack:
+        yield lambda **options: _s3(stack, **options)
+
+
+def _s3(stack: contextlib.ExitStack, **options: Any) -> S3Server:
+    from vecferry.errors import Unavailable
+    from vecferry.testing import s3, skips
+
+    try:
+        s3.s3_binary()
+    except Unavailable as error:  # what cannot be had; a server that does not start is a failure
+        skips.skip("s3-server", error.message)
+    return stack.enter_context(s3.start_s3(**options))
+
+
 def _qdrant(stack: contextlib.ExitStack, **options: Any) -> QdrantServer:
     from vecferry.errors import Unavailable, Unsupported
     from vecferry.testing import qdrant_binary, servers, skips
@@ -108,6 +162,28 @@ def _chroma(stack: contextlib.ExitStack, **options: Any) -> ChromaServer:
     if "program" not in options and servers.chroma_program() is None:
         skips.skip("chroma-server", "chromadb is not installed")
     return stack.enter_context(servers.start_chroma(**options))
+
+
+def _caddy(stack: contextlib.ExitStack, upstream: str, **options: Any) -> CaddyServer:
+    from vecferry.errors import Unavailable
+    from vecferry.testing import caddy, skips
+
+    try:
+        caddy.CADDY.path()
+    except Unavailable as error:
+        skips.skip("caddy", error.message)
+    return stack.enter_context(caddy.start_caddy(upstream, **options))
+
+
+def _old_chroma(stack: contextlib.ExitStack, version: str, **options: Any) -> ChromaServer:
+    from vecferry.errors import Unavailable
+    from vecferry.testing import old_chroma, skips
+
+    try:
+        old_chroma.python_of(version)
+    except Unavailable as error:
+        skips.skip("old-chroma", error.message)
+    return stack.enter_context(old_chroma.start_old_chroma(version, **options))
 
 
 @pytest.hookimpl(wrapper=True)

