@@ -60,6 +60,10 @@ def _facts(plan: Plan) -> Iterator[tuple[str, str]]:
 def _collection_facts(collection: CollectionPlan) -> Iterator[tuple[str, str]]:
     yield from _spec_facts(collection.target)
     yield "on conflict", collection.on_conflict.value
+    if collection.reads:
+        yield "reads", canonical(msgspec.to_builtins(collection.reads)).decode()
+    for number, step in enumerate(collection.transforms, 1):
+        yield f"transform {number}", canonical(msgspec.to_builtins(step)).decode()
     for cell in collection.cells:
         if cell.policy is not None:
             yield f"policy for {cell.shape}", cell.policy.value

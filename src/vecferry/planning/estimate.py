@@ -11,16 +11,21 @@ share holds for collections past the size from which the target builds one.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 from vecferry.limits import Limits
 from vecferry.model import CollectionSpec, JsonObject, VectorKind, VectorSpec
 from vecferry.planning.model import Estimate, Profile
+from vecferry.transforms import Model, ReEmbed, Unit
 
 PER_RECORD = 25e-6
 BYTES_PER_SECOND = 150e6
 PER_COMPONENT = 0.35e-6
 GRAPH_FROM = 10_000
 """Records below which no graph is built (Qdrant: indexing_threshold, 10 MB of vectors)."""
+BYTES_PER_TOKEN = 4
+REQUEST_SECONDS, LOCAL_SECONDS = 0.5, 1e-3
+"""For a request to a model over HTTP, and for one text in a model of this process; not measured, but usual."""
 LINKS_PER_RECORD = 2.15
 """Links per record and m: 2 m on the ground floor, and a little above it."""
 _DEFAULT_M = 16
@@ -41,6 +46,41 @@ def estimate(profile: Profile, target: CollectionSpec, limits: Limits) -> Estima
         memory_bytes=memory if searches else 0,
         disk_bytes=vectors + links + math.ceil(texts * 1.2),
     )
+
+
+def with_embedding(known: Estimate, profile: Profile, unit: Unit) -> Estimate:
+    """`known` with what the models of `unit` will take, if no text is known yet: a token is about 4 bytes of text."""
+    steps = (*unit.transforms, *(step for read in unit.reads for step in read.transforms))
+    asked = [step.re_embed for step in steps if step.re_embed is not None]
+    if not asked or profile.document_bytes is None:
+        return known
+    tokens = int(profile.document_bytes.mean * profile.records / BYTES_PER_TOKEN)
+    shares = [(share / len(asked), model) for step in asked for share, model in _shares(step, profile)]
+    return replace(
+        known,
+        seconds=round(known.seconds + sum(share * profile.records * _per_text(model) for share, model in shares), 2),
+        texts=profile.records,
+        tokens=tokens,
+        price=round(sum(share * tokens * model.price for share, model in shares) / 1e6, 6),
+    )
+
+
+def _shares(step: ReEmbed, profile: Profile) -> list[tuple[float, Model]]:
+    """(share of the records, model), as far as the profile knows the values that choose; equal shares elsewhere."""
+    known = profile.keys.get(step.by)
+    counts = {str(value): count for value, count in known.values} if known is not None else {}
+    named = {value: counts.get(value, 0) for value in step.models if value != "*"}
+    if not step.by or not sum(named.values()):
+        return [(1 / len(step.all_models), model) for model in step.all_models]
+    rest = max(0, profile.records - sum(named.values()))
+    total = max(1, profile.records)
+    return [(named.get(value, rest) / total, model) for value, model in step.models.items()]
+
+
+def _per_text(model: Model) -> float:
+    if not model.url:
+        return LOCAL_SECONDS
+    return REQUEST_SECONDS / model.batch / model.concurrency
 
 
 def _seconds(profile: Profile, vectors: tuple[VectorSpec, ...]) -> float:

@@ -13,8 +13,9 @@ from difflib import get_close_matches
 
 from vecferry.errors import ConfigError, LossRefused
 from vecferry.limits import Limits, Shape
-from vecferry.model import IdKind, Keep, VectorKind, VectorSpec
+from vecferry.model import IdKind, JsonObject, Keep, VectorKind, VectorSpec
 from vecferry.planning import wording
+from vecferry.planning.elements import holds
 from vecferry.planning.model import Cell, CollectionPlan, IfExists, Plan, Policy, Profile, Seen, Verdict
 from vecferry.planning.sizes import larger_than
 from vecferry.planning.values import is_reserved
@@ -22,6 +23,8 @@ from vecferry.planning.vectors import match_vectors
 
 UNREADABLE = "unreadable"
 """Records that the source itself could not read."""
+TRANSFORM = "transform"
+"""Records that a transform cannot be done on."""
 VECTOR = "vector"
 """A vector, or a number type, that the target does not have: `vector` or `vector.NAME`."""
 METRIC = "metric"
@@ -59,6 +62,7 @@ def judge(
     """
     cells = [
         *_unreadable(profile),
+        *_untransformed(profile),
         *_vectors(profile, vectors, limits),
         *_shapes(profile, vectors, limits, exact_vectors),
     ]
@@ -163,17 +167,46 @@ def _unreadable(profile: Profile) -> Iterator[Cell]:
         yield _cell(UNREADABLE, Verdict.IMPOSSIBLE, count, examples, meaning, _QUARANTINE)
 
 
+def _untransformed(profile: Profile) -> Iterator[Cell]:
+    if profile.set_aside:
+        count = sum(seen.count for seen in profile.set_aside.values())
+        examples = tuple(text for seen in profile.set_aside.values() for text in seen.examples)[:5]
+        reasons = " ".join(f"{seen.count} × {reason}" for reason, seen in profile.set_aside.items())
+        meaning = f"The transforms cannot be done on these records, which would be left out and listed: {reasons}"
+        yield _cell(TRANSFORM, Verdict.IMPOSSIBLE, count, examples, meaning, _QUARANTINE)
+
+
 def _vectors(profile: Profile, planned: tuple[VectorSpec, ...], limits: Limits) -> Iterator[Cell]:
     """Cells for vectors that change their form or have no place."""
     for vector, target in match_vectors(profile.spec.vectors, planned):
         count = sum(profile.dimensions.get(vector.name, {}).values())
+        if target is not None and not holds(target.element, vector.element):
+            yield _narrowed(vector, target, count, home=_at_home(profile))
         yield from _vector(vector, target, limits, count, alone=len(profile.spec.vectors) == 1)
+
+
+def _at_home(profile: Profile) -> list[JsonObject]:
+    """The vectors of the collection that these records were in first, as our card tells of them."""
+    known: list[JsonObject] = profile.spec.card.origin.get("vectors", []) if profile.spec.card is not None else []
+    return known
+
+
+def _narrowed(vector: VectorSpec, target: VectorSpec, count: int, *, home: list[JsonObject]) -> Cell:
+    """A number type that does not hold every number of the source's; one that these vectors had before loses none."""
+    before = any((one.get("name"), one.get("element")) == (target.name, target.element) for one in home)
+    choices = () if before else (Policy.CONVERT, Policy.REFUSE)
+    verdict = Verdict.RESTORABLE if before else Verdict.LOSSY
+    return _cell(_label(vector), verdict, count, (), wording.narrowed(vector, target, before=before), choices)
+
+
+def _label(vector: VectorSpec) -> str:
+    return f"{VECTOR}.{vector.name}" if vector.name else VECTOR
 
 
 def _vector(
     vector: VectorSpec, target: VectorSpec | None, limits: Limits, count: int, *, alone: bool
 ) -> Iterator[Cell]:
-    name = f"{VECTOR}.{vector.name}" if vector.name else VECTOR
+    name = _label(vector)
     only_refuse = (Policy.REFUSE,)
     if target is None:
         choices = only_refuse if alone else (Policy.CONVERT, Policy.REFUSE)
@@ -183,7 +216,7 @@ def _vector(
         yield _cell(Shape.WRONG_DIMENSION, Verdict.IMPOSSIBLE, count, (), wording.too_wide(vector, limits), only_refuse)
     if vector.dim is None and vector.kind is VectorKind.DENSE and not count:
         yield _cell(EMPTY, Verdict.EXACT, 0, (), wording.EMPTY, ())
-    if target.element is not vector.element or target.name != vector.name:
+    if (target.element is not vector.element or target.name != vector.name) and holds(target.element, vector.element):
         yield _cell(name, Verdict.RESTORABLE, count, (), wording.reshaped(vector, target), ())
     if vector.metric not in limits.metrics:
         choices = (Policy.CONVERT, Policy.REFUSE) if target.metric is not vector.metric else only_refuse
@@ -227,7 +260,7 @@ def choose(cell: Cell, policy: Policy) -> Cell:
 
 def _known(key: str) -> None:
     shape = key.rpartition(":")[2]
-    names = [*(item.value for item in Shape), UNREADABLE, METRIC, VECTOR]
+    names = [*(item.value for item in Shape), UNREADABLE, TRANSFORM, METRIC, VECTOR]
     if shape not in names and not shape.startswith(f"{VECTOR}."):
         near = get_close_matches(shape, names, n=1)
         hint = f"Did you mean '{near[0]}'?" if near else f"Known: {', '.join(names)}."

@@ -9,6 +9,7 @@ from enum import StrEnum
 
 from vecferry.limits import Shape
 from vecferry.model import CollectionSpec, IdRule, Json, Partition, Pin, StoreIdentity
+from vecferry.transforms.model import Read, Step
 
 # --------------------------------------------------------------------------- what inspect finds
 
@@ -72,6 +73,7 @@ class Profile:
         dimensions: vector name -> {dimension: records}.
         norms: vector name -> lengths of its dense vectors (Euclidean).
         rejected: records that the source itself could not read, by reason.
+        set_aside: records that a transform cannot be done on, by reason.
         document_bytes: UTF-8 sizes, None where no record has a document.
         id_bytes: UTF-8 sizes of the ids.
         sizes: `id`, `document` or `record` (all of it) -> {power of two: records that are at most that many bytes, and
@@ -93,6 +95,7 @@ class Profile:
     shapes: Mapping[Shape, Seen] = field(default_factory=dict)
     keys: Mapping[str, KeyProfile] = field(default_factory=dict)
     rejected: Mapping[str, Seen] = field(default_factory=dict)
+    set_aside: Mapping[str, Seen] = field(default_factory=dict)
     document_bytes: Range | None = None
     id_bytes: Range | None = None
     sizes: Mapping[str, Mapping[int, int]] = field(default_factory=dict)
@@ -182,19 +185,28 @@ class Cell:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Estimate:
-    """What the target will need, and how long. Bytes and seconds; rough, and said to be."""
+    """What the target will need, and how long. Bytes and seconds; rough, and said to be.
+
+    Attributes:
+        texts, tokens: to be embedded, at most; price: for those tokens, in the currency in which it was given.
+    """
 
     seconds: float = 0.0
     memory_bytes: int = 0
     disk_bytes: int = 0
 
 
+    texts: int = 0
+    tokens: int = 0
+    price: float = 0.0
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CollectionPlan:
     """One collection's way.
 
     Attributes:
-        source: its qualified name in the source.
+        source: its qualified name in the source; of a split or merge, a name that is only the plan's.
+        reads: for a split or merge, the collections of the source that it is made of.
+        transforms: what is done to their records on the way.
         target: what the sink will prepare: name, vectors, indexes, config, card.
         partitions: shares with their bounds, stored before the first write.
     """
@@ -205,6 +217,8 @@ class CollectionPlan:
     bytes: int
     cells: tuple[Cell, ...] = ()
     partitions: tuple[Partition, ...] = ()
+    reads: tuple[Read, ...] = ()
+    transforms: tuple[Step, ...] = ()
     if_exists: IfExists = IfExists.ASK
     on_conflict: OnConflict = OnConflict.REFUSE
     estimate: Estimate = field(default_factory=Estimate)

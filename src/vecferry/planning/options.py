@@ -9,6 +9,7 @@ from vecferry.errors import ConfigError
 from vecferry.layouts import layout as find_layout
 from vecferry.model import FieldIndex, IdRule, IndexKind, JsonObject, Keep
 from vecferry.planning.model import IfExists, OnConflict, Policy
+from vecferry.transforms.model import Recipe
 
 AUTO = "auto"
 NONE = "none"
@@ -28,6 +29,7 @@ class PlanOptions:
             on_disk_payload, shard_number, replication_factor, write_consistency_factor).
         name: how a target collection is called; `{name}`, `{tenant}`, `{database}`, `{namespace}` are filled in.
         id_rule: how ids that the target cannot hold are rewritten.
+        transforms: what is changed on the way; whoever plans shows the source through it (`vecferry.migration.views`).
     """
 
     collections: tuple[str, ...] = ()
@@ -41,15 +43,17 @@ class PlanOptions:
     target_config: JsonObject = field(default_factory=dict)
     name: str = "{name}"
     id_rule: IdRule = field(default_factory=IdRule)
+    transforms: Recipe = field(default_factory=Recipe)
 
     def __post_init__(self) -> None:
         """Refuse now what would be refused after a whole inspection.
 
         Raises:
-            ConfigError: no such layout; lists those that there are.
+            ConfigError: no such layout; lists those that there are. Or a transform that cannot be done.
         """
         if self.layout != AUTO:
             find_layout(self.layout)
+        self.transforms.check()
 
 
 def parse_policies(texts: tuple[str, ...]) -> dict[str, Policy]:

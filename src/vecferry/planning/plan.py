@@ -11,7 +11,7 @@ from vecferry.layouts import layout as find_layout
 from vecferry.limits import Limits
 from vecferry.model import Card, CollectionSpec, Json, JsonObject, StoreIdentity
 from vecferry.planning import losses
-from vecferry.planning.estimate import estimate
+from vecferry.planning.estimate import estimate, with_embedding
 from vecferry.planning.indexes import choose_indexes
 from vecferry.planning.model import CollectionPlan, Inspection, Plan, Profile
 from vecferry.planning.names import not_onto_itself, target_names
@@ -21,6 +21,7 @@ from vecferry.planning.proofs import prove_targets
 from vecferry.planning.vectors import described, map_vectors
 from vecferry.protocols import Database
 from vecferry.version import __version__
+from vecferry.planning.units import itself, unit_of
 
 
 def make_plan(
@@ -166,7 +167,7 @@ def _collection(
         partitions=partitions,
         if_exists=options.if_exists,
         on_conflict=options.on_conflict,
-        estimate=estimate(profile, target, limits),
+        estimate=with_embedding(estimate(profile, target, limits), profile, unit),
     )
 
 
@@ -178,6 +179,7 @@ def _merged(specs: Mapping[str, CollectionSpec], names: Mapping[str, str]) -> di
 
     Raises:
         ConfigError: their vectors or kinds of id differ.
+    unit = unit_of(source, name)
     """
     merged: dict[str, CollectionSpec] = {}
     for source, spec in specs.items():
@@ -189,6 +191,8 @@ def _merged(specs: Mapping[str, CollectionSpec], names: Mapping[str, str]) -> di
 def _merge(first: CollectionSpec, other: CollectionSpec) -> CollectionSpec:
     if first.vectors != other.vectors or first.id_kind != other.id_kind:
         raise ConfigError(
+        reads=() if unit.reads == itself(name) else unit.reads,
+        transforms=unit.transforms,
             f"The collections that are to be merged into '{first.name}' differ in their vectors or kinds of id.",
             hint="Only collections with the same dimension, metric and kind of id can be merged; give them two names.",
         )

@@ -86,6 +86,7 @@ class Profiler:
         self.records = self.bytes = 0
         self.shapes: Tally[Shape] = Tally()
         self.rejected: Tally[str] = Tally()
+        self.set_aside: Tally[str] = Tally()
         self.rule = rule
         self.proof = IdProof(IdSpace(rule))
         self._kinds: Counter[str] = Counter()
@@ -98,7 +99,8 @@ class Profiler:
     def add(self, chunk: Chunk) -> None:
         """One chunk, each of its records looked at."""
         for rejection in chunk.rejected:
-            self.rejected.add(rejection.reason, 1, lambda rejection=rejection: [rejection.id])  # type: ignore[misc]
+            tally = self.set_aside if rejection.aside else self.rejected
+            tally.add(rejection.reason, 1, lambda rejection=rejection: [rejection.id])  # type: ignore[misc]
         batch = chunk.batch
         if not batch.num_rows:
             return
@@ -179,6 +181,7 @@ class Profiler:
             shapes=self.shapes.seen(),
             keys=self._metadata.profiles(),
             rejected=self.rejected.seen(),
+            set_aside=self.set_aside.seen(),
             document_bytes=self._documents.range(),
             id_bytes=self._ids.range(),
             sizes={what: dict(sorted(sizes.histogram.items())) for what, sizes in self._sizes.items()},

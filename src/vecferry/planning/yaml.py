@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import yaml
@@ -12,8 +12,11 @@ import yaml
 from vecferry.errors import ConfigError
 from vecferry.planning.losses import choose
 from vecferry.planning.model import CollectionPlan, Plan
+from vecferry.planning.units import units_of
+from vecferry.transforms import check_steps
 
 VERSION = 1
+Made = TypeVar("Made")
 _HEAD = """\
 # A vecferry plan: what would be moved, where to, and what becomes of what the target cannot hold as it is.
 #
@@ -87,26 +90,44 @@ def load_plan(text: str, *, name: str = "the plan") -> Plan:
         ConfigError: not YAML, a field that a plan does not have, a value of the wrong kind, or a policy that its cell
             does not offer; names the line.
     """
+    tree, raw = read_yaml(text, name)
+    if isinstance(raw, Mapping) and isinstance(raw.get("version"), int) and raw["version"] != VERSION:
+        raise ConfigError(
+            f"{name} has version {raw['version']}, and this vecferry reads version {VERSION}.",
+            hint="Write the plan anew: vecferry plan SOURCE TARGET --output FILE.",
+        )
+    plan = strictly(raw, tree, Plan, name)
+    return dataclasses.replace(plan, collections=tuple(_checked(plan, tree, name)))
+
+
+def read_yaml(text: str, name: str) -> tuple[yaml.Node | None, Any]:
+    """The nodes of a YAML text, which know their lines, and its values.
+
+    Raises:
+        ConfigError: it is not YAML.
+    """
     try:
-        tree = yaml.compose(text, yaml.SafeLoader)
-        raw = yaml.safe_load(text)
+        return yaml.compose(text, yaml.SafeLoader), yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise ConfigError(
             f"{name} is not YAML: {error}", hint="Mend the line, or write the plan anew with vecferry plan --output."
         ) from error
+
+
+def strictly(raw: Any, tree: yaml.Node | None, kind: type[Made], name: str) -> Made:
+    """`raw` as a value of `kind`.
+
+    Raises:
+        ConfigError: an unknown field, or a value of the wrong kind; names the line.
+    """
     try:
-        plan = msgspec.convert(raw, Plan, strict=True)
+        made = msgspec.convert(raw, kind, strict=True)
     except msgspec.ValidationError as error:
         message, _, path = str(error).partition(" - at `")
         raise _wrong(name, tree, _steps(path.rstrip("`")), message) from error
-    if plan.version != VERSION:
-        raise ConfigError(
-            f"{name} has version {plan.version}, and this vecferry reads version {VERSION}.",
-            hint="Write the plan anew: vecferry plan SOURCE TARGET --output FILE.",
-        )
-    for unknown in _unknown(raw, msgspec.to_builtins(plan)):
-        raise _wrong(name, tree, unknown, f"A plan has no field '{unknown[-1]}' here.")
-    return dataclasses.replace(plan, collections=tuple(_checked(plan, tree, name)))
+    for unknown in _unknown(raw, msgspec.to_builtins(made)):
+        raise _wrong(name, tree, unknown, f"There is no field '{unknown[-1]}' here.")
+    return made
 
 
 def _wrong(name: str, tree: yaml.Node | None, path: Sequence[str | int], message: str) -> ConfigError:
@@ -120,6 +141,12 @@ def _wrong(name: str, tree: yaml.Node | None, path: Sequence[str | int], message
 def _checked(plan: Plan, tree: yaml.Node | None, name: str) -> Iterator[CollectionPlan]:
     """The collections, each policy one that its cell offers."""
     for index, collection in enumerate(plan.collections):
+        try:
+            for unit in units_of([collection]):
+                check_steps(unit)
+        except ConfigError as error:
+            path = ("collections", index, "transforms")
+            raise _wrong(name, tree, path, f"{error.message} {error.hint}") from error
         for number, cell in enumerate(collection.cells):
             if cell.choices and cell.policy is not None:
                 try:

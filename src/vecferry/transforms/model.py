@@ -153,6 +153,8 @@ class Step:
             _check_rename(self.rename)
         if self.filter is not None:
             parse_where(self.filter)
+        for key, value in (self.constant or {}).items():
+            _check_constant(key, value)
         for template in (*(self.compute or {}).values(), *([self.ids] if self.ids is not None else [])):
             Template.parse(template)
         if self.ids is not None and "@id" not in Template.parse(self.ids).names:
@@ -169,6 +171,21 @@ def _check_rename(names: Mapping[str, str]) -> None:
         raise ConfigError(
             "Two keys are renamed to one, or a key to one that is renamed itself.",
             hint="Write two steps where the order matters.",
+        )
+
+
+def _check_constant(key: str, value: object) -> None:
+    """A plan is stored as JSON: what YAML makes of an unquoted date would not come back from there."""
+    if isinstance(value, Mapping):
+        for name, inner in value.items():
+            _check_constant(f"{key}.{name}", inner)
+    elif isinstance(value, list):
+        for inner in value:
+            _check_constant(key, inner)
+    elif not (value is None or isinstance(value, str | bool | int | float)):
+        raise ConfigError(
+            f"The constant '{key}' is a {type(value).__name__}.",
+            hint="Write it in quotes, and cast it in a later step: cast: {KEY: datetime}.",
         )
 
 

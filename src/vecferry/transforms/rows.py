@@ -87,8 +87,8 @@ class Rows:
         packed = [(None, None) if row.metadata is None else pack(row.metadata) for row in rows]
         new: dict[str, list[str | None]] = {
             "id": [row.id for row in rows],
-            "metadata": [text and text.decode() for text, _ in packed],
-            "tags": [tags and tags.decode() for _, tags in packed],
+            "metadata": [None if text is None else text.decode() for text, _ in packed],
+            "tags": [None if tags is None else tags.decode() for _, tags in packed],
         }
         arrays = [
             as_array(new[field.name], field.type) if field.name in new else batch.column(field.name)

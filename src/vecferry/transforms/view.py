@@ -56,7 +56,7 @@ class View:
             NotFound: there is none.
         """
         paths = {tuple(unit.name.rpartition("/")[::2]): unit for unit in self.units}
-        return paths[find(paths, name, store="the plan")]  # type: ignore[index] # pairs, as the keys are
+        return paths[find(paths, name, store="the plan")]
 
     def source(self, name: str) -> Source:
         unit = self.unit(name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -69,10 +70,9 @@ def _add_ids(ids: _Found, diff: BucketDiff, one: Pass) -> None:
 
 def _skipped(one: Pass) -> dict[str, int]:
     """What was not compared, and why."""
-    skipped = {f"set aside by the plan: {reason}": 0 for reason in one.options.set_aside.get(one.name, {}).values()}
-    for reason in one.options.set_aside.get(one.name, {}).values():
-        skipped[f"set aside by the plan: {reason}"] += 1
-    return skipped | _unread(one)
+    planned = Counter(one.options.set_aside.get(one.name, {}).values())
+    aside = one.left.set_aside | planned  # what both know is one and the same
+    return {f"set aside by the plan: {reason}": count for reason, count in aside.items()} | _unread(one)
 
 
 def _unread(one: Pass) -> dict[str, int]:

@@ -51,6 +51,8 @@ class Side:
         self.rows = Spill(folder / "rows", ROW, limit=limit, bucket_of=_by_id)
         self.texts = Texts(folder / "ids")
         self.unreadable: Counter[str] = Counter()
+        self.set_aside: Counter[str] = Counter()
+        """records that a transform cannot be done on"""
         self.low, self.high = np.iinfo(np.int64).max, NO_SEQ
 
     @property
@@ -99,7 +101,8 @@ def scan(
 ) -> None:
     """Read `source`, or these partitions of it, into `side`; `seen` hears of every chunk."""
     for chunk in tries.chunks(source, partitions):
-        side.unreadable.update(rejection.reason for rejection in chunk.rejected)
+        for rejection in chunk.rejected:
+            (side.set_aside if rejection.aside else side.unreadable)[rejection.reason] += 1
         for part in split(chunk.batch, max_rows=_ROWS, max_bytes=_BYTES):
             batch, spec = view(part)
             if batch.num_rows:

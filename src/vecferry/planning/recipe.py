@@ -1,0 +1,26 @@
+"""A transform file as YAML: what is to be changed on the way. A plan file is read as one too."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from vecferry.planning.units import units_of
+from vecferry.planning.yaml import load_plan, read_yaml, strictly
+from vecferry.transforms import Recipe
+
+
+def load_recipe(text: str, *, name: str = "the transform file") -> Recipe:
+    """The transforms that `text` says: a list of them, a transform file, or a plan file.
+
+    Raises:
+        ConfigError: not YAML, an unknown field, a value of the wrong kind, or a transform that cannot be done; names
+            the line.
+    """
+    tree, raw = read_yaml(text, name)
+    if isinstance(raw, Mapping) and "source_url" in raw:
+        return Recipe(units=units_of(load_plan(text, name=name).collections))
+    if isinstance(raw, list):
+        raw, tree = {"transforms": raw}, None
+    recipe: Recipe = strictly(raw, tree, Recipe, name)
+    recipe.check()
+    return recipe

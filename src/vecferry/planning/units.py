@@ -1,0 +1,186 @@
+"""From a transform file and the collections of a source to the units of a plan: what is split, merged, renamed."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+
+from vecferry.arrow import utf8
+from vecferry.errors import ConfigError
+from vecferry.filters import Scalar
+from vecferry.model import CollectionSpec, JsonObject
+from vecferry.planning.model import CollectionPlan
+from vecferry.planning.names import fill
+from vecferry.planning.patterns import Pattern
+from vecferry.protocols import Database
+from vecferry.tags import unpack
+from vecferry.transforms import Read, Recipe, Rule, Step, Unit, View
+
+_MOST_VALUES = 1_000
+_NAMED = 3
+"""Collections that a merged unit is called after; more are counted."""
+_OTHER = "other"
+"""The part of a split for records without a value, or with a list or an object."""
+
+
+def plan_units(database: Database, recipe: Recipe, patterns: Sequence[Pattern]) -> tuple[Unit, ...]:
+    """The units of every collection that `patterns` name (all, where there are none), in the source's order.
+
+    Collections that were given one name become one unit. A split reads its collection once, for the values.
+
+    Raises:
+        ConfigError: a rule fits no collection, a name cannot be filled, or a key has too many values to split by.
+    """
+    if recipe.units:
+        return recipe.units
+    specs = list(database.collections())
+    for rule in recipe.collections:
+        if not any(_pattern(rule).fits(spec) for spec in specs):
+            known = ", ".join(spec.name for spec in specs[:10])
+            message = f"The transform file names the collection '{rule.source}', which the source does not have."
+            raise ConfigError(message, hint=f"It has: {known}.")
+    chosen = [spec for spec in specs if not patterns or any(pattern.fits(spec) for pattern in patterns)]
+    made = [unit for spec in chosen for unit in _units(spec, recipe, patterns, database)]
+    return tuple(_merged(_apart(made)))
+
+
+def units_of(collections: Iterable[CollectionPlan]) -> tuple[Unit, ...]:
+    """The units that a plan has worked out already."""
+    return tuple(
+        Unit(name=c.source, reads=c.reads or itself(c.source), transforms=c.transforms, target=c.target.name)
+        for c in collections
+    )
+
+
+def unit_of(source: Database, name: str) -> Unit:
+    """How `source` shows the collection `name`: through transforms, or as it is."""
+    return source.unit(name) if isinstance(source, View) else Unit(name=name, reads=itself(name))
+
+
+def itself(name: str) -> tuple[Read, ...]:
+    """What a unit reads that is neither a split nor a merge."""
+    return (Read(collection=name),)
+
+
+def _pattern(rule: Rule) -> Pattern:
+    return Pattern(rule.source)
+
+
+def _units(spec: CollectionSpec, recipe: Recipe, patterns: Sequence[Pattern], database: Database) -> Iterator[Unit]:
+    """What one collection becomes; an exact name goes before a glob."""
+    ranked = sorted(recipe.collections, key=lambda rule: "*" in rule.source)
+    rule = next((rule for rule in ranked if _pattern(rule).fits(spec)), None)
+    steps = rule.transforms if rule is not None else recipe.transforms
+    told = _told(spec, patterns)
+    template = told or (rule.target if rule is not None else None)
+    if rule is None or rule.split is None:
+        yield Unit(
+            name=spec.qualified_name,
+            reads=itself(spec.qualified_name),
+            transforms=steps,
+            target=_filled(template, rule, spec, ""),
+        )
+        return
+    for label, where in _parts(database, spec, rule.split):
+        yield Unit(
+            name=f"{spec.qualified_name}@{label}",
+            reads=itself(spec.qualified_name),
+            transforms=(Step(filter=where), *steps),
+            target=_filled(template or "{name}-{value}", rule, spec, label),
+        )
+
+
+def _told(spec: CollectionSpec, patterns: Sequence[Pattern]) -> str | None:
+    ranked = sorted(patterns, key=lambda pattern: "*" in pattern.source)
+    return next((name for pattern in ranked if (name := pattern.rename(spec)) is not None), None)
+
+
+def _filled(template: str | None, rule: Rule | None, spec: CollectionSpec, value: str) -> str | None:
+    if template is None:
+        return None
+    if rule is not None and "*" in template:
+        template = Pattern(rule.source, template).rename(spec) or template
+    return fill(template.replace("{value}", value), spec) if "{" in template else template
+
+
+# --------------------------------------------------------------------------- splitting
+
+
+def _parts(database: Database, spec: CollectionSpec, key: str) -> Iterator[tuple[str, JsonObject]]:
+    """(label, filter) of each value under `key`, in their order, then of the records that have none."""
+    values, others = _values(database, spec, key)
+    used: set[str] = set()
+    for value in sorted(values, key=lambda value: (isinstance(value, str), str(value))):
+        yield _label(str(value), used), {key: value}
+    if others:
+        yield _label(_OTHER, used), {key: {"$nin": list(values)}} if values else {key: {"$exists": False}}
+
+
+def _values(database: Database, spec: CollectionSpec, key: str) -> tuple[list[Scalar], bool]:
+    """The different scalars under `key`, and whether a record has none; 1 and 1.0 are one value, 1 and true are two."""
+    found: dict[tuple[bool, Scalar], Scalar] = {}
+    others = False
+    source = database.source(spec.qualified_name)
+    try:
+        for partition in source.partitions():
+            for chunk in source.read(partition):
+                for raw, tags in zip(utf8(chunk.batch, "metadata"), utf8(chunk.batch, "tags"), strict=True):
+                    value = None if raw is None else unpack(raw, tags).get(key)
+                    if isinstance(value, str | int) or (isinstance(value, float) and math.isfinite(value)):
+                        found.setdefault((isinstance(value, bool), value), value)
+                    else:
+                        others = True
+                if len(found) > _MOST_VALUES:
+                    raise ConfigError(
+                        f"'{spec.name}' has more than {_MOST_VALUES:,} values under '{key}': too many collections.",
+                        hint="Split by another key, or keep one collection and use a tenant index (--tenant-key).",
+                    )
+    finally:
+        source.close()
+    return list(found.values()), others
+
+
+def _label(value: str, used: set[str]) -> str:
+    """A name for `value` that every store takes, different from those `used`."""
+    plain = re.sub(r"[^A-Za-z0-9._-]+", "-", value).strip("-._")[:40] or "value"
+    label, number = plain, 2
+    while label in used:
+        label, number = f"{plain}-{number}", number + 1
+    used.add(label)
+    return label
+
+
+# --------------------------------------------------------------------------- merging
+
+
+def _apart(units: Sequence[Unit]) -> Iterator[Unit]:
+    """`units` with different names."""
+    used: set[str] = set()
+    for unit in units:
+        name, number = unit.name, 2
+        while name in used:
+            name, number = f"{unit.name}-{number}", number + 1
+        used.add(name)
+        yield replace(unit, name=name)
+
+
+def _merged(units: Iterable[Unit]) -> list[Unit]:
+    """`units`, those that were given one name as one."""
+    groups: dict[str, list[Unit]] = {}
+    for unit in units:
+        groups.setdefault(f"={unit.target}" if unit.target is not None else unit.name, []).append(unit)
+    return [_one(group) for group in groups.values()]
+
+
+def _one(group: Sequence[Unit]) -> Unit:
+    if len(group) == 1:
+        return group[0]
+    reads = tuple(
+        replace(read, transforms=(*read.transforms, *unit.transforms)) for unit in group for read in unit.reads
+    )
+    first = group[0].name
+    others = [unit.name.rpartition("/")[2] for unit in group[1:]]
+    more = [f"{len(others) - _NAMED + 1} more"] if len(others) >= _NAMED else []
+    return Unit(name="+".join([first, *others[: _NAMED - 1], *more]), reads=reads, target=group[0].target)
