@@ -24,6 +24,8 @@ class Entry:
 REGISTRY = {
     "memory": Entry("vecferry.connectors.memory", None, "memory:NAME"),
     "files": Entry("vecferry.connectors.files", None, "files:DIR"),
+    "json": Entry("vecferry.connectors.json", None, "json:FILE"),
+    "jsonl": Entry("vecferry.connectors.json", None, "jsonl:FILE"),
     "chroma": Entry("vecferry.connectors.chroma", "chroma", "chroma:PATH"),
     "qdrant": Entry("vecferry.connectors.qdrant", "qdrant", "qdrant+http://HOST:6333 or qdrant:PATH"),
 }

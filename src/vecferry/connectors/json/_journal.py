@@ -1,0 +1,170 @@
+"""What was written since the file was: `FILE.journal`, a log that only grows, folded into the file by `finish`.
+
+    {"op":"make","collection":["docs"],"spec":{…}}
+    {"op":"write","collection":["docs"],"count":50,"bytes":40123,"xxh3":"…"}        followed by as many record lines
+    {"op":"remove","collection":["docs"],"ids":["a","b"]}
+
+An entry counts once it is whole, so a process that is killed anywhere leaves a journal that holds exactly the batches
+that were confirmed. One process appends at a time, under a lock on the journal itself.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import orjson
+import xxhash
+
+from vecferry.errors import StoreFull, Unavailable
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM}
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One entry: its line, and where its record lines stand in the journal (an empty span where it has none)."""
+
+    values: dict[str, Any]
+    start: int
+    end: int
+
+    @property
+    def path(self) -> tuple[str, ...]:
+        """Namespace and name of the collection that it is about."""
+        return tuple(self.values["collection"])
+
+
+class Journal:
+    """The journal of one file. Its text is read and written under `locked`."""
+
+    def __init__(self, file: Path) -> None:
+        self.path = file.with_name(f"{file.name}.journal")
+
+    @contextmanager
+    def locked(self) -> Iterator[BinaryIO]:
+        """Hold the journal alone, across threads and processes; made where it is not there."""
+        with writing(self.path):
+            file = self._open()
+        with file:
+            yield file
+
+    def _open(self) -> BinaryIO:
+        """The locked journal; another one where somebody folded it while we waited."""
+        while True:
+            file = self.path.open("ab+")
+            fcntl.flock(file, fcntl.LOCK_EX)
+            with suppress(FileNotFoundError):
+                if self.path.stat().st_ino == os.fstat(file.fileno()).st_ino:
+                    return file
+            file.close()
+
+    def append(self, file: BinaryIO, values: dict[str, Any], payload: bytes = b"", *, after: int = 0) -> int:
+        """Add an entry, durable when this returns; the torn one of a killed writer is cut off first.
+
+        Args:
+            after: an end of the journal that was known to be whole.
+
+        Returns:
+            The new end.
+        """
+        if payload:
+            values = {**values, "bytes": len(payload), "xxh3": xxhash.xxh3_128_hexdigest(payload)}
+        with writing(self.path):
+            end = whole(file, after)
+            os.ftruncate(file.fileno(), end)
+            line = json.dumps(values, separators=(",", ":"), allow_nan=False).encode() + b"\n"
+            try:
+                _write(file.fileno(), line + payload)
+                os.fsync(file.fileno())
+            except BaseException:
+                os.ftruncate(file.fileno(), end)
+                raise
+            return end + len(line) + len(payload)
+
+    def entries(self) -> list[Entry]:
+        """Every whole entry; none where there is no journal."""
+        try:
+            with self.path.open("rb") as file:
+                return list(_entries(file, 0))
+        except FileNotFoundError:
+            return []
+
+    def remove(self) -> None:
+        """Take the journal away. Under the lock."""
+        with writing(self.path):
+            self.path.unlink(missing_ok=True)
+
+
+def whole(file: BinaryIO, after: int) -> int:
+    """Where the last whole entry ends."""
+    size = os.fstat(file.fileno()).st_size
+    end = after if after <= size else 0
+    if end == size:
+        return end
+    for entry in _entries(file, end):
+        end = entry.end
+    return end
+
+
+def _entries(file: BinaryIO, start: int) -> Iterator[Entry]:
+    """Entries from `start` on. Only the last can be torn, so only its records are compared with their hash."""
+    size, last = os.fstat(file.fileno()).st_size, None
+    file.seek(start)
+    while (line := file.readline()).endswith(b"\n"):
+        begin = file.tell()
+        values = orjson.loads(line) if values_fit(line) else json.loads(line)
+        end = begin + int(values.get("bytes", 0))
+        entry = Entry(values, begin, end)
+        if end >= size and not _holds(file, entry):
+            return
+        if last is not None:
+            yield last
+        last = entry
+        file.seek(end)
+    if last is not None:
+        yield last
+
+
+def values_fit(line: bytes) -> bool:
+    """Whether the fast parser reads a line exactly: descriptions may hold integers of any size."""
+    return b'"make"' not in line[:16]
+
+
+def _holds(file: BinaryIO, entry: Entry) -> bool:
+    """Whether the records of an entry are all there, as they were written."""
+    if entry.start == entry.end:
+        return True
+    file.seek(entry.start)
+    payload = file.read(entry.end - entry.start)
+    return xxhash.xxh3_128_hexdigest(payload) == entry.values["xxh3"]
+
+
+def _write(descriptor: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn the disk's refusals into our errors."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _FULL:
+            raise StoreFull(
+                f"{path} cannot be written: {error.strerror}.",
+                store=str(path),
+                hint="Free space or give the right to write, then run the same command: what was written is kept.",
+            ) from error
+        raise Unavailable(
+            f"{path}: {error.strerror}.", store=str(path), hint="Check that its folder is there, and the disk."
+        ) from error
