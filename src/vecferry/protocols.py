@@ -159,6 +159,19 @@ class Droppable(Protocol):
 
 
 @runtime_checkable
+class Configurable(Protocol):
+    """A database that knows the settings of its collections, and short names for some."""
+
+    def configured(self, spec: CollectionSpec) -> CollectionSpec:
+        """`spec` with the short names in its config spelled out. Pure; again changes nothing.
+
+        Raises:
+            ConfigError: a setting that the store does not have, or a value that it does not take.
+        """
+        ...
+
+
+@runtime_checkable
 class Portable(Protocol):
     """A database that other processes can open beside this one."""
 

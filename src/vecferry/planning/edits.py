@@ -6,12 +6,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from vecferry.errors import ConfigError
-from vecferry.layouts import layout
+from vecferry.layouts import id_rule
 from vecferry.model import Card, CollectionSpec
 from vecferry.planning.losses import judge
 from vecferry.planning.model import Cell, CollectionPlan, Plan, Policy, Profile
 from vecferry.planning.names import legal, not_onto_itself
 from vecferry.planning.options import PlanOptions
+from vecferry.planning.plan import configured
 from vecferry.planning.proofs import prove_targets
 from vecferry.planning.vectors import match_vectors
 from vecferry.protocols import Database
@@ -29,11 +30,12 @@ def settle(plan: Plan, profiles: Sequence[Profile], source: Database, target: Da
         IdCollision: two ids would become one.
     """
     by_name = {profile.spec.qualified_name: profile for profile in profiles}
+    plan = replace(plan, collections=tuple(replace(c, target=configured(target, c.target)) for c in plan.collections))
+    plan = replace(plan, collections=tuple(map(_with_rule, plan.collections)))
     names = {collection.source: collection.target.name for collection in plan.collections}
     not_onto_itself(names, source.identity, target.identity)
     for collection in plan.collections:
         legal(collection.target.name, target.limits)
-        layout(_card(collection).layout)
         _check_vectors(collection, by_name[collection.source])
     _check_merges(plan.collections)
     parts = [(by_name[c.source], c.target.name, _card(c).id_rule) for c in plan.collections]
@@ -50,6 +52,13 @@ def wishes_of(decided: Plan, options: PlanOptions) -> PlanOptions:
 
 def _card(collection: CollectionPlan) -> Card:
     return collection.target.card or Card()
+
+
+def _with_rule(collection: CollectionPlan) -> CollectionPlan:
+    """`collection` with its layout's own id rule, where the plan names none."""
+    card = _card(collection)
+    ruled = replace(card, id_rule=id_rule(card.layout, card.id_rule))
+    return collection if ruled == card else replace(collection, target=replace(collection.target, card=ruled))
 
 
 def _check_vectors(collection: CollectionPlan, profile: Profile) -> None:

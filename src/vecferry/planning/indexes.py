@@ -30,8 +30,13 @@ _KINDS = {
 _ID = re.compile(r"(^|[_\-.])(u?u?id|key|source|url|file|filename|path|user|tenant|hash)$|[a-z]Id$", re.IGNORECASE)
 
 
-def choose_indexes(profile: Profile, options: PlanOptions, limits: Limits) -> tuple[FieldIndex, ...]:
+def choose_indexes(
+    profile: Profile, options: PlanOptions, limits: Limits, *, own: tuple[FieldIndex, ...] | None = None
+) -> tuple[FieldIndex, ...]:
     """The payload indexes of one collection, by `options.indexes` and `options.tenant`; none in a store without them.
+
+    Args:
+        own: those that it brings along from a store of the same kind, which `auto` then leaves as they are.
 
     Raises:
         ConfigError: an index that cannot be read.
@@ -39,7 +44,7 @@ def choose_indexes(profile: Profile, options: PlanOptions, limits: Limits) -> tu
     if not limits.payload_indexes:
         return ()
     if options.indexes == AUTO:
-        chosen = _auto(profile)
+        chosen = _auto(profile) if own is None else list(own)
     elif options.indexes == NONE:
         chosen = []
     else:

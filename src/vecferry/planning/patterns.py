@@ -30,7 +30,12 @@ class Pattern:
 
     def _match(self, spec: CollectionSpec) -> re.Match[str] | None:
         regex = re.compile("(.*)".join(re.escape(part) for part in self.source.split("*")), re.DOTALL)
-        return regex.fullmatch(spec.name) or regex.fullmatch(spec.qualified_name)
+        found = regex.fullmatch(spec.name) or regex.fullmatch(spec.qualified_name)
+        return re.fullmatch(".*", self.source, re.DOTALL) if found is None and self._is_alias(spec) else found
+
+    def _is_alias(self, spec: CollectionSpec) -> bool:
+        """Whether it is another name of this collection, in a store that has such (Qdrant)."""
+        return self.source in spec.config.get("aliases", ())
 
 
 def parse_patterns(texts: Iterable[str]) -> tuple[Pattern, ...]:

@@ -6,10 +6,13 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 
+import msgspec
+
 from vecferry.errors import ConfigError
+from vecferry.layouts import id_rule
 from vecferry.layouts import layout as find_layout
 from vecferry.limits import Limits
-from vecferry.model import Card, CollectionSpec, Json, JsonObject, StoreIdentity
+from vecferry.model import Card, CollectionSpec, FieldIndex, Json, JsonObject, StoreIdentity
 from vecferry.planning import losses
 from vecferry.planning.estimate import estimate, with_embedding
 from vecferry.planning.indexes import choose_indexes
@@ -18,10 +21,10 @@ from vecferry.planning.names import not_onto_itself, target_names
 from vecferry.planning.options import AUTO, PlanOptions
 from vecferry.planning.patterns import parse_patterns
 from vecferry.planning.proofs import prove_targets
-from vecferry.planning.vectors import described, map_vectors
-from vecferry.protocols import Database
-from vecferry.version import __version__
 from vecferry.planning.units import itself, unit_of
+from vecferry.planning.vectors import described, map_vectors
+from vecferry.protocols import Configurable, Database
+from vecferry.version import __version__
 
 
 def make_plan(
@@ -48,7 +51,9 @@ def make_plan(
         )
     names = target_names([p.spec for p in chosen], patterns, options.name, target.limits)
     not_onto_itself(names, source.identity, target.identity)
-    prove_targets([(p, names[p.spec.qualified_name], options.id_rule) for p in chosen], source, target.limits)
+    rules = {p.spec.qualified_name: id_rule(_layout(p, options), options.id_rule) for p in chosen}
+    proofs = [(p, names[p.spec.qualified_name], rules[p.spec.qualified_name]) for p in chosen]
+    prove_targets(proofs, source, target.limits)
     specs = _merged({p.spec.qualified_name: _target(p, names, source, target, options) for p in chosen}, names)
     plans = [_collection(p, specs[p.spec.qualified_name], source, target.limits, options) for p in chosen]
     return Plan(
@@ -85,17 +90,38 @@ def _target(
     origin = _origin(spec, source.identity)
     kind = target.identity.kind
     home = origin if origin.get("kind") == kind else None
-    settings = _settings(spec, home, same_kind=source.identity.kind == kind)
-    return CollectionSpec(
-        name=names[spec.qualified_name],
-        id_kind=spec.id_kind,
-        vectors=map_vectors(spec.vectors, target.limits, home=home),
-        metadata=settings["metadata"],
-        config={**settings["config"], **options.target_config},
-        indexes=choose_indexes(profile, options, target.limits),
-        count=profile.records,
-        card=_card(profile, origin, options),
+    same_kind = source.identity.kind == kind
+    settings = _settings(spec, home, same_kind=same_kind)
+    return configured(
+        target,
+        CollectionSpec(
+            name=names[spec.qualified_name],
+            id_kind=spec.id_kind,
+            vectors=map_vectors(spec.vectors, target.limits, home=home),
+            metadata=settings["metadata"],
+            config={**settings["config"], **options.target_config},
+            indexes=choose_indexes(profile, options, target.limits, own=_indexes(spec, home, same_kind=same_kind)),
+            count=profile.records,
+            card=_card(profile, origin, options),
+        ),
     )
+
+
+def configured(target: Database, spec: CollectionSpec) -> CollectionSpec:
+    """`spec` as the target understands its config.
+
+    Raises:
+        ConfigError: a setting that the target does not have.
+    """
+    return target.configured(spec) if isinstance(target, Configurable) else spec
+
+
+def _indexes(spec: CollectionSpec, home: JsonObject | None, *, same_kind: bool) -> tuple[FieldIndex, ...] | None:
+    """The payload indexes that the collection brings along; None where they are to be chosen."""
+    if same_kind and (spec.indexes or spec.card is not None):
+        return spec.indexes
+    known = (home or {}).get("indexes")
+    return None if known is None else msgspec.convert(known, tuple[FieldIndex, ...])
 
 
 def _settings(spec: CollectionSpec, home: JsonObject | None, *, same_kind: bool) -> dict[str, dict[str, Json]]:
@@ -120,6 +146,7 @@ def _origin(spec: CollectionSpec, identity: StoreIdentity) -> JsonObject:
         "metadata": dict(spec.metadata),
         "config": dict(spec.config),
         "vectors": described(spec.vectors),
+        **({"indexes": msgspec.to_builtins(spec.indexes)} if spec.indexes else {}),
     }
 
 
@@ -127,7 +154,7 @@ def _card(profile: Profile, origin: JsonObject, options: PlanOptions) -> Card:
     return Card(
         vecferry=__version__,
         id_kind=profile.spec.id_kind,
-        id_rule=options.id_rule,
+        id_rule=id_rule(_layout(profile, options), options.id_rule),
         layout=_layout(profile, options),
         exact_vectors=options.exact_vectors,
         vectors=profile.spec.vectors,
@@ -152,6 +179,7 @@ def _collection(
     profile: Profile, target: CollectionSpec, source: Database, limits: Limits, options: PlanOptions
 ) -> CollectionPlan:
     name = profile.spec.qualified_name
+    unit = unit_of(source, name)
     cells = losses.judge(profile, target.vectors, limits, exact_vectors=options.exact_vectors)
     opened = source.source(name)
     try:
@@ -163,6 +191,8 @@ def _collection(
         target=target,
         records=profile.records,
         bytes=profile.bytes,
+        reads=() if unit.reads == itself(name) else unit.reads,
+        transforms=unit.transforms,
         cells=losses.accept((profile.spec.name, name), cells, options.policies),
         partitions=partitions,
         if_exists=options.if_exists,
@@ -179,7 +209,6 @@ def _merged(specs: Mapping[str, CollectionSpec], names: Mapping[str, str]) -> di
 
     Raises:
         ConfigError: their vectors or kinds of id differ.
-    unit = unit_of(source, name)
     """
     merged: dict[str, CollectionSpec] = {}
     for source, spec in specs.items():
@@ -191,8 +220,6 @@ def _merged(specs: Mapping[str, CollectionSpec], names: Mapping[str, str]) -> di
 def _merge(first: CollectionSpec, other: CollectionSpec) -> CollectionSpec:
     if first.vectors != other.vectors or first.id_kind != other.id_kind:
         raise ConfigError(
-        reads=() if unit.reads == itself(name) else unit.reads,
-        transforms=unit.transforms,
             f"The collections that are to be merged into '{first.name}' differ in their vectors or kinds of id.",
             hint="Only collections with the same dimension, metric and kind of id can be merged; give them two names.",
         )

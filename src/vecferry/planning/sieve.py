@@ -13,9 +13,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from vecferry.arrow import as_array, column, dense, present, schema, utf8
+from vecferry.arrow import column, dense, present, schema, utf8
 from vecferry.limits import Limits, Shape
-from vecferry.model import CollectionSpec, Element, Rejection, VectorKind, VectorSpec
+from vecferry.model import CollectionSpec, Rejection, VectorKind, VectorSpec
+from vecferry.planning.elements import retyped_column
 from vecferry.planning.losses import record_limit
 from vecferry.planning.model import CollectionPlan, Policy
 from vecferry.planning.profile import lengths_of, nul_rows, record_bytes, squared_norms
@@ -75,7 +76,7 @@ class Sieve:
     def _reshape(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         wanted = schema(self.spec)
         vectors = {
-            column(new): _widened(batch, old) if old.element is not new.element else batch.column(column(old))
+            column(new): retyped_column(batch, old, new.element)
             for (old, _), new in zip(self._pairs, self.spec.vectors, strict=True)
         }
         arrays = [vectors[f.name] if f.name in vectors else batch.column(f.name) for f in wanted]
@@ -83,18 +84,8 @@ class Sieve:
 
 
 def _reshaped(old: VectorSpec, new: VectorSpec) -> VectorSpec:
-    """`old` under the name and number type of `new`; a number type changes only where that loses nothing."""
-    widened = new.element if old.kind is VectorKind.DENSE and new.element is Element.FLOAT32 else old.element
-    return replace(new, element=widened, dim=old.dim)
-
-
-def _widened(batch: pa.RecordBatch, vector: VectorSpec) -> pa.Array:
-    there = present(batch, vector)
-    kind = pa.list_(pa.float32(), vector.dim or 0)
-    array = as_array(dense(batch, vector).astype(np.float32), kind)
-    if there.all():
-        return array
-    return pa.FixedSizeListArray.from_arrays(array.values, type=kind, mask=pa.array(~there))
+    """`old` under the name and number type of `new`."""
+    return replace(new, dim=old.dim)
 
 
 # --------------------------------------------------------------------------- one mask per shape

@@ -110,6 +110,14 @@ def reshaped(vector: VectorSpec, target: VectorSpec) -> str:
     return f"{' and '.join(changes).capitalize()}; the card says what it was."
 
 
+def narrowed(vector: VectorSpec, target: VectorSpec, *, before: bool) -> str:
+    """A vector whose numbers are rounded to a narrower type."""
+    if before:
+        return f"{target.element} again, as before: numbers that came since are rounded to it."
+    named = _named(vector)
+    return f"{named[:1].upper()}{named[1:]} is rounded from {vector.element} to {target.element}: the rest is gone."
+
+
 def no_metric(vector: VectorSpec, target: VectorSpec, limits: Limits) -> str:
     """A metric that the target does not have."""
     text = f"{_title(limits.store)} cannot search by {vector.metric}"

@@ -19,6 +19,7 @@ from vecferry.errors import DataError, Interrupted, NotFound
 from vecferry.events import Observer, Progress, Stage
 from vecferry.limits import Limits
 from vecferry.model import Chunk, CollectionSpec, Partition, Position
+from vecferry.planning.elements import retyped, retyped_spec
 from vecferry.protocols import Database, Predictive, Source
 from vecferry.verification.elsewhere import Elsewhere, Helper, Job
 from vecferry.verification.lookup import pick
@@ -73,7 +74,10 @@ class Pass:
     target_name: str
     source: Source
     target: Source
+    raw_spec: CollectionSpec
+    """the source's, as it is"""
     source_spec: CollectionSpec
+    """the source's, with the target's number types: what is compared"""
     target_spec: CollectionSpec
     predicted: Predictive | None
     limits: Limits
@@ -93,8 +97,9 @@ class Pass:
     """the process that scans the target, where that is worth one"""
 
     def wanted(self, batch: pa.RecordBatch) -> pa.RecordBatch:
-        """`batch` without the records that the plan set aside."""
-        return pick(batch, self.set_aside, keep=False) if len(self.set_aside) else batch
+        """`batch` without the records that the plan set aside, with the target's number types."""
+        batch = pick(batch, self.set_aside, keep=False) if len(self.set_aside) else batch
+        return retyped(batch, self.raw_spec, self.source_spec)
 
     def expected(self, batch: pa.RecordBatch) -> tuple[pa.RecordBatch, CollectionSpec]:
         """What the target should give back for a batch of the source."""
@@ -197,8 +202,8 @@ def open_pass(
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="vecferry-verify-", dir=options.folder)))
         source = source_db.source(pair[0])
         stack.callback(source.close)
-        source_spec = source.describe()
-        target = _target(target_db, pair[1], source_spec)
+        raw_spec = source.describe()
+        target = _target(target_db, pair[1], raw_spec)
         stack.callback(target.close)
         target_spec = target.describe()
         reader = None if isinstance(target, Absent) else helper.start(target_spec.count or 0)
@@ -211,7 +216,8 @@ def open_pass(
             target_name=pair[1],
             source=source,
             target=target,
-            source_spec=source_spec,
+            raw_spec=raw_spec,
+            source_spec=retyped_spec(raw_spec, target_spec.vectors),
             target_spec=target_spec,
             predicted=sink if isinstance(sink, Predictive) and not isinstance(target, Absent) else None,
             limits=target_db.limits,

@@ -9,7 +9,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from vecferry.arrow import dense, present, utf8
-from vecferry.model import CollectionSpec, VectorSpec
+from vecferry.model import CollectionSpec, Element, VectorSpec
+from vecferry.planning.elements import cast
 from vecferry.tags import unpack
 
 _PERTURBATION = 0.1
@@ -45,6 +46,8 @@ class Sample:
     def queries(self, vector: VectorSpec, count: int) -> NDArray[np.float32]:
         """`count` query vectors, shape (count, dim): one half records' own vectors, one half perturbed ones.
 
+        Vectors of whole numbers get queries of such: a store turns a query into the number type of what it holds.
+
         Fewer where the sample is empty. Left out are zero vectors, since no metric but L2 can rank by them, and vectors
         so long that no store can square them in float32.
         """
@@ -61,7 +64,9 @@ class Sample:
         noise = random.standard_normal(base.shape).astype(np.float32)
         noise *= _PERTURBATION * np.linalg.norm(base, axis=1, keepdims=True) / np.sqrt(base.shape[1])
         chosen: NDArray[np.float32] = np.concatenate((own, base + noise)).astype(np.float32)
-        return chosen
+        if vector.element in (Element.UINT8, Element.INT8):
+            chosen = cast(chosen, vector.element).astype(np.float32)
+        return chosen[chosen.any(axis=1)]
 
     def metadata(self) -> list[dict[str, Any]]:
         """The metadata of the sampled records that have some."""

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterator
 from dataclasses import replace
 
+from vecferry.connectors.qdrant._codec.wishes import configured
 from vecferry.connectors.qdrant.facts import LIMITS, REST_REQUEST_BYTES
 from vecferry.connectors.qdrant.server import Server
 from vecferry.connectors.qdrant.sink import QdrantSink
@@ -90,6 +91,14 @@ class QdrantDatabase:
     def sink(self, spec: CollectionSpec) -> QdrantSink:
         """The writing side; nothing is touched before `prepare`."""
         return QdrantSink(self._server, spec)
+
+    def configured(self, spec: CollectionSpec) -> CollectionSpec:
+        """`spec` with short names (`quantization`, `m` …) spelled out, every setting one that Qdrant has.
+
+        Raises:
+            ConfigError: a setting that Qdrant does not have.
+        """
+        return configured(spec)
 
     def drop(self, name: str) -> None:
         """Remove a collection and everything in it."""

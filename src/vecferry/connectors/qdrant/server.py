@@ -9,7 +9,7 @@ from typing import Any
 from vecferry.catalog import find
 from vecferry.connectors.qdrant._codec.settings import CARD
 from vecferry.connectors.qdrant.transport import Address, Grpc, Rest, collection_path, find_grpc, greeting
-from vecferry.errors import NotFound
+from vecferry.errors import AuthFailed, NotFound
 from vecferry.model import IdKind
 
 _LAST_NUMBER, _FIRST_UUID = (1 << 64) - 1, "00000000-0000-0000-0000-000000000000"
@@ -40,18 +40,29 @@ class Server:
         return sorted(entry["name"] for entry in self.rest.call("GET", "/collections")["collections"])
 
     def find(self, name: str) -> str:
-        """The collection (or the alias of one) that is called `name`.
+        """The name of the collection that is called `name`, or has that alias.
 
         Raises:
             NotFound: there is none; lists near names.
         """
         names = self.names()
-        if name in names or name in self._aliases():
+        if name in names:
             return name
+        if (real := self.aliases().get(name)) is not None:
+            return real
         return find([(known,) for known in names], name, store=self.store)[-1]
 
-    def _aliases(self) -> set[str]:
-        return {entry["alias_name"] for entry in self.rest.call("GET", "/aliases")["aliases"]}
+    def aliases(self) -> dict[str, str]:
+        """Alias -> the collection that it leads to; none where the key does not allow to ask."""
+        try:
+            told = self.rest.call("GET", "/aliases")["aliases"]
+        except AuthFailed:
+            return {}
+        return {entry["alias_name"]: entry["collection_name"] for entry in told}
+
+    def aliases_of(self, name: str) -> list[str]:
+        """The aliases of a collection, sorted."""
+        return sorted(alias for alias, real in self.aliases().items() if real == name)
 
     def info(self, name: str) -> Mapping[str, Any] | None:
         """What the server tells of a collection, None where there is none."""

@@ -14,17 +14,18 @@ from vecferry.catalog import fit
 from vecferry.connectors.qdrant._codec import grpc_write, rest
 from vecferry.connectors.qdrant._codec.filters import unquoted
 from vecferry.connectors.qdrant._codec.form import Form, Rows
+from vecferry.connectors.qdrant._codec.indexes import indexes
 from vecferry.connectors.qdrant._codec.settings import (
     CARD,
     LOAD,
     card_text,
     creation,
     described,
-    indexes,
     merged_card,
     vectors,
 )
 from vecferry.connectors.qdrant._codec.values import Unsayable
+from vecferry.connectors.qdrant._codec.wishes import configured
 from vecferry.connectors.qdrant.failures import TooLarge
 from vecferry.connectors.qdrant.server import Server
 from vecferry.connectors.qdrant.transport import UPSERT, collection_path
@@ -242,6 +243,22 @@ class QdrantSink:
                 self._server.rest.call("PUT", f"{self._path}/index", body, wait="true")
         self._restore(info)
         self._wait()
+        self._add_aliases()
+
+    def _add_aliases(self) -> None:
+        """Give the collection its aliases, save those that lead elsewhere: where an app goes is not ours to change."""
+        wanted = self._form.spec.config.get("aliases", ())
+        if not wanted:
+            return
+        known = self._server.aliases() | {name: name for name in self._server.names()}
+        name = self._form.spec.name
+        for alias in wanted:
+            if known.get(alias, name) != name:
+                _LOG.warning("The alias '%s' goes on leading to '%s', not to '%s'.", alias, known[alias], name)
+        new = [alias for alias in wanted if alias not in known]
+        actions = [{"create_alias": {"collection_name": name, "alias_name": alias}} for alias in new]
+        if actions:
+            self._server.rest.call("POST", "/collections/aliases", {"actions": actions})
 
     def _restore(self, info: Mapping[str, Any]) -> None:
         load = (info["config"].get("metadata") or {}).get(LOAD)
@@ -314,8 +331,10 @@ def _even(sizes: list[int], most_bytes: int) -> int:
 
 
 def _with_card(spec: CollectionSpec) -> CollectionSpec:
-    """`spec` with a card: whoever opens the collection later must learn what it is."""
-    return spec if spec.card is not None else replace(spec, card=Card(id_kind=spec.id_kind, vectors=spec.vectors))
+    """`spec` as Qdrant takes it, with a card: whoever opens the collection later must learn what it is."""
+    spec = configured(spec)
+    card = spec.card or Card(id_kind=spec.id_kind)
+    return replace(spec, card=replace(card, vectors=spec.vectors))
 
 
 def _as_stored(element: Element) -> Element:

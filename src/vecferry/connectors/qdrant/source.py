@@ -14,13 +14,14 @@ from vecferry import arrow
 from vecferry.catalog import gone
 from vecferry.connectors.qdrant._codec.filters import Translator
 from vecferry.connectors.qdrant._codec.form import Form
-from vecferry.connectors.qdrant._codec.settings import described, described_indexes
+from vecferry.connectors.qdrant._codec.indexes import described_indexes
+from vecferry.connectors.qdrant._codec.settings import described
 from vecferry.connectors.qdrant._ids import Bounds, behind, split
 from vecferry.connectors.qdrant.pages import chunks, open_pages
 from vecferry.connectors.qdrant.server import Server, has_card
 from vecferry.connectors.qdrant.transport import collection_path
 from vecferry.filters import Filter
-from vecferry.layouts import ENVELOPE
+from vecferry.layouts import layout as find_layout
 from vecferry.layouts.detect import detect_payloads
 from vecferry.model import Chunk, CollectionSpec, Hit, IdKind, Partition, PartitionId, Position
 
@@ -30,7 +31,6 @@ _MAX_PARTITIONS = 64
 _MAX_PAGE = 2_000
 _FETCH = 500
 _SEARCHES = 64
-_ORIGINAL_ID = [f"{ENVELOPE}.id"]
 
 
 def describe(server: Server, name: str, info: Mapping[str, Any]) -> CollectionSpec:
@@ -42,8 +42,11 @@ def open_form(server: Server, name: str, info: Mapping[str, Any]) -> Form:
     """How the records of a collection stand in it, with its exact count."""
     ours = has_card(info)
     kind = IdKind.UUID if ours else server.id_kind(name)
-    spec = described(name, info, id_kind=kind, count=server.count(name))
-    form = Form(spec, foreign_layout="flat" if ours else _layout(server, name))
+    spec = described(name, info, id_kind=kind, count=server.count(name), aliases=server.aliases_of(name))
+    name_of_layout = "flat" if ours else _layout(server, name)
+    if find_layout(name_of_layout).id_rule is not None:  # points bear what a framework made of its own ids
+        spec = replace(spec, id_kind=IdKind.TEXT)
+    form = Form(spec, foreign_layout=name_of_layout)
     indexes = described_indexes(info.get("payload_schema") or {}, form.layout)
     found = "" if ours else form.layout.name
     return Form(replace(spec, indexes=indexes, layout=found), foreign_layout=form.layout.name)
@@ -116,13 +119,12 @@ class QdrantSource:
         return frozenset(ids) & found
 
     def _original_ids(self, points: list[int | str]) -> set[str]:
-        body = {"ids": points, "with_payload": _ORIGINAL_ID, "with_vector": False}
+        body = {"ids": points, "with_payload": [self._form.layout.id_path], "with_vector": False}
         answer = self._server.rest.call("POST", collection_path(self._name, "/points"), body)
         return {self._original_id(point) for point in answer}
 
     def _original_id(self, point: Mapping[str, Any]) -> str:
-        envelope = (point.get("payload") or {}).get(ENVELOPE) or {}
-        return str(envelope.get("id", point["id"]) if self._form.ours else point["id"])
+        return self._form.original_id(str(point["id"]), point.get("payload"))
 
     # ----------------------------------------------------------------------- searching
 
@@ -137,7 +139,7 @@ class QdrantSource:
     ) -> list[list[Hit]]:
         """The `k` nearest records of each query (shape (q, dim)), best first; scores are Qdrant's own."""
         found: list[list[Hit]] = []
-        common: dict[str, Any] = {"limit": k, "params": {"exact": exact}, "with_payload": _ORIGINAL_ID}
+        common: dict[str, Any] = {"limit": k, "params": {"exact": exact}, "with_payload": [self._form.layout.id_path]}
         if vector:
             common["using"] = vector
         if where is not None:

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
 import msgspec
 
-from vecferry.connectors.qdrant._codec.filters import path
 from vecferry.connectors.qdrant._codec.form import Form, kept_name
+from vecferry.connectors.qdrant._codec.wishes import WHOLE, configured
 from vecferry.errors import ConfigError, CorruptData
-from vecferry.layouts import ENVELOPE, Layout
+from vecferry.layouts import ENVELOPE
 from vecferry.model import (
     Card,
     CollectionSpec,
     Element,
-    FieldIndex,
     IdKind,
-    IndexKind,
     Metric,
     VectorKind,
     VectorSpec,
@@ -33,23 +30,6 @@ LOAD = "vecferry_load"
 _DISTANCES = {Metric.COSINE: "Cosine", Metric.L2: "Euclid", Metric.IP: "Dot", Metric.L1: "Manhattan"}
 _METRICS = {name: metric for metric, name in _DISTANCES.items()}
 _DATATYPES = {Element.FLOAT32: "float32", Element.INT8: "float32", Element.FLOAT16: "float16", Element.UINT8: "uint8"}
-_WHOLE = (
-    "hnsw_config",
-    "quantization_config",
-    "optimizers_config",
-    "shard_number",
-    "sharding_method",
-    "replication_factor",
-    "write_consistency_factor",
-    "read_fan_out_factor",
-    "on_disk_payload",
-    "wal_config",
-    "strict_mode_config",
-)
-"""Settings of a collection that `spec.config` may hold, under Qdrant's own names."""
-_OWN = ("on_disk", "vectors", "sparse_vectors")
-"""Further keys of `spec.config`: vectors on disk, and settings per vector name."""
-_INDEXES = {kind: kind.value for kind in IndexKind}
 _UNINDEXED = {"on_disk": True, "hnsw_config": {"m": 0}}
 
 
@@ -59,17 +39,15 @@ def creation(form: Form) -> dict[str, Any]:
     Raises:
         ConfigError: a setting that Qdrant does not have, or a vector without dimension.
     """
-    config = form.spec.config
-    if unknown := sorted(config.keys() - {*_WHOLE, *_OWN}):
-        raise ConfigError(
-            f"Qdrant has no setting '{unknown[0]}' for a collection.", hint=f"Known: {', '.join((*_WHOLE, *_OWN))}."
-        )
+    config = configured(form.spec).config
     vectors = {
-        vector.name: _vector(form, vector) for vector in form.stored_vectors if vector.kind is not VectorKind.SPARSE
+        vector.name: _vector(form, vector, config)
+        for vector in form.stored_vectors
+        if vector.kind is not VectorKind.SPARSE
     }
     only = vectors.get("") if len(vectors) == 1 else None
     sparse = {vector.name: config.get("sparse_vectors", {}).get(vector.name, {}) for vector in _sparse(form)}
-    whole = {key: config[key] for key in _WHOLE if config.get(key) is not None}
+    whole = {key: config[key] for key in WHOLE if config.get(key) is not None}
     metadata = {key: value for key, value in form.spec.metadata.items() if key not in (CARD, LOAD)}
     body: dict[str, Any] = {"vectors": only or vectors, **whole, "metadata": {**metadata, CARD: card_text(form.card)}}
     return {**body, "sparse_vectors": sparse} if sparse else body
@@ -79,7 +57,7 @@ def _sparse(form: Form) -> list[VectorSpec]:
     return [vector for vector in form.stored_vectors if vector.kind is VectorKind.SPARSE]
 
 
-def _vector(form: Form, vector: VectorSpec) -> dict[str, Any]:
+def _vector(form: Form, vector: VectorSpec, config: Mapping[str, Any]) -> dict[str, Any]:
     if not vector.dim:
         raise ConfigError(
             f"The vector '{vector.name}' of {form.spec.name} has no dimension yet.",
@@ -92,48 +70,16 @@ def _vector(form: Form, vector: VectorSpec) -> dict[str, Any]:
         params["multivector_config"] = {"comparator": "max_sim"}
     if vector.name in {kept_name(scaled.name) for scaled in form.scaled}:
         return params | _UNINDEXED
-    if form.spec.config.get("on_disk") is not None:
-        params["on_disk"] = form.spec.config["on_disk"]
-    own: dict[str, Any] = form.spec.config.get("vectors", {}).get(vector.name, {})
+    own: dict[str, Any] = config.get("vectors", {}).get(vector.name, {})
     return params | own
-
-
-# --------------------------------------------------------------------------- payload indexes
-
-
-def indexes(form: Form) -> dict[str, dict[str, Any]]:
-    """Payload path -> schema of every payload index that the collection is to have."""
-    wanted: dict[str, dict[str, Any]] = {}
-    for index in form.spec.indexes:
-        tenant = {"is_tenant": True} if index.tenant else {}
-        wanted[path(form, index.key)] = {"type": _INDEXES[index.kind], **tenant}
-    return wanted | {f"{ENVELOPE}.id": {"type": "keyword"}, f"{ENVELOPE}.seq": {"type": "integer"}}
-
-
-def described_indexes(schema: Mapping[str, Any], layout: Layout) -> tuple[FieldIndex, ...]:
-    """The payload indexes on metadata that a collection has."""
-    prefix = f"{layout.metadata_key}." if layout.metadata_key is not None else ""
-    found = []
-    for where, entry in sorted(schema.items()):
-        key = where.removeprefix(prefix)
-        if (
-            where.startswith(prefix)
-            and not where.startswith(f"{ENVELOPE}.")
-            and entry["data_type"] in _INDEXES.values()
-        ):
-            tenant = bool((entry.get("params") or {}).get("is_tenant"))
-            found.append(FieldIndex(key=_unquoted(key), kind=IndexKind(entry["data_type"]), tenant=tenant))
-    return tuple(found)
-
-
-def _unquoted(key: str) -> str:
-    return key[1:-1] if re.fullmatch(r'"[^"]*"', key) else key
 
 
 # --------------------------------------------------------------------------- the way back
 
 
-def described(name: str, info: Mapping[str, Any], *, id_kind: IdKind, count: int | None) -> CollectionSpec:
+def described(
+    name: str, info: Mapping[str, Any], *, id_kind: IdKind, count: int | None, aliases: Iterable[str] = ()
+) -> CollectionSpec:
     """The spec of a collection, from `GET /collections/NAME`. `id_kind` counts only where there is no card.
 
     Raises:
@@ -148,7 +94,7 @@ def described(name: str, info: Mapping[str, Any], *, id_kind: IdKind, count: int
         id_kind=card.id_kind if card else id_kind,
         vectors=card.vectors if card else vectors(config["params"]),
         metadata=metadata,
-        config=_config(config),
+        config=_config(config) | ({"aliases": sorted(aliases)} if aliases else {}),
         count=count,
         card=card,
     )
@@ -178,7 +124,7 @@ def _config(config: Mapping[str, Any]) -> dict[str, Any]:
     """The settings of a collection in the form that `creation` takes."""
     params = config["params"]
     given = {**params, **config, "optimizers_config": config.get("optimizer_config")}
-    whole = {key: _without_nulls(given[key]) for key in _WHOLE if given.get(key) is not None}
+    whole = {key: _without_nulls(given[key]) for key in WHOLE if given.get(key) is not None}
     dense, sparse = params.get("vectors") or {}, params.get("sparse_vectors") or {}
     named = {"": dense} if "size" in dense and not isinstance(dense["size"], Mapping) else dense
     fixed = {"size", "distance", "datatype", "multivector_config"}

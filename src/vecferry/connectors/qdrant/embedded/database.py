@@ -12,6 +12,7 @@ import orjson
 from vecferry import catalog
 from vecferry.connectors.qdrant._codec.form import Form
 from vecferry.connectors.qdrant._codec.settings import vectors
+from vecferry.connectors.qdrant._codec.wishes import configured
 from vecferry.connectors.qdrant.embedded.engine import engine
 from vecferry.connectors.qdrant.embedded.folder import LOCK, MANIFEST, SHARD, Entry, Folder, version
 from vecferry.connectors.qdrant.embedded.limits import EMBEDDED
@@ -70,6 +71,9 @@ class EmbeddedDatabase:
 
     def sink(self, spec: CollectionSpec) -> EmbeddedSink:
         return EmbeddedSink(spec, self._folder, self._store)
+
+    def configured(self, spec: CollectionSpec) -> CollectionSpec:
+        return configured(spec)
 
     def drop(self, name: str) -> None:
         self._described.pop(name, None)

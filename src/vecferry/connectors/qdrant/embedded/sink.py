@@ -11,7 +11,8 @@ import pyarrow as pa
 from vecferry import catalog
 from vecferry.arrow import validate
 from vecferry.connectors.qdrant._codec.form import Form, Rows
-from vecferry.connectors.qdrant._codec.settings import indexes, merged_card
+from vecferry.connectors.qdrant._codec.indexes import indexes
+from vecferry.connectors.qdrant._codec.settings import merged_card
 from vecferry.connectors.qdrant.embedded.engine import MAX_DEPTH, Shard, depth, engine
 from vecferry.connectors.qdrant.embedded.folder import Folder
 from vecferry.connectors.qdrant.embedded.points import configuration, point_id, points
