@@ -109,10 +109,12 @@ def resident(pid: int) -> int:
     """Resident memory of a process and its children now, in kB: what is their own, and the files that one maps.
 
     Files, libraries above all, count once: the processes map the same. (`smaps_rollup` knows better, and holds the
-    process up while it looks.)
+    process up while it looks.) A child that is only being started still has its parent's memory, and does not count.
     """
     try:
+        itself = Path(f"/proc/{pid}/cmdline").read_bytes()
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        children = [one for one in children if Path(f"/proc/{one}/cmdline").read_bytes() != itself]
         texts = [Path(f"/proc/{one}/status").read_text() for one in [pid, *children]]
     except OSError:  # one of them just ended
         return 0

@@ -25,7 +25,7 @@ from vecferry.engine.stop import Stop
 from vecferry.errors import ConnectorError, Interrupted
 from vecferry.events import Event, Observer
 from vecferry.model import Partition
-from vecferry.process import prepare
+from vecferry.process import let_go, prepare
 from vecferry.protocols import Database, Portable
 from vecferry.registry import open_database
 from vecferry.url import StoreUrl
@@ -234,6 +234,7 @@ def main() -> None:
             parent.tell(_scan(database, job, parent))
         except Exception as error:  # noqa: BLE001 - raised again over there
             parent.tell(_Failure(_portable(error)))
+        let_go()  # this process now waits, while the other needs room for what comes next
 
 
 def _scan(database: Database, job: Job, parent: _Parent) -> Side:

@@ -171,7 +171,7 @@ class VerifyOptions:
     predicates: int = 24
     seed: int = 20_261_121
     max_findings: int = 1000
-    spill_bytes: int = 16 << 20
+    spill_bytes: int = 4 << 20
     folder: Path | None = None
     deadline_seconds: float = 300.0
     profiles: Mapping[str, Profile] = field(default_factory=dict)
