@@ -17,7 +17,7 @@ from vecferry.model import FieldIndex, IndexKind
 NODE = "_node_content"
 NODE_TYPE = "_node_type"
 _TEXT, _RESOURCE = "text", "text_resource"
-_IN_RESOURCE = frozenset({"Node", "Document"})
+_IN_RESOURCE = ("Node", "Document")
 """Kinds of node whose text stands in `text_resource` (`MediaResource`); a `Document` shows it under `text` too."""
 
 
@@ -28,8 +28,8 @@ def encode(document: str | None, metadata: dict[str, Any]) -> Texts:
         return document, metadata
     if _text_of(node) == document:
         return None, metadata
-    ascii_only = _is_ascii(metadata[NODE], node)
-    return None, {**metadata, NODE: _dump(_with_text(node, document), ascii_only=bool(ascii_only))}
+    escaped = bool(_escapes(metadata[NODE], node))
+    return None, {**metadata, NODE: _dump(_with_text(node, document), escaped=escaped)}
 
 
 def decode(metadata: dict[str, Any]) -> Texts:
@@ -38,7 +38,7 @@ def decode(metadata: dict[str, Any]) -> Texts:
     text = None if node is None else _text_of(node)
     if node is None or text is None or not _is_unicode(text):
         return None, metadata
-    thin = {**metadata, NODE: _dump(_with_text(node, ""), ascii_only=bool(_is_ascii(metadata[NODE], node)))}
+    thin = {**metadata, NODE: _dump(_with_text(node, ""), escaped=bool(_escapes(metadata[NODE], node)))}
     return text, thin if encode(text, thin)[1] == metadata else metadata
 
 
@@ -68,21 +68,21 @@ def _with_text(node: dict[str, Any], text: str) -> dict[str, Any]:
         changed[_RESOURCE] = {**resource, _TEXT: text}
     elif node.get("class_name") in _IN_RESOURCE:
         changed[_RESOURCE] = {"embeddings": None, _TEXT: text, "path": None, "url": None, "mimetype": None}
-    if _TEXT in node or _RESOURCE not in changed:
+    if _TEXT in node or not isinstance(changed.get(_RESOURCE), dict):
         changed[_TEXT] = text
     return changed
 
 
-def _is_ascii(text: str, node: dict[str, Any]) -> bool | None:
-    """Whether a node's JSON writes other characters as escapes, as LlamaIndex did once; None where it is not its JSON.
+def _escapes(text: str, node: dict[str, Any]) -> bool | None:
+    """Whether a node's JSON writes all but ASCII as escapes, as LlamaIndex did once; None where its form is another.
 
-    A JSON of ASCII characters alone counts as the newer form.
+    A node of ASCII characters alone counts as not escaped.
     """
-    return next((style for style in (False, True) if _dump(node, ascii_only=style) == text), None)
+    return next((style for style in (False, True) if _dump(node, escaped=style) == text), None)
 
 
-def _dump(node: dict[str, Any], *, ascii_only: bool) -> str:
-    return json.dumps(node, ensure_ascii=ascii_only)
+def _dump(node: dict[str, Any], *, escaped: bool) -> str:
+    return json.dumps(node, ensure_ascii=escaped)
 
 
 def _is_unicode(text: str) -> bool:
@@ -99,7 +99,6 @@ LLAMAINDEX = Layout(
     writer="LlamaIndex",
     document_key="text",  # what its Qdrant class reads where `_node_content` cannot be read
     metadata_key=None,
-    needs_document=True,
     marks=frozenset({NODE, NODE_TYPE}),
     indexes=(FieldIndex(key="doc_id", kind=IndexKind.KEYWORD),),
     conversion=Conversion(encode, decode),
