@@ -40,8 +40,8 @@ def test_nothing_changed(source: Path, qdrant_server: Any, qdrant: Any, name: st
     first = vecferry(*move, "--yes", "--json").json
     before = points(qdrant, name)
     said = vecferry(*move)
-    assert "Complete already" in said.text
-    assert f"run {first['run']}" in said.text
+    assert "Nothing to do: 40 records, all identical." in said.text
+    assert f"Run {first['run']} had moved them" in said.text
     again = vecferry(*move, "--json").json
     assert (again["records"], again["kept"], again["ok"], again["differences"]) == (40, 40, True, 0)
     assert first["kept"] == 0
@@ -63,7 +63,7 @@ def test_the_source_grew(
     assert len(points(qdrant, name)) == 40
     vecferry(*advised(refused), "--yes")
     assert len(points(qdrant, name)) == 42
-    assert "Complete already" in vecferry(*move).text
+    assert "Nothing to do" in vecferry(*move).text
 
 
 def test_a_record_changed_in_place(
@@ -75,9 +75,9 @@ def test_a_record_changed_in_place(
     changed = {"do": "update", "ids": ["doc-00007"], "metadatas": [{"page": 777}]}
     chroma_process.apply(source, [changed], name="docs")
     told = vecferry(*move, expect=1)
-    assert "Complete already" not in told.text
+    assert "all identical" not in told.text
     assert "doc-00007" in told.out
-    assert f"vecferry repair chroma:{source}" in told.out
+    assert f"vecferry sync chroma:{source}" in told.out
     assert points(qdrant, name)["doc-00007"].payload["metadata"]["page"] == 7, "nothing was written"
 
 
@@ -125,10 +125,10 @@ def test_other_options_and_other_writers(
     vecferry(*move)
     other = vecferry(*move, "--layout", "flat", expect=3)
     assert "--layout: was auto, now flat" in other.text
-    assert "--if-exists append or recreate" in other.text
+    assert "--if-exists append, recreate or sync" in other.text
     vecferry.ledger.unlink()
     unknown = vecferry(*move, expect=3)
-    assert "vecferry repair" in unknown.text
+    assert "--if-exists sync" in unknown.text
     assert len(points(qdrant, name)) == 40
 
 

@@ -32,15 +32,15 @@ def test_without_a_terminal_and_without_yes_nothing_is_written(
 def test_a_foreign_collection_is_not_touched_on_yes_alone(
     small: Path, qdrant_server: Any, qdrant: Any, name: str, vecferry: Vecferry
 ) -> None:
-    """`--yes` and `--if-exists refuse` leave it as it was; only `recreate`, said in words, replaces it."""
+    """`--yes` and `--if-exists refuse` leave it as it was; `recreate` replaces it, once its records are spoken for."""
     occupied(qdrant, name)
     move = ("migrate", f"chroma:{small}", qdrant_server.url, "-c", f"docs={name}", "--yes", *QUICK)
-    for choice in ((), ("--if-exists", "refuse")):
+    for choice in ((), ("--if-exists", "refuse"), ("--if-exists", "recreate")):
         asked = vecferry(*move, *choice, expect=3)
         assert name in asked.err
-        assert "--if-exists" in asked.err
+        assert ("--no-backup" if "recreate" in choice else "--if-exists") in asked.err
         assert len(points(qdrant, name)) == 3
-    vecferry(*move, "--if-exists", "recreate")
+    vecferry(*move, "--if-exists", "recreate", "--no-backup")
     assert {ident[:4] for ident in points(qdrant, name)} == {"doc-"}
 
 

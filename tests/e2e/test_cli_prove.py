@@ -96,7 +96,7 @@ def test_a_migration_that_is_verified_says_so_everywhere(
     assert str(folder.relative_to(vecferry.folder)) in done.out
 
     suggested = [line.strip() for line in done.out.splitlines() if line.startswith("    vecferry ")]
-    assert [line.split()[1] for line in suggested] == ["compare", "repair"]
+    assert [line.split()[1] for line in suggested] == ["compare", "sync"]
     compared = vecferry(*shlex.split(suggested[0])[1:], "--queries", "5", "--json").json
     (one,) = compared["comparisons"]
     assert one["source"]["store"] == "chroma"
@@ -108,7 +108,7 @@ def test_a_migration_that_is_verified_says_so_everywhere(
     vecferry("report", folder, "--output", "again.html")
     assert name in (vecferry.folder / "again.html").read_text()
 
-    (run,) = vecferry("status", "--json").json["runs"]
+    _, run = vecferry("status", "--json").json["runs"]
     assert (run["state"], run["records"], run["done"]) == ("done", 40, 40)
     assert name in run["collections"][0]["target"]
     assert folder.name in vecferry("status").out

@@ -107,7 +107,7 @@ def _texts(opened: Source, ids: list[str]) -> dict[str, str]:
 
 
 def _finish(console: Console, done: Migration, source: str, target: str, *, same: bool, as_json: bool) -> int:
-    from vecferry.cli import show
+    from vecferry.cli.ending import outcome
     from vecferry.cli.move import summary
 
     console.print("Both stores give the same answers.\n" if same else "[red]The answers differ.[/]\n")
@@ -115,5 +115,5 @@ def _finish(console: Console, done: Migration, source: str, target: str, *, same
     if as_json:
         common.print_json({**summary(done), "same_answers": same})
     else:
-        show.outcome(console, done, (source, target))
+        outcome(console, done, (source, target))
     return Exit.DONE if ok else Exit.DIFFERENCES

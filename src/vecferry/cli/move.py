@@ -12,14 +12,14 @@ from click.core import ParameterSource
 from vecferry.cli import common, defaults
 from vecferry.cli.exits import Exit, exit_of
 from vecferry.cli.options import plan_options, planning
+from vecferry.cli.person import Person
 from vecferry.errors import ConfigError
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from vecferry.migration import Migration, Settings
-    from vecferry.planning.model import IfExists, Plan
-    from vecferry.planning.targets import TargetState
+    from vecferry.planning.model import Plan
+    from vecferry.verification.drift import Drift
+    from vecferry.verification.model import CollectionRepair
 
 
 @click.command()
@@ -94,6 +94,8 @@ def plan(
     metavar="DIR",
     help="First write a verified archive of the source, and of what is overwritten.",
 )
+@click.option("--no-backup", is_flag=True, help="Let recreate remove records of somebody else without an archive.")
+@click.option("--delete", is_flag=True, help="With --if-exists sync: delete what only the target has.")
 @click.option("--no-verify", is_flag=True, help="Leave verification out. The report will say so.")
 @common.strict_option
 @click.option(
@@ -129,7 +131,7 @@ def migrate(
     r"""Move collections, verify every record, and write a report.
 
     Interrupted? Run the same command again: it goes on where it was. Finished? Run again, it writes nothing twice:
-    it verifies what is there, and names the command that brings the target up to date where the source has changed.
+    it verifies what is there, and where the source has changed since, it offers to write only what differs.
 
     \b
     Examples:
@@ -150,7 +152,7 @@ def migrate(
             source, target, settings=settings, ask=Person(console, yes=yes), observer=observe, stop=stop
         )
     chosen = [part for pattern in given["collections"] for part in ("-c", pattern)]
-    _say(done, (source, target, *chosen), as_json=as_json)
+    say(done, (source, target, *chosen), accepted=given["accepted"], as_json=as_json)
     return exit_of(done.verification, strict=given["strict"])
 
 
@@ -161,6 +163,10 @@ def _settings(
     from vecferry.migration import Settings
     from vecferry.verification.model import VerifyOptions
 
+    if given["backup"] is not None and given["no_backup"]:
+        raise click.UsageError("--backup and --no-backup are two answers to one question.")
+    if given["delete"] and given["if_exists"] != "sync":
+        raise click.UsageError("--delete goes with --if-exists sync alone.")
     decisions = _read_plan(plan_file) if plan_file else None
     if decisions is not None:
         _refuse_what_the_plan_says()
@@ -172,6 +178,8 @@ def _settings(
         engine=Options(batch_bytes=given["batch_bytes"], jobs=given["jobs"], rate=given["rate"]),
         verify=None if given["no_verify"] else VerifyOptions(queries=given["queries"]),
         backup=given["backup"],
+        no_backup=given["no_backup"],
+        delete_extra=given["delete"],
         ledger=given["ledger"],
         reports=given["reports"],
         restart=given["restart"],
@@ -217,52 +225,16 @@ def _write_plan(path: Path, text: str) -> None:
         ) from error
 
 
-class Person:
-    """The person at the terminal. With `yes`, or without a terminal, nobody is asked."""
-
-    def __init__(self, console: Console, *, yes: bool) -> None:
-        self._console = console
-        self._yes = yes
-
-    def show(self, plan: Plan, standing: Sequence[TargetState]) -> None:
-        """The plan as tables, and what stands in the target already."""
-        from vecferry.cli import show
-
-        show.the_plan(self._console, plan)
-        there = [(s.target, s.standing, s.records, s.writer or "") for s in standing if s.found is not None]
-        if there:
-            heads = ("collection", "is", "records", "written by run")
-            show.table(self._console, "In the target already", heads, there, numbers=("records",))
-
-    def existing(self, state: TargetState) -> IfExists:
-        """Append, recreate or refuse: asked where somebody can answer, else refused."""
-        from vecferry.planning.model import IfExists
-        from vecferry.planning.targets import occupied
-
-        refusal = occupied(state)
-        if self._yes or not common.is_interactive():
-            raise refusal
-        question = f"{refusal.message} What now?"
-        answer = click.prompt(question, type=click.Choice(["append", "recreate", "refuse"]), default="refuse", err=True)
-        return IfExists(answer)
-
-    def proceed(self, plan: Plan) -> bool:
-        """The question before the first write."""
-        records = plan.records - sum(collection.records for collection in plan.kept)
-        common.consent(f"Write {records:,} records to {plan.target_url}?", yes=self._yes)
-        return True
-
-
-def _say(done: Migration, stores: Sequence[str], *, as_json: bool) -> None:
-    """The last screen, or the last object."""
-    from vecferry.cli import show
-
+def say(done: Migration, stores: Sequence[str], *, accepted: Sequence[str], as_json: bool) -> None:
+    """The last screen, or the last object. `stores` and `accepted` are what a next command needs to mean the same."""
     if as_json:
         common.print_json(summary(done))
     elif done.run is None:
         common.messages().print("Dry run: nothing was written. Without --dry-run, this is what would be done.")
     else:
-        show.outcome(common.output(as_json=False), done, stores)
+        from vecferry.cli.ending import outcome
+
+        outcome(common.output(as_json=False), done, stores, accepted)
 
 
 def summary(done: Migration) -> dict[str, Any]:
@@ -276,6 +248,7 @@ def summary(done: Migration) -> dict[str, Any]:
             {"source": c.source, "target": c.target.qualified_name, "records": c.records} for c in done.plan.collections
         ],
         "kept": done.kept,
+        "synced": [_synced(one, done.repairs) for one in done.drifts],
         "resumed": done.run.resumed if done.run else 0,
         "rejected": done.run.rejected if done.run else 0,
         "skipped": done.run.skipped if done.run else 0,
@@ -285,4 +258,18 @@ def summary(done: Migration) -> dict[str, Any]:
         "differences": done.differences,
         "report": str(done.report) if done.report else None,
         "plan": common.as_data(done.plan) if done.run is None else None,
+    }
+
+
+def _synced(found: Drift, repairs: Sequence[CollectionRepair]) -> dict[str, Any]:
+    """One collection that was compared before anything was written, and what was done about it."""
+    done = next((one for one in repairs if one.source == found.source), None)
+    return {
+        "source": found.source,
+        "target": found.target,
+        "added": found.added,
+        "changed": found.changed,
+        "extra": found.extra,
+        "written": done.rewritten if done else 0,
+        "deleted": done.deleted if done else 0,
     }

@@ -45,10 +45,10 @@ _OPTIONS = (
     ),
     click.option(
         "--if-exists",
-        type=click.Choice(["ask", "append", "recreate", "refuse"]),
+        type=click.Choice(["ask", "append", "recreate", "sync", "refuse"]),
         default="ask",
         show_default=True,
-        help="What to do where the target holds records of somebody else under that name.",
+        help="What to do where the target holds records under that name already; sync writes only what differs.",
     ),
     click.option(
         "--on-conflict",

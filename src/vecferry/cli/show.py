@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
@@ -21,10 +20,13 @@ from vecferry.verification.model import (
 )
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from rich.console import Console
     from rich.text import Text
 
-    from vecferry.migration import Migration
+    from vecferry.planning.targets import TargetState
+    from vecferry.verification.drift import Drift
 
 _VERDICT = {
     Verdict.EXACT: "green",
@@ -137,6 +139,34 @@ def the_plan(console: Console, plan: Plan) -> None:
         console.print(f"Left out, empty and of unknown dimension: {names}\n", markup=False, highlight=False)
     _estimate(console, plan)
     _cells(console, plan)
+
+
+def standing(console: Console, states: Sequence[TargetState]) -> None:
+    """What is in the target under the names of the plan."""
+    rows = [
+        (s.target, s.standing, s.records, _vectors(s.found.vectors), _date(s.written), s.whose if s.records else "")
+        for s in states
+        if s.found is not None
+    ]
+    if rows:
+        heads = ("collection", "is", "records", "vectors", "last written", "by")
+        table(console, "In the target already", heads, rows, numbers=("records",))
+
+
+def _date(at: datetime | None) -> str:
+    return f"{at:%Y-%m-%d %H:%M} UTC" if at is not None else "unknown"
+
+
+def drifts(console: Console, found: Sequence[Drift], *, delete: bool) -> None:
+    """What a synchronisation would do, counted; `delete` says that it also deletes what only the target has."""
+    if not found:
+        return
+    rows = [(one.source, one.target, one.records, one.added, one.changed, one.extra) for one in found]
+    extra = "to delete" if delete else "only in the target"
+    heads = ("source", "target", "records", "to add", "to change", extra)
+    table(console, "What differs", heads, rows, numbers=heads[2:])
+    if not delete and any(one.extra for one in found):
+        console.print("What only the target has stays there; --delete would remove it.\n")
 
 
 def _estimate(console: Console, plan: Plan) -> None:
@@ -263,44 +293,6 @@ def _examples(values: Iterable[object]) -> str:
     return ", ".join(text if len(text) <= 32 else text[:31] + "…" for text in texts)
 
 
-def outcome(console: Console, done: Migration, stores: Sequence[str]) -> None:
-    """The last screen of a migration: what happened, in one sentence, and what to do next.
-
-    Args:
-        stores: what a next command needs to mean the same: both URLs, and the choice of collections.
-    """
-    assert done.run is not None
-    proof = done.verification
-    if proof is not None:
-        verification(console, proof)
-    copied = done.seconds.get("copy", 0.0)
-    rate = f"; copied at {done.run.records / copied:,.0f} a second" if copied > 0.05 else ""
-    total = duration(sum(done.seconds.values()))
-    console.print(f"[bold]{done.records:,} records[/] in {len(done.plan.collections)} collections, {total}{rate}.")
-    if done.plan.kept:
-        _kept(console, done)
-    if done.run.rejected:
-        console.print(
-            f"[yellow]{done.run.rejected:,} records were set aside[/]; the report lists them with the reason."
-        )
-    verdict(console, proof)
-    if done.report:
-        console.print(f"\nReport: [bold]{done.report}[/]")
-    _next(console, proof, stores)
-
-
-def _kept(console: Console, done: Migration) -> None:
-    """What there was not to be written, and whether all is there therefore."""
-    runs = ", ".join(dict.fromkeys(c.target.card.run for c in done.plan.kept if c.target.card is not None))
-    if len(done.plan.kept) < len(done.plan.collections):
-        told = f"{done.kept:,} of them were moved before, by run {runs}, and not written again."
-    else:
-        told = f"Nothing was written: run {runs} had moved them."
-        if done.verification is not None and done.verification.identical and not done.differences:
-            told = f"Complete already. {told}"
-    console.print(told, markup=False, highlight=False)
-
-
 def verdict(console: Console, proof: Verification | None) -> None:
     """The proof in one sentence."""
     if proof is None:
@@ -323,20 +315,3 @@ def repairs(console: Console, done: RepairResult) -> None:
         rows,
         numbers=("written again", "deleted", "extra, left there"),
     )
-
-
-def _next(console: Console, proof: Verification | None, stores: Sequence[str]) -> None:
-    console.print("\nNext:")
-    if proof is None:
-        steps = [("prove it", "verify")]
-    elif proof.differences:
-        steps = [("write what is missing or changed again, so that the target is up to date with the source", "repair")]
-    else:
-        steps = [
-            ("point your app at the target, then measure both sides", "compare"),
-            ("after more writes to the source, bring the target up to date", "repair"),
-        ]
-    for why, command in steps:
-        console.print(f"  {why}:")
-        text = shlex.join(["vecferry", command, *stores])
-        console.print(f"    {text}", markup=False, highlight=False, soft_wrap=True)

@@ -47,7 +47,8 @@ def migrate_collections(
     """Copy every collection of `plan` that `run` has not finished, and wait until the target serves them.
 
     Call it inside `vecferry.engine.keeping`, which keeps the run ours and tells the ledger how it ended. A collection
-    whose plan says `recreate` is dropped here, once, before its first write; one that is to be kept is not touched.
+    whose plan says `recreate` is dropped here, once, before its first write; one that is to be kept is not touched, nor
+    is one that is to be synchronised, which is the caller's work: it needs a comparison.
 
     Raises:
         Interrupted: stopped on request, or a store failed for too long; the same run goes on later.
@@ -88,7 +89,7 @@ class _Collection:
         """Before the first write of the run: what is in the target already, and does it collide?"""
         if self.plan.if_exists is IfExists.KEEP:
             self._mark(Step.FINISHED)
-        if self.state.step.reached(Step.CHECKED):
+        if self.plan.if_exists is IfExists.SYNC or self.state.step.reached(Step.CHECKED):
             return
         fresh = is_fresh(self.plan, self.target)
         if not fresh and self.plan.on_conflict is OnConflict.REFUSE:
@@ -99,6 +100,8 @@ class _Collection:
     def migrate(self) -> CollectionResult:
         if self.crew.stop.requested:
             raise interrupted(f"Stopped on request before '{self.plan.source}'.")
+        if self.plan.if_exists is IfExists.SYNC:
+            return self._result(self.plan.target)
         made = self._spec()
         if not self.state.step.reached(Step.FINISHED):  # preparing again could undo what finishing did
             with closing(self.target.sink(made)) as sink:

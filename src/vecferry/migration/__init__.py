@@ -1,4 +1,4 @@
-"""The whole job as functions: inspect, plan, migrate, verify, compare, repair. The command line calls these."""
+"""The whole job as functions: inspect, plan, migrate, sync, verify, compare, repair. The command line calls these."""
 
 from vecferry.migration.history import RunStatus, status
 from vecferry.migration.looking import inspect, plan
@@ -7,6 +7,7 @@ from vecferry.migration.proving import Proof, compare, repair, verify
 from vecferry.migration.reporting import rewrite as rewrite_report
 from vecferry.migration.reporting import write_report
 from vecferry.migration.settings import Ask, Settings
+from vecferry.migration.updating import sync
 from vecferry.report.write import read_json as read_report
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "repair",
     "rewrite_report",
     "status",
+    "sync",
     "verify",
     "write_report",
 ]

@@ -14,6 +14,7 @@ from vecferry.errors import DataError
 from vecferry.events import Notice, Stage, silent
 from vecferry.migration.settings import Settings
 from vecferry.migration.stores import opened
+from vecferry.migration.views import as_it_is, read_by
 from vecferry.planning.inspect import inspect
 from vecferry.planning.losses import check
 from vecferry.planning.model import IfExists, Plan
@@ -26,6 +27,8 @@ from vecferry.state.model import Outcome, Step
 from vecferry.state.run import Run
 from vecferry.verification.model import DATA_LEVELS, VerifyOptions
 from vecferry.verification.run import verify
+
+_OVERWRITING = frozenset({IfExists.RECREATE, IfExists.APPEND, IfExists.SYNC})
 
 
 class Context(Protocol):
@@ -57,19 +60,17 @@ def write(trip: Context, plan: Plan, run: Run, folder: Path) -> None:
         return
     began = time.monotonic()
     base = folder / run.id
-    sources = [collection.source for collection in plan.collections]
-    _archive(trip, trip.origin, plan.source_url, sources, base / "source", f"{run.id}-source")
+    _archive(trip, as_it_is(trip.origin), plan.source_url, read_by(plan), base / "source", f"{run.id}-source")
     if doomed := _overwritten(plan, trip.goal):
         _archive(trip, trip.goal, plan.target_url, doomed, base / "target", f"{run.id}-target")
     trip.recorder(Notice(message=f"The backup lies in {base}, verified."))
-    run.spend(sources[0], Stage.BACKUP.value, time.monotonic() - began)
+    run.spend(plan.collections[0].source, Stage.BACKUP.value, time.monotonic() - began)
 
 
 def _overwritten(plan: Plan, goal: Database) -> list[str]:
-    """The target's collections that the run will recreate or append to."""
-    there = {spec.qualified_name for spec in goal.collections()}
-    touched = (c.target.qualified_name for c in plan.collections if c.if_exists in {IfExists.RECREATE, IfExists.APPEND})
-    return sorted(there.intersection(touched))
+    """The target's collections that the run will recreate, append to or synchronise."""
+    touched = {c.target.qualified_name for c in plan.collections if c.if_exists in _OVERWRITING}
+    return sorted(s.qualified_name for s in goal.collections() if touched & {s.name, s.qualified_name})
 
 
 def _archive(trip: Context, database: Database, url: str, names: list[str], folder: Path, run_id: str) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import shlex
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -22,7 +22,7 @@ from vecferry.planning.targets import Standing, TargetState
 from vecferry.state.ledger import Ledger
 from vecferry.state.model import CollectionState, Outcome, RunInfo
 
-_NO_FORM = frozenset({"--collection", "--accept", "--if-exists", "--on-conflict", "--backup", "--name"})
+_NO_FORM = frozenset({"--collection", "--accept", "--if-exists", "--on-conflict", "--backup", "--name", "--delete"})
 """Options that say nothing of the form in which records stand in the target; names are compared by themselves."""
 
 
@@ -74,7 +74,7 @@ def _written(info: RunInfo, settings: Settings) -> dict[str, Finished]:
     """Target name -> what the run wrote there itself."""
     groups: dict[str, list[CollectionPlan]] = {}
     for collection in load_plan(info.plan).collections:
-        if collection.if_exists is not IfExists.KEEP:
+        if collection.if_exists not in {IfExists.KEEP, IfExists.SYNC}:  # the card goes on naming an earlier run
             groups.setdefault(collection.target.name, []).append(collection)
     states = {state.source: state for state in info.collections}
     changes = tuple(_changes(info.request, request(settings)))
@@ -111,9 +111,17 @@ def same_form(known: Mapping[str, Finished]) -> dict[str, str]:
     return {name: one.run for name, one in known.items() if not one.changes}
 
 
-def noted(states: Sequence[TargetState], known: Mapping[str, Finished]) -> tuple[TargetState, ...]:
-    """`states`, each with what a person should know before an answer."""
-    return tuple(replace(state, note=_note(state, known.get(state.target))) for state in states)
+def noted(
+    states: Sequence[TargetState], known: Mapping[str, Finished], ended: Callable[[str], datetime | None]
+) -> tuple[TargetState, ...]:
+    """`states`, each with what a person should know before an answer; `ended` says when a run of the ledger ended."""
+    return tuple(_noted(state, known.get(state.target), ended) for state in states)
+
+
+def _noted(state: TargetState, one: Finished | None, ended: Callable[[str], datetime | None]) -> TargetState:
+    when = ended(state.writer) if state.writer else None
+    written = max((date for date in (state.written, when) if date is not None), default=None)
+    return replace(state, note=_note(state, one), ours=when is not None, written=written)
 
 
 def _note(state: TargetState, one: Finished | None) -> str:
@@ -132,7 +140,7 @@ def keep(plan: Plan, states: Sequence[TargetState], known: Mapping[str, Finished
 
 
 def _kept(collection: CollectionPlan, one: Finished, records: int) -> CollectionPlan:
-    if collection.if_exists in {IfExists.APPEND, IfExists.RECREATE}:
+    if collection.if_exists in {IfExists.APPEND, IfExists.RECREATE, IfExists.SYNC}:
         return collection
     before = one.plans[collection.source].target
     card = replace(before.card, run=one.run) if before.card is not None else None
@@ -140,42 +148,47 @@ def _kept(collection: CollectionPlan, one: Finished, records: int) -> Collection
     return replace(collection, if_exists=IfExists.KEEP, target=target)
 
 
-def refuse_changed(
-    plan: Plan, states: Sequence[TargetState], known: Mapping[str, Finished], *, chosen: Sequence[str]
-) -> None:
-    """Stop where the figures alone say that a kept collection is not what the source holds now.
-
-    Raises:
-        AlreadyExists: says which, and the one command that brings the target up to date.
-    """
-    wanted: Counter[str] = Counter()
-    for collection in plan.kept:
-        wanted[collection.target.name] += collection.records
-    changed = [
+def outdated(plan: Plan, states: Sequence[TargetState], known: Mapping[str, Finished]) -> tuple[TargetState, ...]:
+    """The kept collections of which the figures alone say that they are not what the source holds now."""
+    wanted = _wanted(plan)
+    return tuple(
         state
         for state in states
         if state.target in wanted
         and (absent := known[state.target].absent) is not None
         and state.records != wanted[state.target] - absent
-    ]
-    if not changed:
-        return
+    )
+
+
+def _wanted(plan: Plan) -> Counter[str]:
+    """Target name -> records of the source, for the collections that are kept."""
+    wanted: Counter[str] = Counter()
+    for collection in plan.kept:
+        wanted[collection.target.name] += collection.records
+    return wanted
+
+
+def refusal(
+    plan: Plan, changed: Sequence[TargetState], known: Mapping[str, Finished], *, chosen: Sequence[str]
+) -> AlreadyExists:
+    """That these collections were moved already and are not what the source holds now, and the command that helps."""
+    wanted = _wanted(plan)
     lines = "".join(
         f"\n  '{state.target}': moved by run {known[state.target].run}; the source holds {wanted[state.target]:,} "
         f"records now, the target {state.records:,}"
         for state in changed
     )
-    raise AlreadyExists(
+    return AlreadyExists(
         f"What was moved already is not what the source holds now. Nothing was written.{lines}",
-        hint=f"Bring the target up to date: {_repair(plan, changed, chosen)}\n   It writes what is missing or changed "
-        "and nothing else; records that only the target has stay, unless --delete-extra says otherwise.",
+        hint=f"Bring the target up to date: {_sync(plan, changed, chosen)}\n   It writes what is missing or changed "
+        "and nothing else; records that only the target has stay, unless --delete says otherwise.",
     )
 
 
-def _repair(plan: Plan, changed: Sequence[TargetState], chosen: Sequence[str]) -> str:
-    """The command that mends `changed`: with the person's own choice of collections, where all of it is there."""
+def _sync(plan: Plan, changed: Sequence[TargetState], chosen: Sequence[str]) -> str:
+    """The command that helps: with the person's own choice of collections, where all of it is there."""
     names = {state.target for state in changed}
     if len(plan.kept) < len(plan.collections):
         chosen = [f"{c.source}={c.target.name}" for c in plan.kept if c.target.name in names]
     parts = [part for pattern in chosen for part in ("-c", pattern)]
-    return shlex.join(["vecferry", "repair", plan.source_url, plan.target_url, *parts])
+    return shlex.join(["vecferry", "sync", plan.source_url, plan.target_url, *parts])

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from vecferry.engine.job import load_plan
+from vecferry.planning.model import Plan
 from vecferry.state.ledger import Ledger
-from vecferry.state.model import RunInfo
+from vecferry.state.model import RunInfo, Step
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +51,7 @@ def status(ledger: str | None = None, *, limit: int = 20) -> list[RunStatus]:
 def _status(info: RunInfo) -> RunStatus:
     plan = load_plan(info.plan)
     records = {collection.source: collection.records for collection in plan.collections}
-    kept = {collection.source: collection.records for collection in plan.kept}
+    kept = _there(plan, info)
     return RunStatus(
         id=info.id,
         created=datetime.fromtimestamp(info.created, UTC),
@@ -72,3 +73,10 @@ def _status(info: RunInfo) -> RunStatus:
             for state in info.collections
         ),
     )
+
+
+def _there(plan: Plan, info: RunInfo) -> dict[str, int]:
+    """Source -> its records, for collections that were not copied: what is kept, and what is synchronised by now."""
+    synced = {c.source for c in plan.synced}
+    ready = {state.source for state in info.collections if state.step.reached(Step.FINISHED)}
+    return {c.source: c.records for c in plan.collections if c in plan.kept or c.source in synced & ready}

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+
 from vecferry.engine.job import fingerprint
 from vecferry.migration.settings import Settings
 from vecferry.model import StoreIdentity
 from vecferry.state.ledger import Ledger
 from vecferry.state.model import RunInfo, Step
 from vecferry.tags import canonical
+from vecferry.transforms import Recipe
 
 LOOKED_AT = 1_000
 """Runs of the ledger that are looked through for one of the same job."""
@@ -28,9 +36,17 @@ def request(settings: Settings) -> dict[str, str]:
         "--target-config": canonical(dict(wished.target_config)).decode(),
         "--name": wished.name,
         "--backup": str(settings.backup or "none"),
+        "--delete": "yes" if settings.delete_extra else "no",
+        "--transform": _transforms(wished.transforms),
         "id rule": f"{wished.id_rule.namespace} {wished.id_rule.template!r}",
         "--plan": f"with fingerprint {fingerprint(settings.decisions)[:12]}" if settings.decisions else "none",
     }
+
+
+def _transforms(recipe: Recipe) -> str:
+    if recipe == Recipe():
+        return "none"
+    return f"with fingerprint {hashlib.blake2b(msgspec.json.encode(recipe), digest_size=6).hexdigest()}"
 
 
 def goes_on(unfinished: RunInfo, settings: Settings) -> bool:
@@ -59,6 +75,18 @@ def unfinished_ids(ledger: Ledger) -> frozenset[str]:
 
 def _unfinished(ledger: Ledger) -> list[RunInfo]:
     return [info for info in ledger.history(limit=LOOKED_AT) if info.finished is None]
+
+
+def as_begun(settings: Settings, unfinished: RunInfo) -> Settings:
+    """`settings` with the backup that a person chose when the run began, where this call says nothing of one."""
+    chosen = unfinished.request.get("--backup", "none")
+    return settings if settings.backup is not None or chosen == "none" else replace(settings, backup=Path(chosen))
+
+
+def ended(ledger: Ledger, run: str) -> datetime | None:
+    """When a run of this ledger ended, or began where it has not; None where the ledger does not know it."""
+    info = ledger.run(run)
+    return None if info is None else datetime.fromtimestamp(info.finished or info.created, UTC)
 
 
 def set_aside(ledger: Ledger, run: str) -> dict[str, dict[str, str]]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from vecferry.events import Observer, silent
 from vecferry.migration.stores import held_still, opened, shown
+from vecferry.migration.views import wished
 from vecferry.planning.inspect import inspect as inspect_database
 from vecferry.planning.model import Inspection, Plan
 from vecferry.planning.options import PlanOptions
@@ -30,8 +31,9 @@ def plan(source: str, target: str, *, options: PlanOptions | None = None, observ
     """
     options = options or PlanOptions()
     with held_still(source) as (origin, pin), opened(target) as goal:
+        seen, options = wished(origin, options)
         found = inspect_database(
-            origin,
+            seen,
             url=shown(source),
             patterns=options.collections,
             observer=observer,
@@ -39,4 +41,4 @@ def plan(source: str, target: str, *, options: PlanOptions | None = None, observ
             rule=options.id_rule,
             limits=goal.limits,
         )
-        return make_plan(found, origin, goal, options, target_url=shown(target))
+        return make_plan(found, seen, goal, options, target_url=shown(target))

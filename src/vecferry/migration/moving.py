@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,25 +14,27 @@ from vecferry.engine.model import RunResult
 from vecferry.engine.run import migrate_collections
 from vecferry.engine.stop import Stop
 from vecferry.errors import LedgerError, StoreFull, VecferryError
-from vecferry.events import Event, Notice, Observer, Stage, StageStarted, silent
+from vecferry.events import Event, Notice, Observer, Stage, StageFinished, StageStarted, silent
 from vecferry.hooks import reach
-from vecferry.migration import backup, journal
+from vecferry.migration import backup, journal, views
 from vecferry.migration.finished import finished
-from vecferry.migration.preflight import Refused, decide, propose
+from vecferry.migration.preflight import Decision, Memory, Refused, decide, propose
 from vecferry.migration.reporting import of_run, write_report
 from vecferry.migration.settings import Ask, Consent, Settings
 from vecferry.migration.stores import check_folder, forget, held_still, opened, pin, pin_again, shown
 from vecferry.model import IdKind, Pin
 from vecferry.planning.inspect import inspect
-from vecferry.planning.model import Inspection, Plan, Profile
+from vecferry.planning.model import CollectionPlan, Inspection, Plan, Profile
 from vecferry.process import let_go
 from vecferry.protocols import Database
 from vecferry.report.recorder import Recorder
 from vecferry.state.ledger import Ledger, new_run_id
 from vecferry.state.model import IdProof, Outcome, RunInfo, Step
 from vecferry.state.run import Run
+from vecferry.verification.drift import Drift
 from vecferry.verification.elsewhere import LEAST_AHEAD, Helper
-from vecferry.verification.model import Verification, VerifyOptions
+from vecferry.verification.model import CollectionRepair, Verification, VerifyOptions
+from vecferry.verification.repair import mend
 from vecferry.verification.run import verify
 
 
@@ -43,6 +45,8 @@ class Migration:
     Attributes:
         run: None where it was a dry run.
         verification: None where it was left out.
+        drifts: what of the synchronised collections differed, counted before the first write; empty where the run was
+            resumed. repairs: what was done about it, by this process.
         seconds: stage -> seconds: inspect, backup, copy, index, verify, parity.
         report: the folder's HTML report; `report.json` lies beside it.
     """
@@ -50,6 +54,8 @@ class Migration:
     plan: Plan
     run: RunResult | None = None
     verification: Verification | None = None
+    drifts: tuple[Drift, ...] = ()
+    repairs: tuple[CollectionRepair, ...] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)
     report: Path | None = None
 
@@ -94,7 +100,7 @@ def migrate(
     """
     settings, ask = settings or Settings(), ask or Consent()
     if settings.dry_run:
-        return _dry_run(source, target, settings, ask, observer)
+        return _dry_run(source, target, settings, ask, observer, stop or Stop())
     check_folder(settings.reports, "--report")
     check_folder(settings.backup, "--backup")
     with ExitStack() as stack:
@@ -111,7 +117,7 @@ def migrate(
         )
         held = trip.begin()
         with keeping(held.run, stop=trip.stop, observer=trip.recorder), _told_whether_resumable(held.run):
-            done = trip.carry_out(held)
+            done = replace(trip, origin=held.origin).carry_out(held)
         forget(trip.ledger.snapshot_folder(held.run.id))
     return done
 
@@ -128,12 +134,21 @@ def _told_whether_resumable(run: Run) -> Iterator[None]:
         raise
 
 
-def _dry_run(source: str, target: str, settings: Settings, ask: Ask, observer: Observer) -> Migration:
+def _dry_run(source: str, target: str, settings: Settings, ask: Ask, observer: Observer, stop: Stop) -> Migration:
     with held_still(source) as (origin, held), opened(target) as goal:
-        found = _look(origin, goal, shown(source), settings, observer, held)
-        plan = propose(found, origin, goal, settings, target_url=shown(target))
-        plan = decide(plan, goal, settings, ask)
-    return Migration(plan=plan, seconds={Stage.INSPECT.value: found.seconds})
+        seen, wishes = _wished(origin, settings)
+        found = _look(seen, goal, shown(source), wishes, observer, held)
+        plan = propose(found, seen, goal, wishes, target_url=shown(target))
+        both = views.of_plan(origin, plan), goal
+        decision = decide(plan, found, both, settings, ask, memory=Memory(), observer=observer, stop=stop)
+    seconds = {Stage.INSPECT.value: found.seconds}
+    return Migration(plan=decision.plan, drifts=decision.measured.drifts, seconds=seconds)
+
+
+def _wished(origin: Database, settings: Settings) -> tuple[Database, Settings]:
+    """The source as it is to be seen while it is planned, and settings that name what is seen."""
+    seen, wishes = views.wished(origin, settings.plan, decided=settings.decisions)
+    return seen, replace(settings, plan=wishes)
 
 
 def _look(
@@ -160,11 +175,20 @@ def _proof(profile: Profile) -> IdProof:
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """A run that this process holds, and the profiles of its source (none, where it was resumed)."""
+    """A run that this process holds, and what was found out at its beginning (nothing, where it was resumed)."""
 
     run: Run
     plan: Plan
+    origin: Database
+    """the source, as the plan sees it"""
+    backup: Path | None
     profiles: tuple[Profile, ...] = ()
+    drifts: tuple[Drift, ...] = ()
+
+    @property
+    def idle(self) -> bool:
+        """Is there nothing to write?"""
+        return len(self.plan.kept) == len(self.plan.collections)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -186,8 +210,10 @@ class Trip:
     def begin(self) -> Held:
         """The unfinished run of this job, or a new one that was planned, shown and agreed to."""
         unfinished = journal.unfinished(self.ledger, self.origin.identity, self.goal.identity, self.settings)
-        if unfinished is not None and not self.settings.restart and journal.goes_on(unfinished, self.settings):
-            return self._resume(unfinished)
+        if unfinished is not None and not self.settings.restart:
+            settings = journal.as_begun(self.settings, unfinished)
+            if journal.goes_on(unfinished, settings):
+                return self._resume(unfinished, settings)
         run_id = new_run_id()
         folder = self.ledger.snapshot_folder(run_id)
         try:
@@ -199,51 +225,68 @@ class Trip:
             forget(self.ledger.snapshot_folder(unfinished.id))
         return held
 
-    def _resume(self, unfinished: RunInfo) -> Held:
+    def _resume(self, unfinished: RunInfo, settings: Settings) -> Held:
         plan = load_plan(unfinished.plan)
-        run = self.ledger.open_run(job(plan, journal.request(self.settings)))
+        run = self.ledger.open_run(job(plan, journal.request(settings)))
         try:
             pin_again(self.origin, self.ledger.snapshot_folder(run.id), plan.pin, run.id)
         except VecferryError as error:
             run.close(Outcome.INTERRUPTED, error=error.message)
             raise
-        return Held(run, plan)
+        return Held(run, plan, views.of_plan(self.origin, plan), settings.backup)
 
     def _begin_anew(self, run_id: str, folder: Path, *, instead: RunInfo | None) -> Held:
         held = pin(self.origin, folder)
-        found = _look(self.origin, self.goal, self.source_url, self.settings, self.recorder, held)
-        plan = propose(found, self.origin, self.goal, self.settings, target_url=self.target_url)
-        plan = decide(
-            plan,
-            self.goal,
-            self.settings,
-            self.ask,
-            unfinished=journal.unfinished_ids(self.ledger),
-            known=finished(self.ledger, plan, self.settings),
-        )
-        if len(plan.kept) < len(plan.collections) and not self.ask.proceed(plan):
-            raise Refused("Nothing was written: you did not agree.")
-        wished = job(plan, journal.request(self.settings))
+        seen, wishes = _wished(self.origin, self.settings)
+        found = _look(seen, self.goal, self.source_url, wishes, self.recorder, held)
+        plan = propose(found, seen, self.goal, wishes, target_url=self.target_url)
+        origin = views.of_plan(self.origin, plan)
+        decision = self._decide(plan, found, origin)
+        plan, drifts = decision.plan, decision.measured.drifts
+        if len(plan.kept) < len(plan.collections) and not self.ask.proceed(plan, drifts):
+            raise Refused("Nothing was written: you did not agree.", hint="Run it again when you do.")
+        wished = job(plan, journal.request(replace(self.settings, backup=decision.backup)))
         run = self.ledger.open_run(wished, run_id=run_id, restart=self.settings.restart or instead is not None)
         for collection in plan.collections:
             profile = next(p for p in found.profiles if p.spec.qualified_name == collection.source)
             run.spend(collection.source, Stage.INSPECT.value, profile.seconds)
             run.prove_ids(collection.source, _proof(profile))
+        for source, aside in decision.measured.set_aside.items():
+            run.set_aside(source, aside)
         self._tell_kept(plan)
-        return Held(run, plan, found.profiles)
+        return Held(run, plan, origin, decision.backup, found.profiles, drifts)
+
+    def _decide(self, plan: Plan, found: Inspection, origin: Database) -> Decision:
+        memory = Memory(
+            unfinished=journal.unfinished_ids(self.ledger),
+            known=finished(self.ledger, plan, self.settings),
+            ended=lambda run: journal.ended(self.ledger, run),
+        )
+        return decide(
+            plan,
+            found,
+            (origin, self.goal),
+            self.settings,
+            self.ask,
+            memory=memory,
+            observer=self.recorder,
+            stop=self.stop,
+        )
 
     def _tell_kept(self, plan: Plan) -> None:
         for collection in plan.kept:
             card = collection.target.card
-            told = f"Run {card.run if card else ''} moved it already: nothing is written."
+            told = "The target holds all of it already: nothing is written."
+            if card is not None and card.run:
+                told = f"Run {card.run} moved it already: nothing is written."
             self.recorder(Notice(collection=collection.source, message=told))
 
     # ----------------------------------------------------------------------- on a held run
 
     def carry_out(self, held: Held) -> Migration:
         """Back up, copy, verify, report; the run is closed when all of it is done."""
-        if self.settings.backup is not None and len(held.plan.kept) < len(held.plan.collections):
-            backup.write(self, held.plan, held.run, self.settings.backup)
+        if held.backup is not None and not held.idle:
+            backup.write(self, held.plan, held.run, held.backup)
         with Helper(self.goal) as helper:
             result = migrate_collections(
                 held.plan,
@@ -254,11 +297,21 @@ class Trip:
                 observer=self._ahead(held, helper) if self.settings.verify else self.recorder,
                 stop=self.stop,
             )
+            repairs = self._synchronise(held, helper)
             proof = self._verify(held, self.settings.verify, helper) if self.settings.verify else None
+        result = _with_repairs(result, repairs)
         report = of_run(held.plan, result, proof, self.recorder.facts(), self.ledger)
         written = write_report(report, self.settings.reports / held.run.id) if self.settings.reports else None
         held.run.close(Outcome.DONE if proof is None or proof.sound else Outcome.DIFFERENT)
-        return Migration(plan=held.plan, run=result, verification=proof, seconds=report.seconds, report=written)
+        return Migration(
+            plan=held.plan,
+            run=result,
+            verification=proof,
+            drifts=held.drifts,
+            repairs=repairs,
+            seconds=report.seconds,
+            report=written,
+        )
 
     def _ahead(self, held: Held, helper: Helper) -> Observer:
         """The recorder, that also starts the process which reads the target back while the last indexes are built."""
@@ -271,29 +324,76 @@ class Trip:
 
         return observe
 
+    def _synchronise(self, held: Held, helper: Helper) -> tuple[CollectionRepair, ...]:
+        """Write what differs of the collections that are synchronised; interrupted anywhere, it is done anew."""
+        states = held.run.collections()
+        todo = [c for c in held.plan.synced if not states[c.source].step.reached(Step.FINISHED)]
+        return tuple(self._mend(held, collection, helper) for collection in todo)
+
+    def _mend(self, held: Held, collection: CollectionPlan, helper: Helper) -> CollectionRepair:
+        name, began = collection.source, time.monotonic()
+        held.run.mark(name, Step.PREPARED)
+        self.recorder(StageStarted(stage=Stage.COPY, collection=name))
+        done = mend(
+            self.origin,
+            self.goal,
+            (name, collection.target.qualified_name),
+            delete_extra=self.settings.delete_extra,
+            options=self._options(held, self.settings.verify or VerifyOptions()),
+            observer=self.recorder,
+            stop=self.stop,
+            helper=helper,
+        )
+        seconds = time.monotonic() - began
+        held.run.spend(name, Stage.COPY.value, seconds)
+        held.run.mark(name, Step.FINISHED)
+        self.recorder(StageFinished(stage=Stage.COPY, collection=name, records=done.rewritten, seconds=seconds))
+        return done
+
     def _verify(self, held: Held, options: VerifyOptions, helper: Helper) -> Verification:
         let_go()  # what the copy needed; the process that reads the target back needs as much
         collections = held.plan.collections
-        options = replace(
-            options,
-            profiles={profile.spec.qualified_name: profile for profile in held.profiles},
-            promised={collection.target.qualified_name: collection.target for collection in collections},
-            set_aside=self._set_aside(held),
-        )
         pairs = [(collection.source, collection.target.qualified_name) for collection in collections]
         proof = verify(
-            self.origin, self.goal, pairs, options=options, observer=self.recorder, stop=self.stop, helper=helper
+            self.origin,
+            self.goal,
+            pairs,
+            options=self._options(held, options),
+            observer=self.recorder,
+            stop=self.stop,
+            helper=helper,
         )
         for collection in collections:
             held.run.mark(collection.source, Step.VERIFIED)
         reach("run.verified")
         return proof
 
+    def _options(self, held: Held, options: VerifyOptions) -> VerifyOptions:
+        """`options` with what this run knows: profiles, what the target was promised, what was set aside."""
+        return replace(
+            options,
+            profiles={profile.spec.qualified_name: profile for profile in held.profiles},
+            promised={collection.target.qualified_name: collection.target for collection in held.plan.collections},
+            set_aside=self._set_aside(held),
+        )
+
     def _set_aside(self, held: Held) -> dict[str, dict[str, str]]:
         """Source collection -> {record id: reason} of what this run, or the one whose work is kept, left out."""
         found = journal.set_aside(self.ledger, held.run.id)
         for collection in held.plan.kept:
-            if collection.target.card is not None:
+            if collection.target.card is not None and collection.source not in found:
                 before = journal.set_aside(self.ledger, collection.target.card.run)
                 found[collection.source] = before.get(collection.source, {})
         return found
+
+
+def _with_repairs(result: RunResult, repairs: Sequence[CollectionRepair]) -> RunResult:
+    """`result` with the records that were written by synchronising; the others were there already, so are kept."""
+    written = {repair.source: repair.rewritten for repair in repairs}
+    collections = (
+        replace(c, records=written[c.source], kept=max(0, (c.target.count or 0) - written[c.source]))
+        if c.source in written
+        else c
+        for c in result.collections
+    )
+    return replace(result, collections=tuple(collections))

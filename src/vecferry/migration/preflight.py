@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from pathlib import Path
 
+from vecferry.engine.stop import Stop
 from vecferry.errors import ConfigError, DataError
-from vecferry.migration.finished import Finished, keep, noted, refuse_changed, same_form
+from vecferry.events import Observer, silent
+from vecferry.migration.finished import Finished, keep, noted, outdated, refusal, same_form
 from vecferry.migration.settings import Ask, Settings
+from vecferry.migration.syncing import Measured, adopt, measure
 from vecferry.model import Card
 from vecferry.planning.edits import settle, wishes_of
 from vecferry.planning.losses import check
@@ -34,39 +39,100 @@ def propose(found: Inspection, origin: Database, goal: Database, settings: Setti
     return settle(with_decisions(plan, decided), found.profiles, origin, goal)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """What was decided before the first write.
+
+    Attributes:
+        backup: where the archive of the source, and of what is overwritten, goes; None for none.
+        measured: the plan with every decision taken, and what of the synchronised collections differs.
+    """
+
+    measured: Measured
+    backup: Path | None = None
+
+    @property
+    def plan(self) -> Plan:
+        return self.measured.plan
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Memory:
+    """What the ledger knows about the target; nothing, where there is no ledger (a dry run).
+
+    Attributes:
+        unfinished: ids of runs that may be resumed.
+        known: target name -> the finished run of the same job that wrote it.
+        ended: when a run ended, None where the ledger does not know it.
+    """
+
+    unfinished: Collection[str] = ()
+    known: Mapping[str, Finished] = field(default_factory=dict)
+    ended: Callable[[str], datetime | None] = lambda _: None
+
+
 def decide(
     plan: Plan,
-    goal: Database,
+    found: Inspection,
+    stores: tuple[Database, Database],
     settings: Settings,
     ask: Ask,
     *,
-    unfinished: Collection[str] = (),
-    known: Mapping[str, Finished] | None = None,
-) -> Plan:
-    """`plan` with every decision taken.
-
-    Args:
-        unfinished: ids of runs that may be resumed.
-        known: target name -> the finished run of the same job that wrote it.
+    memory: Memory,
+    observer: Observer = silent,
+    stop: Stop | None = None,
+) -> Decision:
+    """`plan` with every decision taken. Args: `stores` is source and target.
 
     Raises:
         LossRefused: a lossy cell has no accepted policy.
         AlreadyExists, Conflict: what stands in the target may not be touched, does not fit, or was moved already and
             is not what the source holds now.
+        ConnectorError, DataError, Interrupted: what is to be synchronised cannot be compared.
     """
-    known = known or {}
+    origin, goal = stores
     plan = _never_kept(plan)
-    states = noted(look_at_targets(plan, goal, unfinished=unfinished, finished=same_form(known)), known)
+    states = look_at_targets(plan, goal, unfinished=memory.unfinished, finished=same_form(memory.known))
+    states = noted(states, memory.known, memory.ended)
     ask.show(plan, states)
-    plan = keep(plan, states, known)
-    refuse_changed(plan, states, known, chosen=settings.plan.collections)
+    plan = _renewed(keep(plan, states, memory.known), states, memory.known, settings, ask)
+    plan = adopt(plan, states, found.profiles, origin, goal, settings)
     check(plan)
     questions = check_targets(plan, states, goal)
-    if settings.dry_run or not questions:
+    if questions and not settings.dry_run:
+        plan = adopt(_asked(plan, questions, ask), states, found.profiles, origin, goal, settings)
+        check(plan)
+        check_targets(plan, states, goal)  # an answer may be refused too: `append` where the dimension differs
+    backup = settings.backup if settings.dry_run else _backup(plan, states, questions, settings, ask)
+    measured = measure(plan, origin, goal, settings, observer=observer, stop=stop)
+    ask.differs(measured.drifts, delete=settings.delete_extra)
+    return Decision(measured=measured, backup=backup)
+
+
+def _renewed(
+    plan: Plan, states: Sequence[TargetState], known: Mapping[str, Finished], settings: Settings, ask: Ask
+) -> Plan:
+    """`plan` in which what was moved already, and has changed since, is synchronised, if a person says so."""
+    changed = outdated(plan, states, known)
+    if not changed:
         return plan
-    plan = _asked(plan, questions, ask)
-    check_targets(plan, states, goal)  # an answer may be refused too: `append` where the dimension differs
-    return plan
+    ask.outdated(refusal(plan, changed, known, chosen=settings.plan.collections))
+    names = {state.target for state in changed}
+    renewed = (replace(c, if_exists=IfExists.SYNC) if c.target.name in names else c for c in plan.collections)
+    return replace(plan, collections=tuple(renewed))
+
+
+def _backup(
+    plan: Plan, states: Sequence[TargetState], asked: Sequence[TargetState], settings: Settings, ask: Ask
+) -> Path | None:
+    """Where the archive goes; asked for where a person chose to recreate, and where records are somebody else's."""
+    if settings.backup is not None or settings.no_backup:
+        return settings.backup
+    doomed = {c.target.name for c in plan.collections if c.if_exists is IfExists.RECREATE}
+    chosen = doomed & {state.target for state in asked}
+    foreign = (s for s in states if s.target in doomed and s.records and (s.target in chosen or not s.ours))
+    lost = tuple(foreign)
+    return ask.backup(lost, chosen=bool(chosen)) if lost else None
 
 
 def _never_kept(plan: Plan) -> Plan:

@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Protocol
 
 from vecferry.engine.model import Options
+from vecferry.errors import AlreadyExists
 from vecferry.planning.model import IfExists, Plan
 from vecferry.planning.options import PlanOptions
-from vecferry.planning.targets import TargetState
+from vecferry.planning.targets import TargetState, unsaved
+from vecferry.verification.drift import Drift
 from vecferry.verification.model import VerifyOptions
 
 REPORTS = Path("vecferry-reports")
@@ -26,6 +28,8 @@ class Settings:
         engine: how hard to push. None of it changes what ends up in the target.
         verify: how to verify; None leaves verification out, and the result says so.
         backup: a folder for a verified archive of the source, and of what is overwritten in the target.
+        no_backup: records of somebody else may be removed by `recreate` without an archive of them.
+        delete_extra: what is synchronised loses the records that the source does not have.
         ledger: where runs are remembered, a path or a database URL; None for the user's own.
         reports: the folder in which the run's report is written; None for no report.
         restart: give an unfinished run of the same job up and begin anew.
@@ -37,6 +41,8 @@ class Settings:
     engine: Options = field(default_factory=Options)
     verify: VerifyOptions | None = field(default_factory=VerifyOptions)
     backup: Path | None = None
+    no_backup: bool = False
+    delete_extra: bool = False
     ledger: str | None = None
     reports: Path | None = REPORTS
     restart: bool = False
@@ -51,10 +57,32 @@ class Ask(Protocol):
         ...
 
     def existing(self, state: TargetState) -> IfExists:
-        """What to do about a collection that holds records of somebody else: append, recreate or refuse."""
+        """What to do about a collection that holds records of somebody else: append, recreate, sync or refuse."""
         ...
 
-    def proceed(self, plan: Plan) -> bool:
+    def outdated(self, refusal: AlreadyExists) -> None:
+        """Shall what was moved already, and is not what the source holds now, be synchronised?
+
+        Raises:
+            AlreadyExists: no (`refusal` itself), or there is nobody to say so.
+        """
+        ...
+
+    def backup(self, doomed: Sequence[TargetState], *, chosen: bool) -> Path | None:
+        """A folder for the archive of collections that are to be removed; None where it was declined in words.
+
+        `chosen` says that a person has just chosen to recreate one of them.
+
+        Raises:
+            AlreadyExists: nobody said either.
+        """
+        ...
+
+    def differs(self, drifts: Sequence[Drift], *, delete: bool) -> None:
+        """Show what of the collections that are to be synchronised differs, counted."""
+        ...
+
+    def proceed(self, plan: Plan, drifts: Sequence[Drift]) -> bool:
         """Shall the first write happen?"""
         ...
 
@@ -68,5 +96,14 @@ class Consent:
     def existing(self, state: TargetState) -> IfExists:  # noqa: ARG002 - the protocol's
         return IfExists.REFUSE
 
-    def proceed(self, plan: Plan) -> bool:  # noqa: ARG002 - the protocol's
+    def outdated(self, refusal: AlreadyExists) -> None:
+        raise refusal
+
+    def backup(self, doomed: Sequence[TargetState], *, chosen: bool) -> Path | None:  # noqa: ARG002 - the protocol's
+        raise unsaved(doomed)
+
+    def differs(self, drifts: Sequence[Drift], *, delete: bool) -> None:
+        """Nobody looks."""
+
+    def proceed(self, plan: Plan, drifts: Sequence[Drift]) -> bool:  # noqa: ARG002 - the protocol's
         return True

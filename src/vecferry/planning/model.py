@@ -151,9 +151,11 @@ class IfExists(StrEnum):
     ASK = "ask"
     APPEND = "append"
     RECREATE = "recreate"
+    SYNC = "sync"
+    """only what differs is written: what the target lacks, and what is not the same there"""
     REFUSE = "refuse"
     KEEP = "keep"
-    """a finished run wrote it from the same source: nothing is written, and it is verified again; never asked for"""
+    """it is what the source holds already: nothing is written, and it is verified again; never asked for"""
 
 
 class OnConflict(StrEnum):
@@ -194,11 +196,11 @@ class Estimate:
     seconds: float = 0.0
     memory_bytes: int = 0
     disk_bytes: int = 0
-
-
     texts: int = 0
     tokens: int = 0
     price: float = 0.0
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CollectionPlan:
     """One collection's way.
@@ -215,10 +217,10 @@ class CollectionPlan:
     target: CollectionSpec
     records: int
     bytes: int
-    cells: tuple[Cell, ...] = ()
-    partitions: tuple[Partition, ...] = ()
     reads: tuple[Read, ...] = ()
     transforms: tuple[Step, ...] = ()
+    cells: tuple[Cell, ...] = ()
+    partitions: tuple[Partition, ...] = ()
     if_exists: IfExists = IfExists.ASK
     on_conflict: OnConflict = OnConflict.REFUSE
     estimate: Estimate = field(default_factory=Estimate)
@@ -245,5 +247,10 @@ class Plan:
 
     @property
     def kept(self) -> tuple[CollectionPlan, ...]:
-        """The collections that a finished run moved, and that are not written again."""
+        """The collections that are there already, and that are not written again."""
         return tuple(collection for collection in self.collections if collection.if_exists is IfExists.KEEP)
+
+    @property
+    def synced(self) -> tuple[CollectionPlan, ...]:
+        """The collections of which only what differs is written."""
+        return tuple(collection for collection in self.collections if collection.if_exists is IfExists.SYNC)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from enum import StrEnum
 
 from vecferry.catalog import fit
@@ -33,6 +34,8 @@ class TargetState:
 
     Attributes:
         found: its spec there, None where it is absent.
+        written: when it was written last, as far as anybody can say.
+        ours: the ledger knows the run that its card names.
         note: what else a person should know who decides about it, as a sentence.
     """
 
@@ -40,12 +43,21 @@ class TargetState:
     standing: Standing
     records: int = 0
     found: CollectionSpec | None = None
+    written: datetime | None = None
+    ours: bool = False
     note: str = ""
 
     @property
     def writer(self) -> str:
         """The run of vecferry that wrote it, as its card says; empty where somebody else did."""
         return self.found.card.run if self.found is not None and self.found.card is not None else ""
+
+    @property
+    def whose(self) -> str:
+        """Who wrote it, in words."""
+        if not self.writer:
+            return "somebody else"
+        return f"run {self.writer} of vecferry" + ("" if self.ours else ", which this ledger does not know")
 
 
 def look_at_targets(
@@ -125,8 +137,17 @@ def _must_ask(plan: CollectionPlan, state: TargetState, database: Database) -> b
 def occupied(state: TargetState) -> AlreadyExists:
     """That a target holds records which this run did not write, and what can be done."""
     whose = f"run {state.writer} of vecferry wrote" if state.writer else "this run did not write"
-    hint = "Say what to do: --if-exists append or recreate, or another name: --collection OLD=NEW."
+    hint = "Say what to do: --if-exists append, recreate or sync, or another name: --collection OLD=NEW."
     if state.writer:
-        hint += " Where they came from this source, `vecferry repair` brings them up to date."
+        hint += " Where they came from this source, --if-exists sync writes only what differs."
     told = f"The target collection '{state.target}' holds {state.records:,} records that {whose}. {state.note}"
     return AlreadyExists(told.rstrip(), hint=hint)
+
+
+def unsaved(doomed: Sequence[TargetState]) -> AlreadyExists:
+    """That somebody else's records would be removed, and nobody said what becomes of them."""
+    what = "; ".join(f"'{state.target}' holds {state.records:,} records of {state.whose}" for state in doomed)
+    return AlreadyExists(
+        f"Nothing was written: what would be deleted and made anew is not ours. {what}.",
+        hint="Add --backup DIR for a verified archive of it first, or --no-backup where it may be lost.",
+    )

@@ -109,6 +109,15 @@ class Run:
             if rejections:
                 connection.execute(t.rejections.insert(), list(self._rejection_rows(collection, partition, rejections)))
 
+    def set_aside(self, collection: str, rejections: Sequence[Rejection]) -> None:
+        """Note the records of a collection that is synchronised, not copied, that the plan keeps out of the target."""
+        rows = list(self._rejection_rows(collection, PartitionId(""), rejections))
+        r = t.rejections
+        with self._holding() as connection:
+            connection.execute(delete(r).where(r.c.run == self.id, r.c.collection == collection))
+            if rows:
+                connection.execute(r.insert(), rows)
+
     def _rejection_rows(
         self, collection: str, partition: PartitionId, rejections: Iterable[Rejection]
     ) -> Iterator[dict[str, str]]:

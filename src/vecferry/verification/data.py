@@ -160,6 +160,14 @@ class Changed:
         )
         self.close = 0
 
+    def ids(self, rows: Rows) -> list[str]:
+        """The ids of those of `rows` that really differ; they are looked at only where rounding may be the reason."""
+        return [one.id for one in self.findings(rows)] if self.tolerant else self._one.left.texts_of(rows)
+
+    def count(self, rows: Rows) -> int:
+        """How many of `rows` really differ."""
+        return sum(1 for _ in self.findings(rows)) if self.tolerant else len(rows)
+
     def findings(self, rows: Rows) -> Iterator[Finding]:
         """Those of `rows` that really differ; the others are counted in `close`."""
         for start in range(0, len(rows), AT_ONCE):

@@ -8,7 +8,8 @@ from functools import partial
 from vecferry.arrow import split
 from vecferry.engine.stop import Stop
 from vecferry.errors import NotFound
-from vecferry.events import Observer, silent
+from vecferry.events import Observer, Progress, Stage, silent
+from vecferry.model import Receipt
 from vecferry.protocols import Database, Deletable, Fetchable, Sink, require
 from vecferry.verification.data import Changed
 from vecferry.verification.diff import BucketDiff, compare
@@ -19,6 +20,8 @@ from vecferry.verification.passes import Absent, Pass, open_pass
 from vecferry.verification.run import Pair, verify
 
 _BATCH_BYTES = 4 << 20
+_MOST_WAITING = 500_000
+"""Ids held for one scan of a source that finds no records by id: some 50 MB."""
 
 
 def repair(
@@ -43,13 +46,38 @@ def repair(
         Interrupted, ConnectorError, DataError: what was written until then is right.
     """
     options, stop = options or VerifyOptions(), stop or Stop()
-    done = []
     with Helper(target_db) as helper:
-        for pair in pairs:
-            with open_pass(source_db, target_db, pair, options, observer, stop, helper) as one:
-                done.append(_repair(one, target_db, pair, delete_extra=delete_extra))
+        done = tuple(
+            mend(
+                source_db,
+                target_db,
+                pair,
+                delete_extra=delete_extra,
+                options=options,
+                observer=observer,
+                stop=stop,
+                helper=helper,
+            )
+            for pair in pairs
+        )
         after = verify(source_db, target_db, pairs, options=options, observer=observer, stop=stop, helper=helper)
-    return RepairResult(collections=tuple(done), after=after)
+    return RepairResult(collections=done, after=after)
+
+
+def mend(
+    source_db: Database,
+    target_db: Database,
+    pair: Pair,
+    *,
+    delete_extra: bool,
+    options: VerifyOptions,
+    observer: Observer,
+    stop: Stop,
+    helper: Helper,
+) -> CollectionRepair:
+    """`repair` of one collection, without the verification that follows. Raises what `repair` raises."""
+    with open_pass(source_db, target_db, pair, options, observer, stop, helper) as one:
+        return _repair(one, target_db, pair, delete_extra=delete_extra)
 
 
 def _repair(one: Pass, target_db: Database, pair: Pair, *, delete_extra: bool) -> CollectionRepair:
@@ -87,15 +115,22 @@ class _Work:
     def take(self, diff: BucketDiff, *, delete_extra: bool) -> None:
         """Repair one bucket, or note it where the source can only be read as a whole."""
         ids = self._one.left.texts_of(diff.missing)
-        ids += [finding.id for finding in self._changed.findings(diff.changed)]
+        ids += self._changed.ids(diff.changed)
         if isinstance(self._one.source, Fetchable):
             self._rewrite(ids)
         else:
-            self._waiting += ids
+            self._wait(ids)
         if delete_extra:
             self._delete(self._one.right.texts_of(diff.extra))
         else:
             self.extra_left += len(diff.extra)
+
+    def _wait(self, ids: Sequence[str]) -> None:
+        """Keep `ids` until enough of them are worth one more scan of the source."""
+        self._waiting += ids
+        if len(self._waiting) >= _MOST_WAITING:
+            waiting, self._waiting = self._waiting, []
+            self._rewrite(waiting)
 
     def finish(self) -> None:
         """Write what waited for a scan of the source, and build what the sink deferred."""
@@ -115,7 +150,12 @@ class _Work:
             for batch in split(found, max_rows=AT_ONCE, max_bytes=_BATCH_BYTES):
                 receipt = self._one.tries.call("writing", partial(sink.write, batch))
                 self.rewritten += receipt.rows
+                self._tell(receipt)
                 self.refused |= {rejection.id: rejection.reason for rejection in receipt.rejected}
+
+    def _tell(self, receipt: Receipt) -> None:
+        name = self._one.name
+        self._one.observer(Progress(stage=Stage.COPY, collection=name, records=receipt.rows, bytes=receipt.bytes))
 
     def _delete(self, ids: Sequence[str]) -> None:
         if not ids:

@@ -76,7 +76,7 @@ def test_a_command_has_the_defaults_of_what_it_calls(command: click.Command, nam
     "name,known",
     [
         ("exact_vectors", set(Keep)),
-        ("if_exists", {"ask", "append", "recreate", "refuse"}),
+        ("if_exists", {"ask", "append", "recreate", "sync", "refuse"}),
         ("on_conflict", set(OnConflict)),
     ],
 )

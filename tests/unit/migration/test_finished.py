@@ -41,9 +41,9 @@ def test_merged_collections_are_kept_together(stores: tuple[str, str], tmp_path:
     merged = {"collections": ("docs=all", "faq=all")}
     put(stores[0], "docs", "a", "b")
     put(stores[0], "faq", "c")
-    move(stores, tmp_path, **merged)
+    assert move(stores, tmp_path, **merged).differences == 0
     again = move(stores, tmp_path, **merged)
-    assert [c.if_exists for c in again.plan.collections] == [IfExists.KEEP] * 2
+    assert [(c.source, c.if_exists) for c in again.plan.collections] == [("docs+faq", IfExists.KEEP)]
     put(stores[0], "more", "d")
     with pytest.raises(AlreadyExists, match=r"wrote|did not write"):
         move(stores, tmp_path, collections=(*merged["collections"], "more=all"))

@@ -1,0 +1,45 @@
+"""`sync`: bring a target up to date with a source that has changed since. A migration that writes only what differs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from vecferry.engine.stop import Stop
+from vecferry.events import Observer, silent
+from vecferry.migration.moving import Migration, migrate
+from vecferry.migration.proving import pair_up
+from vecferry.migration.settings import Ask, Settings
+from vecferry.migration.stores import opened, shown
+from vecferry.planning.model import IfExists
+
+
+def sync(
+    source: str,
+    target: str,
+    *,
+    collections: Sequence[str] = (),
+    settings: Settings | None = None,
+    ask: Ask | None = None,
+    observer: Observer = silent,
+    stop: Stop | None = None,
+) -> Migration:
+    """Compare every record, write what the target lacks or has otherwise, and verify.
+
+    A collection that vecferry moved under another name is found by its card, and keeps the layout and the id rule that
+    stand there. One that the target does not have is copied. Records that only the target has are deleted where
+    `settings.delete_extra` says so, else left and reported. Killed in the middle, the same call goes on.
+
+    Args:
+        collections: names, globs, or `old=new` where the target's name is another.
+
+    Raises:
+        NotFound: the source has no such collection.
+        Everything that `migrate` raises.
+    """
+    settings = settings or Settings()
+    with opened(source) as origin, opened(target) as goal:
+        pairs = pair_up(origin, goal, collections, url=shown(source))
+    named = tuple(f"{there}={here.rpartition('/')[2]}" for there, here in pairs)
+    wishes = replace(settings.plan, collections=named, if_exists=IfExists.SYNC)
+    return migrate(source, target, settings=replace(settings, plan=wishes), ask=ask, observer=observer, stop=stop)

@@ -1,0 +1,60 @@
+"""The source as the plan wants it seen: itself, or a view of it through transforms, splits and merges."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from vecferry.planning.model import Plan
+from vecferry.planning.options import PlanOptions
+from vecferry.planning.patterns import parse_patterns
+from vecferry.planning.units import plan_units, units_of
+from vecferry.protocols import Database
+from vecferry.transforms import Cache, Embedders, Recipe, Unit, View, location
+
+
+def wished(
+    origin: Database, options: PlanOptions, *, decided: Plan | None = None, paying: bool = False
+) -> tuple[Database, PlanOptions]:
+    """(`origin` as `options` want it seen, or an edited plan; the options with patterns that name what is seen).
+
+    Unless `paying`, models are asked for one text alone, and its vector stands for all: that is for planning.
+
+    Raises:
+        ConfigError: see `plan_units`.
+    """
+    if decided is not None:
+        return _seen(origin, units_of(decided.collections), paying=paying), options
+    patterns = parse_patterns(options.collections)
+    if options.transforms == Recipe() and not any(pattern.target for pattern in patterns):
+        return origin, options
+    units = plan_units(origin, options.transforms, patterns)
+    seen = _seen(origin, units, paying=paying)
+    if seen is origin:
+        return origin, options
+    return seen, replace(options, collections=tuple(_pattern(unit) for unit in units))
+
+
+def of_plan(origin: Database, plan: Plan) -> Database:
+    """`origin` as `plan` reads it; models are asked, and paid."""
+    return _seen(origin, units_of(plan.collections), paying=True)
+
+
+def as_it_is(database: Database) -> Database:
+    """The source itself, behind whatever it is seen through."""
+    return database.database if isinstance(database, View) else database
+
+
+def read_by(plan: Plan) -> list[str]:
+    """The collections of the source that `plan` reads, each once, by their qualified names."""
+    return list(dict.fromkeys(read.collection for unit in units_of(plan.collections) for read in unit.reads))
+
+
+def _seen(origin: Database, units: Sequence[Unit], *, paying: bool) -> Database:
+    if all(unit.plain for unit in units):
+        return origin
+    return View(origin, units, Embedders(Cache(location()), paying=paying))
+
+
+def _pattern(unit: Unit) -> str:
+    return unit.name if unit.target is None else f"{unit.name}={unit.target}"
