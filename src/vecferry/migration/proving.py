@@ -8,15 +8,19 @@ from dataclasses import dataclass
 
 from vecferry.engine.stop import Stop
 from vecferry.errors import NotFound
-from vecferry.events import Observer, silent
+from vecferry.events import Notice, Observer, silent
 from vecferry.migration.stores import held_still, opened, shown
+from vecferry.migration.views import wished
 from vecferry.model import CollectionSpec, Pin
 from vecferry.planning.inspect import select
+from vecferry.planning.options import PlanOptions
 from vecferry.planning.patterns import Pattern, parse_patterns
+from vecferry.planning.units import transforms_of
 from vecferry.protocols import Database
 from vecferry.report.build import of_verification, store_facts
 from vecferry.report.model import Report
 from vecferry.report.recorder import Recorder
+from vecferry.transforms import Recipe
 from vecferry.verification.compare import compare as compare_databases
 from vecferry.verification.model import Comparison, RepairResult, Verification, VerifyOptions
 from vecferry.verification.repair import repair as repair_databases
@@ -37,6 +41,7 @@ def verify(
     target: str,
     *,
     collections: Sequence[str] = (),
+    transforms: Recipe | None = None,
     options: VerifyOptions | None = None,
     observer: Observer = silent,
     stop: Stop | None = None,
@@ -46,6 +51,7 @@ def verify(
     Args:
         collections: names, globs, or `old=new` where the target's name is another. A collection that was moved under
             another name by vecferry is found by its card.
+        transforms: what was changed on the way; the target is judged against the source as they show it.
 
     Raises:
         NotFound: the source has no such collection.
@@ -53,8 +59,8 @@ def verify(
     """
     recorder = Recorder(observer)
     with _both(source, target) as (origin, goal, pin):
-        pairs = pair_up(origin, goal, collections, url=source)
-        proof = verify_databases(origin, goal, pairs, options=options, observer=recorder, stop=stop)
+        seen, pairs = _seen(origin, goal, collections, transforms, source, recorder)
+        proof = verify_databases(seen, goal, pairs, options=options, observer=recorder, stop=stop)
         sides = store_facts(origin.identity, shown(source)), store_facts(goal.identity, shown(target))
     return Proof(proof, of_verification(*sides, proof, pin=pin, run=recorder.facts()))
 
@@ -64,6 +70,7 @@ def compare(
     target: str,
     *,
     collections: Sequence[str] = (),
+    transforms: Recipe | None = None,
     workers: int = 4,
     options: VerifyOptions | None = None,
     observer: Observer = silent,
@@ -76,8 +83,8 @@ def compare(
         ConfigError, Unavailable, AuthFailed, CorruptData: a store cannot be read.
     """
     with _both(source, target) as (origin, goal, _):
-        pairs = pair_up(origin, goal, collections, url=source)
-        return compare_databases(origin, goal, pairs, workers=workers, options=options, observer=observer, stop=stop)
+        seen, pairs = _seen(origin, goal, collections, transforms, source, observer)
+        return compare_databases(seen, goal, pairs, workers=workers, options=options, observer=observer, stop=stop)
 
 
 def repair(
@@ -85,6 +92,7 @@ def repair(
     target: str,
     *,
     collections: Sequence[str] = (),
+    transforms: Recipe | None = None,
     delete_extra: bool = False,
     options: VerifyOptions | None = None,
     observer: Observer = silent,
@@ -99,9 +107,9 @@ def repair(
         ConfigError, Unavailable, AuthFailed, CorruptData: a store cannot be used.
     """
     with _both(source, target) as (origin, goal, _):
-        pairs = pair_up(origin, goal, collections, url=source)
+        seen, pairs = _seen(origin, goal, collections, transforms, source, observer)
         return repair_databases(
-            origin, goal, pairs, delete_extra=delete_extra, options=options, observer=observer, stop=stop
+            seen, goal, pairs, delete_extra=delete_extra, options=options, observer=observer, stop=stop
         )
 
 
@@ -114,6 +122,28 @@ def _both(source: str, target: str) -> Iterator[tuple[Database, Database, Pin | 
                 hint="Check the path or URL of the target.",
             )
         yield origin, goal, pin
+
+
+def _seen(
+    origin: Database,
+    goal: Database,
+    collections: Sequence[str],
+    transforms: Recipe | None,
+    url: str,
+    observer: Observer,
+) -> tuple[Database, list[Pair]]:
+    """The source through `transforms`, and which collection of it stands where in the target."""
+    options = PlanOptions(collections=tuple(collections), transforms=transforms or Recipe())
+    seen, options = wished(origin, options, paying=True)
+    pairs = pair_up(seen, goal, options.collections, url=url)
+    if transforms is None:
+        for spec in goal.collections():
+            if spec.qualified_name in {there for _, there in pairs} and (done := transforms_of(spec)):
+                observer(Notice(collection=spec.name, message=_MOVED_THROUGH.format(", ".join(done))))
+    return seen, pairs
+
+
+_MOVED_THROUGH = "It was moved through transforms ({}): compare with the same --transform FILE, or --transform PLAN."
 
 
 def pair_up(origin: Database, goal: Database, collections: Sequence[str], *, url: str) -> list[Pair]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -21,7 +21,7 @@ from vecferry.planning.names import not_onto_itself, target_names
 from vecferry.planning.options import AUTO, PlanOptions
 from vecferry.planning.patterns import parse_patterns
 from vecferry.planning.proofs import prove_targets
-from vecferry.planning.units import itself, unit_of
+from vecferry.planning.units import itself, kinds_of, unit_of
 from vecferry.planning.vectors import described, map_vectors
 from vecferry.protocols import Configurable, Database
 from vecferry.version import __version__
@@ -87,7 +87,7 @@ def _target(
 ) -> CollectionSpec:
     """What the sink will be asked to prepare."""
     spec = profile.spec
-    origin = _origin(spec, source.identity)
+    origin = _changed(_origin(spec, source.identity), kinds_of(unit_of(source, spec.qualified_name)))
     kind = target.identity.kind
     home = origin if origin.get("kind") == kind else None
     same_kind = source.identity.kind == kind
@@ -148,6 +148,12 @@ def _origin(spec: CollectionSpec, identity: StoreIdentity) -> JsonObject:
         "vectors": described(spec.vectors),
         **({"indexes": msgspec.to_builtins(spec.indexes)} if spec.indexes else {}),
     }
+
+
+def _changed(origin: JsonObject, kinds: Sequence[str]) -> JsonObject:
+    """`origin` with the transforms of this way alone: whoever compares both ends later should know of them."""
+    rest = {key: value for key, value in origin.items() if key != "transforms"}
+    return {**rest, "transforms": list(kinds)} if kinds else rest
 
 
 def _card(profile: Profile, origin: JsonObject, options: PlanOptions) -> Card:

@@ -59,6 +59,17 @@ def unit_of(source: Database, name: str) -> Unit:
     return source.unit(name) if isinstance(source, View) else Unit(name=name, reads=itself(name))
 
 
+def kinds_of(unit: Unit) -> list[str]:
+    """The kinds of transforms in a unit, each once."""
+    steps = (*(step for read in unit.reads for step in read.transforms), *unit.transforms)
+    return list(dict.fromkeys(step.kind for step in steps))
+
+
+def transforms_of(spec: CollectionSpec) -> list[str]:
+    """The kinds of transforms through which records came into a collection that we wrote, as its card tells."""
+    return list(spec.card.origin.get("transforms", ())) if spec.card is not None else []
+
+
 def itself(name: str) -> tuple[Read, ...]:
     """What a unit reads that is neither a split nor a merge."""
     return (Read(collection=name),)

@@ -145,8 +145,8 @@ def _checked(plan: Plan, tree: yaml.Node | None, name: str) -> Iterator[Collecti
             for unit in units_of([collection]):
                 check_steps(unit)
         except ConfigError as error:
-            path = ("collections", index, "transforms")
-            raise _wrong(name, tree, path, f"{error.message} {error.hint}") from error
+            at = ("collections", index, "transforms")
+            raise _wrong(name, tree, at, f"{error.message} {error.hint}") from error
         for number, cell in enumerate(collection.cells):
             if cell.choices and cell.policy is not None:
                 try:

@@ -28,17 +28,17 @@ class View:
     """`database`, as `units` show it. It holds nothing of its own; closing it closes the database."""
 
     def __init__(self, database: Database, units: Sequence[Unit], embedders: Embedders) -> None:
-        self._database = database
+        self.database = database
         self._embedders = embedders
         self.units = tuple(units)
 
     @property
     def identity(self) -> StoreIdentity:
-        return self._database.identity
+        return self.database.identity
 
     @property
     def limits(self) -> Limits:
-        return self._database.limits
+        return self.database.limits
 
     def collections(self) -> Iterator[CollectionSpec]:
         """The units, in their order; a unit with a model asks it for one text."""
@@ -61,11 +61,11 @@ class View:
     def source(self, name: str) -> Source:
         unit = self.unit(name)
         if unit.plain:
-            return self._database.source(unit.name)
+            return self.database.source(unit.name)
         parts: list[Source] = []
         try:
             for read in unit.reads:
-                parts.append(self._database.source(read.collection))
+                parts.append(self.database.source(read.collection))
                 chain = Chain((*read.transforms, *unit.transforms), parts[-1].describe(), self._embedders)
                 parts[-1] = transformed(parts[-1], chain)
             return _named(unit, parts)
@@ -75,10 +75,10 @@ class View:
             raise
 
     def sink(self, spec: CollectionSpec) -> Sink:
-        return self._database.sink(spec)
+        return self.database.sink(spec)
 
     def close(self) -> None:
-        self._database.close()
+        self.database.close()
 
 
 def transformed(source: Source, chain: Chain) -> Source:

@@ -18,6 +18,7 @@ from vecferry.planning.model import CollectionPlan, IfExists, OnConflict, Plan, 
 from vecferry.planning.options import PlanOptions
 from vecferry.state.ledger import Ledger
 from vecferry.state.model import CollectionState, Outcome, RunInfo, Step
+from vecferry.transforms import Recipe, Step
 from vecferry.verification.model import VerifyOptions
 
 STORE = StoreIdentity(kind="memory", where="a")
@@ -41,6 +42,7 @@ OTHERWISE: dict[str, Any] = {
     "target_config": {"shard_number": 2},
     "name": "x-{name}",
     "id_rule": IdRule(template="{id}"),
+    "transforms": Recipe(transforms=(Step(drop=("page",)),)),
 }
 
 
