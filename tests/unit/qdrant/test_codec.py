@@ -22,6 +22,7 @@ from qdrant_client.grpc import points_pb2 as pb
 
 from vecferry import arrow
 from vecferry.connectors.qdrant._codec import grpc_read, grpc_write, rest, restore
+from vecferry.connectors.qdrant._codec.cells import Cells
 from vecferry.connectors.qdrant._codec.form import Form, is_fragile
 from vecferry.connectors.qdrant._codec.values import STRUCT_ENTRY, EntryReader, Unsayable, entries
 from vecferry.errors import CorruptData
@@ -306,6 +307,27 @@ def test_a_foreign_payload_of_another_shape_loses_nothing() -> None:
     assert found.column("document").to_pylist() == ["a", None, None, None, None]
     read = [None if text is None else json.loads(text) for text in arrow.utf8(found, "metadata")]
     assert read == [{"k": 1}, *payloads[1:4], None]
+
+
+@pytest.mark.parametrize("layout", sorted(LAYOUTS))
+def test_a_note_about_a_value_that_was_changed_since_says_nothing(layout: str) -> None:
+    """An application that changes one value leaves our envelope as it is; what it wrote counts."""
+    form = Form(spec_of(VectorSpec(dim=DIM), layout=layout))
+    odd = np.array([1e-30, 3.0, 1e-38], np.float32)  # comes back from its length and direction only nearly
+    record = Record(id="a", vectors={"": odd}, metadata={"share": 0.12345678901234567, "gone": 1e300}, document=None)
+    rows = form.rows(arrow.from_records(form.spec, [record]))
+    (payload,) = form.payloads(rows)
+    metadata = payload if form.layout.metadata_key is None else payload[form.layout.metadata_key]
+    metadata["share"] = 0.5
+    metadata["gone"] = "now a text"
+    payload[form.layout.document_key] = "New."
+    written = Cells("", VectorKind.DENSE, np.array([[0.0, 0.6, 0.8]], np.float32), np.array([True]))
+    found = restore.batch(form, [rows.ids[0].decode()], [payload], {"": written})
+    assert found.column("id").to_pylist() == ["a"]
+    assert found.column("document").to_pylist() == ["New."]
+    assert json.loads(arrow.utf8(found, "metadata")[0] or b"") == {"share": 0.5, "gone": "now a text"}
+    direction = arrow.dense(found, form.spec.vectors[0])[0]
+    np.testing.assert_allclose(direction / np.linalg.norm(direction), [0.0, 0.6, 0.8], rtol=1e-6)
 
 
 def test_an_envelope_of_somebody_else_is_named() -> None:

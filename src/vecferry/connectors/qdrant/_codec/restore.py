@@ -24,6 +24,8 @@ from vecferry.layouts import ENVELOPE
 from vecferry.model import IdKind, VectorKind, VectorSpec
 
 _NOTHING: Mapping[str, Any] = {}
+_ALIKE = 0.999
+"""Cosine between a vector and what Qdrant made of it, at least: float16 of 65,536 small components included."""
 
 
 def batch(
@@ -127,8 +129,19 @@ def _unscaled(form: Form, vector: VectorSpec, cells: Cells, envelopes: Sequence[
     for row, text in kept:
         share = cells.share(row)
         original = np.frombuffer(base64.b64decode(text, validate=True), dtype(vector).newbyteorder("<"))
-        values[share] = original.reshape(values[share].shape)
+        original = original.reshape(values[share].shape)
+        if _same_direction(original, values[share]):  # else the vector was written anew, and the note is an old one's
+            values[share] = original
     return cells.renamed(vector.name, values)
+
+
+def _same_direction(original: NDArray[Any], restored: NDArray[Any]) -> bool:
+    """True where `original` may be what `restored` was: each row points the same way, or has no length to tell by."""
+    ours, theirs = original.astype(np.float64), restored.astype(np.float64)
+    with np.errstate(over="ignore", invalid="ignore"):
+        lengths = np.linalg.norm(ours, axis=-1) * np.linalg.norm(theirs, axis=-1)
+        cosine = (ours * theirs).sum(axis=-1) / np.where(lengths > 0, lengths, 1)
+    return bool(np.all((cosine > _ALIKE) | (lengths == 0) | ~np.isfinite(cosine)))
 
 
 def _numbers(told_length: Any) -> Any:

@@ -1,11 +1,13 @@
 """Where texts and metadata stand in a payload: into a layout's shape, and out of it. Pure, and of no wire format.
 
 `fit` works on the columns of a batch, `take` on one payload. Whatever a layout cannot show is noted in the envelope, so
-that `take` gives back exactly what `fit` was given.
+that `take` gives back exactly what `fit` was given. A note about a value that an application has changed since says
+nothing any more: the value as it stands is the record's.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
     from vecferry.connectors.qdrant._codec.form import Rows
 
 Payload = dict[str, Any]
+_MOVED, _TINY = 1e-12, 1e-300
+"""How far Qdrant's own storage moves a float, at most; more is a change."""
 _NOTHING: Mapping[str, Any] = {}
 
 
@@ -124,7 +128,7 @@ def _take_nested(layout: Layout, payload: Payload, envelope: Mapping[str, Any]) 
     moved = {**beside, **envelope.get("k", _NOTHING)}
     if moved:
         metadata = {**(metadata or _NOTHING), **moved}
-    return _finish(payload.get(layout.document_key), payload.get(layout.uri_key), metadata, envelope)
+    return _finish(layout, payload.get(layout.document_key), payload.get(layout.uri_key), metadata, envelope)
 
 
 def _take_flat(layout: Layout, payload: Payload, envelope: Mapping[str, Any], *, ours: bool) -> Texts:
@@ -135,17 +139,23 @@ def _take_flat(layout: Layout, payload: Payload, envelope: Mapping[str, Any], *,
         document = payload.pop(layout.document_key)
     uri = payload.pop(layout.uri_key) if ours and _is_text(payload, layout.uri_key) else None
     payload |= envelope.get("k", _NOTHING)
-    return _finish(document, uri, payload if payload or ours else None, envelope)
+    return _finish(layout, document, uri, payload if payload or ours else None, envelope)
 
 
-def _finish(document: str | None, uri: str | None, metadata: Payload | None, envelope: Mapping[str, Any]) -> Texts:
+def _finish(
+    layout: Layout, document: str | None, uri: str | None, metadata: Payload | None, envelope: Mapping[str, Any]
+) -> Texts:
     absent = envelope.get("null", ())
-    if "document" in absent:
+    if "document" in absent and (layout.conversion is not None or not document):
         document = None
-    if metadata is None or "metadata" in absent:
+    if metadata is None or ("metadata" in absent and not metadata):
         return document, uri, None, None
     for pointer, text in envelope.get("f", _NOTHING).items():
-        _put(metadata, pointer, float(text))
+        try:
+            _put(metadata, pointer, float(text))
+        except (LookupError, TypeError, ValueError):
+            if not layout.inner_envelope:  # there it outlives the values that it is about
+                raise
     tags = envelope.get("t")
     return document, uri, canonical(metadata), canonical(tags) if tags else None
 
@@ -158,4 +168,7 @@ def _put(value: Any, pointer: str, number: float) -> None:
     *path, last = [part.replace("~1", "/").replace("~0", "~") for part in pointer.split("/")[1:]]
     for part in path:
         value = value[int(part)] if isinstance(value, list) else value[part]
-    value[int(last) if isinstance(value, list) else last] = number
+    place: Any = int(last) if isinstance(value, list) else last
+    now = value[place]
+    if isinstance(now, int | float) and math.isclose(now, number, rel_tol=_MOVED, abs_tol=_TINY):
+        value[place] = number
