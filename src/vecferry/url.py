@@ -1,6 +1,7 @@
 """Store URLs: one grammar for every connector.
 
     SCHEME:PATH[?option=value&…]            a folder or a name:  memory:NAME  chroma:PATH  qdrant:PATH  files:DIR
+    SCHEME+FORM:PATH[?option=value&…]       a file of a form of its own:  qdrant+snapshot:FILE
     SCHEME+TRANSPORT://HOST[:PORT][/PATH][?option=value&…]       a server:    qdrant+https://HOST:6333?grpc_port=6334
 
 Secrets never stand in a URL: `api_key=env:NAME` and `api_key=file:PATH` are references.
@@ -8,6 +9,7 @@ Secrets never stand in a URL: `api_key=env:NAME` and `api_key=file:PATH` are ref
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,8 +18,23 @@ from urllib.parse import parse_qsl, quote, unquote, urlsplit
 from vecferry.errors import ConfigError
 from vecferry.secret import Secret
 
-SECRET_OPTIONS = frozenset({"api_key", "token", "password"})
-_MISSPELT = frozenset({"apikey", "key", "auth", "authtoken", "accesstoken", "secret", "passwd", "pwd", "pass"})
+SECRET_OPTIONS = frozenset(
+    {"api_key", "token", "password", "access_key_id", "secret_access_key", "session_token"}  # the last three: buckets
+)
+_MISSPELT = frozenset(
+    {"apikey", "key", "auth", "authtoken", "accesstoken", "secret", "passwd", "pwd", "pass"}
+    | {"accesskey", "accesskeyid", "secretkey", "secretaccesskey", "sessiontoken", "awsaccesskeyid"}
+    | {"awssecretaccesskey", "awssessiontoken"}
+)
+
+
+HEADER = "header."
+"""`header.NAME=value`: an HTTP header that a proxy before a server wants; a reference where its name says secret."""
+_SECRET_HEADER = re.compile(r"auth|cookie|credential|key|pass|secret|session|token", re.IGNORECASE)
+
+
+_FILES = frozenset({("qdrant", "snapshot")})
+"""Forms of a store that lie in one file, as (scheme, form)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,17 +86,17 @@ class StoreUrl:
     def __str__(self) -> str:
         shown = {**self.options, **{name: secret.reference for name, secret in self.secrets.items()}}
         query = "?" + "&".join(f"{k}={quote(v, safe='/:~')}" for k, v in sorted(shown.items())) if shown else ""
+        plus = f"+{self.transport}" if self.transport else ""
         if self.host is None:
-            return f"{self.scheme}:{self.path}{query}"
+            return f"{self.scheme}{plus}:{self.path}{query}"
         port = f":{self.port}" if self.port else ""
         host = f"[{self.host}]" if ":" in self.host else self.host
-        plus = f"+{self.transport}" if self.transport else ""
         return f"{self.scheme}{plus}://{host}{port}{quote(self.path)}{query}"
 
 
 def _parse_local(scheme: str, transport: str, rest: str) -> StoreUrl:
     path, _, query = rest.partition("?")
-    if transport:
+    if transport and (scheme, transport) not in _FILES:
         raise ConfigError(
             f"'{scheme}+{transport}:' names no host.",
             hint=f"Write {scheme}+http://HOST:PORT for a server, or {scheme}:PATH for a folder.",
@@ -87,7 +104,7 @@ def _parse_local(scheme: str, transport: str, rest: str) -> StoreUrl:
     if not path:
         raise ConfigError(f"'{scheme}:' names no path.", hint=f"Write {scheme}:PATH, for example {scheme}:./data.")
     options, secrets = _options(query)
-    return StoreUrl(scheme=scheme, path=path, options=options, secrets=secrets)
+    return StoreUrl(scheme=scheme, transport=transport or None, path=path, options=options, secrets=secrets)
 
 
 def _parse_server(scheme: str, transport: str, text: str) -> StoreUrl:
@@ -121,7 +138,7 @@ def _parse_server(scheme: str, transport: str, text: str) -> StoreUrl:
 
 def _options(query: str) -> tuple[dict[str, str], dict[str, Secret]]:
     pairs = dict(parse_qsl(query, keep_blank_values=True))
-    secrets = {name: Secret(value) for name, value in pairs.items() if name in SECRET_OPTIONS}
+    secrets = {name: Secret(value) for name, value in pairs.items() if _is_secret(name, value)}
     for name, secret in secrets.items():
         if secret.reference.partition(":")[0] not in {"env", "file"}:
             raise ConfigError(
@@ -133,6 +150,13 @@ def _options(query: str) -> tuple[dict[str, str], dict[str, Secret]]:
         if name.lower().replace("-", "").replace("_", "") in _MISSPELT:
             raise ConfigError(f"There is no option '{name}'.", hint="Write api_key=env:NAME or api_key=file:PATH.")
     return {name: value for name, value in pairs.items() if name not in secrets}, secrets
+
+
+def _is_secret(name: str, value: str) -> bool:
+    """Does this option hold a secret, which must be a reference?"""
+    if not name.startswith(HEADER):
+        return name in SECRET_OPTIONS
+    return value.startswith(("env:", "file:")) or _SECRET_HEADER.search(name.removeprefix(HEADER)) is not None
 
 
 def _shown(text: str) -> str:

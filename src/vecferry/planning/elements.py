@@ -78,4 +78,5 @@ def cast(values: NDArray[Any], element: Element) -> NDArray[Any]:
         most = np.finfo(kind).max
         return values.astype(kind) if element is Element.FLOAT32 else values.clip(-most, most).astype(kind)
     bounds = np.iinfo(kind)
-    return np.rint(np.nan_to_num(values)).clip(bounds.min, bounds.max).astype(kind)
+    whole: NDArray[Any] = np.rint(np.nan_to_num(values)).clip(bounds.min, bounds.max).astype(kind)
+    return whole

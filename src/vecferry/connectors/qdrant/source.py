@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,19 +12,16 @@ from numpy.typing import NDArray
 from vecferry import arrow
 from vecferry.catalog import gone
 from vecferry.connectors.qdrant._codec.filters import Translator
+from vecferry.connectors.qdrant._codec.foreign import SAMPLE, form_of
 from vecferry.connectors.qdrant._codec.form import Form
-from vecferry.connectors.qdrant._codec.indexes import described_indexes
 from vecferry.connectors.qdrant._codec.settings import described
 from vecferry.connectors.qdrant._ids import Bounds, behind, split
 from vecferry.connectors.qdrant.pages import chunks, open_pages
 from vecferry.connectors.qdrant.server import Server, has_card
 from vecferry.connectors.qdrant.transport import collection_path
 from vecferry.filters import Filter
-from vecferry.layouts import layout as find_layout
-from vecferry.layouts.detect import detect_payloads
 from vecferry.model import Chunk, CollectionSpec, Hit, IdKind, Partition, PartitionId, Position
 
-_SAMPLE = 256
 _PARTITION_ROWS = 4_096
 _MAX_PARTITIONS = 64
 _MAX_PAGE = 2_000
@@ -43,17 +39,7 @@ def open_form(server: Server, name: str, info: Mapping[str, Any]) -> Form:
     ours = has_card(info)
     kind = IdKind.UUID if ours else server.id_kind(name)
     spec = described(name, info, id_kind=kind, count=server.count(name), aliases=server.aliases_of(name))
-    name_of_layout = "flat" if ours else _layout(server, name)
-    if find_layout(name_of_layout).id_rule is not None:  # points bear what a framework made of its own ids
-        spec = replace(spec, id_kind=IdKind.TEXT)
-    form = Form(spec, foreign_layout=name_of_layout)
-    indexes = described_indexes(info.get("payload_schema") or {}, form.layout)
-    found = "" if ours else form.layout.name
-    return Form(replace(spec, indexes=indexes, layout=found), foreign_layout=form.layout.name)
-
-
-def _layout(server: Server, name: str) -> str:
-    return detect_payloads(server.payloads(name, _SAMPLE))
+    return form_of(spec, info.get("payload_schema") or {}, lambda: server.payloads(name, SAMPLE))
 
 
 class QdrantSource:
