@@ -57,7 +57,11 @@ class Vecferry:
         return self.end(process, expect=expect)
 
     def start(
-        self, *arguments: str | Path, env: dict[str, str] | None = None, preexec: Callable[[], None] | None = None
+        self,
+        *arguments: str | Path,
+        env: dict[str, str] | None = None,
+        preexec: Callable[[], None] | None = None,
+        stdin: int = subprocess.DEVNULL,
     ) -> subprocess.Popen[str]:
         """Start it, and leave it to the caller."""
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -65,7 +69,7 @@ class Vecferry:
             [str(PROGRAM), *map(str, arguments)],
             cwd=self.folder,
             env={**os.environ, "VECFERRY_LEDGER": str(self.ledger), "COLUMNS": "160", **self.env, **(env or {})},
-            stdin=subprocess.DEVNULL,
+            stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -74,6 +78,17 @@ class Vecferry:
         )
         self._started.append(process)
         return process
+
+    def talk(self, *arguments: str | Path, answers: str, expect: int | None = 0) -> Done:
+        """Run it with a terminal for its standard input, on which `answers` (lines) are typed beforehand."""
+        ours, theirs = os.openpty()
+        try:
+            os.write(ours, answers.encode())
+            process = self.start(*arguments, stdin=theirs)
+            return self.end(process, expect=expect)
+        finally:
+            os.close(theirs)
+            os.close(ours)
 
     def end(self, process: subprocess.Popen[str], *, expect: int | None = 0) -> Done:
         """Wait for a process that was started."""

@@ -48,20 +48,21 @@ class Person:
         show.standing(self._console, standing)
 
     def existing(self, state: TargetState) -> IfExists:
-        """Append, recreate, sync or stop: asked where somebody can answer, else refused."""
+        """Append, recreate, sync or stop (what fits): asked where somebody can answer, else refused."""
         from vecferry.cli.show import plain
         from vecferry.planning.model import IfExists
         from vecferry.planning.targets import occupied
 
-        refusal = occupied(state)
         if self._silent:
-            raise refusal
+            raise state.conflict or occupied(state)
         self._console.print(plain(f"The collection '{state.target}' is in the target already."), style="bold")
-        if state.note:
-            self._console.print(plain(state.note))
-        for choice, meaning in _CHOICES:
+        for note in (state.note, state.conflict.message if state.conflict else ""):
+            if note:
+                self._console.print(plain(note))
+        choices = [(c, told) for c, told in _CHOICES if state.conflict is None or c in {"recreate", "stop"}]
+        for choice, meaning in choices:
             self._console.print(f"  {choice:<9} {meaning}", highlight=False)
-        names = [choice for choice, _ in _CHOICES]
+        names = [choice for choice, _ in choices]
         answer = click.prompt("What now?", type=click.Choice(names), default="stop", err=True)
         return IfExists.REFUSE if answer == "stop" else IfExists(answer)
 

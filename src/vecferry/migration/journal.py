@@ -13,7 +13,7 @@ from vecferry.engine.job import fingerprint
 from vecferry.migration.settings import Settings
 from vecferry.model import StoreIdentity
 from vecferry.state.ledger import Ledger
-from vecferry.state.model import RunInfo, Step
+from vecferry.state.model import Outcome, RunInfo, Step
 from vecferry.tags import canonical
 from vecferry.transforms import Recipe
 
@@ -52,10 +52,12 @@ def _transforms(recipe: Recipe) -> str:
 def goes_on(unfinished: RunInfo, settings: Settings) -> bool:
     """Whether an unfinished run is to be resumed, or refused for its options, rather than begun anew.
 
-    One that was refused before its first write binds nobody: the answer to a refusal is the command with other options.
+    One that was refused before its first write binds nobody: the answer to a refusal is the command with other options,
+    or with another answer at the prompt.
     """
     written = any(state.step.reached(Step.PREPARED) for state in unfinished.collections)
-    return written or dict(unfinished.request) == request(settings)
+    same = dict(unfinished.request) == request(settings)
+    return written or (same and unfinished.outcome is not Outcome.FAILED)
 
 
 def unfinished(ledger: Ledger, source: StoreIdentity, target: StoreIdentity, settings: Settings) -> RunInfo | None:

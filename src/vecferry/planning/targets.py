@@ -9,7 +9,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from vecferry.catalog import fit
-from vecferry.errors import AlreadyExists
+from vecferry.errors import AlreadyExists, Conflict
 from vecferry.model import CollectionSpec
 from vecferry.planning.collisions import batches
 from vecferry.planning.model import CollectionPlan, IfExists, Plan
@@ -36,6 +36,7 @@ class TargetState:
         found: its spec there, None where it is absent.
         written: when it was written last, as far as anybody can say.
         ours: the ledger knows the run that its card names.
+        conflict: why no record of the source fits into it, where that is so.
         note: what else a person should know who decides about it, as a sentence.
     """
 
@@ -45,6 +46,7 @@ class TargetState:
     found: CollectionSpec | None = None
     written: datetime | None = None
     ours: bool = False
+    conflict: Conflict | None = None
     note: str = ""
 
     @property
@@ -115,23 +117,32 @@ def check_targets(plan: Plan, states: Iterable[TargetState], database: Database)
 
     Raises:
         AlreadyExists: a collection that is not ours holds records, and the plan says `refuse`.
-        Conflict: the collection there has another dimension, metric or vector name, and is not to be recreated.
+        Conflict: the collection there has another dimension, metric or vector name, and is not to be recreated. Where
+            a person is asked, the state says so instead.
         Unsupported: it is to be recreated, and the store cannot drop.
     """
     by_name = {collection.target.name: collection for collection in plan.collections}
-    return tuple(state for state in states if _must_ask(by_name[state.target], state, database))
+    questions = (_question(by_name[state.target], state, database) for state in states)
+    return tuple(state for state in questions if state is not None)
 
 
-def _must_ask(plan: CollectionPlan, state: TargetState, database: Database) -> bool:
+def _question(plan: CollectionPlan, state: TargetState, database: Database) -> TargetState | None:
+    """`state`, where a person must be asked about it."""
     if state.found is None:
-        return False
+        return None
     if plan.if_exists is IfExists.RECREATE:
         require(database, Droppable, operation="drop a collection", instead="Choose another target name.")
-        return False
-    fit(state.found, plan.target, store=database.identity.kind)
+        return None
+    ask = state.standing is Standing.OCCUPIED and plan.if_exists is IfExists.ASK
+    try:
+        fit(state.found, plan.target, store=database.identity.kind)
+    except Conflict as conflict:
+        if not ask:
+            raise
+        return replace(state, conflict=conflict)
     if state.standing is Standing.OCCUPIED and plan.if_exists is IfExists.REFUSE:
         raise occupied(state)
-    return state.standing is Standing.OCCUPIED and plan.if_exists is IfExists.ASK
+    return state if ask else None
 
 
 def occupied(state: TargetState) -> AlreadyExists:

@@ -18,7 +18,8 @@ from vecferry.planning.model import CollectionPlan, IfExists, OnConflict, Plan, 
 from vecferry.planning.options import PlanOptions
 from vecferry.state.ledger import Ledger
 from vecferry.state.model import CollectionState, Outcome, RunInfo, Step
-from vecferry.transforms import Recipe, Step
+from vecferry.transforms import Recipe
+from vecferry.transforms import Step as TransformStep
 from vecferry.verification.model import VerifyOptions
 
 STORE = StoreIdentity(kind="memory", where="a")
@@ -42,7 +43,7 @@ OTHERWISE: dict[str, Any] = {
     "target_config": {"shard_number": 2},
     "name": "x-{name}",
     "id_rule": IdRule(template="{id}"),
-    "transforms": Recipe(transforms=(Step(drop=("page",)),)),
+    "transforms": Recipe(transforms=(TransformStep(drop=("page",)),)),
 }
 
 
@@ -83,12 +84,22 @@ def run(step: Step, settings: Settings) -> RunInfo:
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("step", Step)
+@pytest.mark.parametrize("step", list(Step))
 def test_only_a_run_that_wrote_binds_the_next_call(step: Step) -> None:
     """The answer to a refusal before the first write is other options, which then begin anew."""
     other = Settings(plan=PlanOptions(on_conflict=OnConflict.REPLACE))
     assert journal.goes_on(run(step, Settings()), Settings())
     assert journal.goes_on(run(step, Settings()), other) == step.reached(Step.PREPARED)
+    failed = replace(run(step, Settings()), outcome=Outcome.FAILED)
+    assert journal.goes_on(failed, Settings()) == step.reached(Step.PREPARED), "or another answer at the prompt"
+
+
+def test_a_backup_chosen_at_the_prompt_is_remembered() -> None:
+    """Who resumes says nothing of it; who says another place is told of the difference."""
+    begun = run(Step.PREPARED, Settings(backup=Path("b")))
+    assert journal.as_begun(Settings(), begun).backup == Path("b")
+    assert journal.as_begun(Settings(backup=Path("c")), begun).backup == Path("c")
+    assert journal.as_begun(Settings(), run(Step.PREPARED, Settings())).backup is None
 
 
 def test_an_unfinished_run_is_of_the_same_stores_and_collections(tmp_path: Path) -> None:

@@ -69,7 +69,7 @@ def test_told_what_to_do_nobody_is_asked(choice: IfExists) -> None:
     assert check_targets(made, look_at_targets(made, target), target) == ()
 
 
-@pytest.mark.parametrize("choice", [IfExists.ASK, IfExists.APPEND, IfExists.REFUSE])
+@pytest.mark.parametrize("choice", [IfExists.APPEND, IfExists.SYNC, IfExists.REFUSE])
 def test_another_dimension_is_a_conflict(choice: IfExists) -> None:
     """Also where the collection is empty: no record of ours would fit."""
     target = store()
@@ -77,6 +77,15 @@ def test_another_dimension_is_a_conflict(choice: IfExists) -> None:
     made = plan(target, choice)
     with pytest.raises(Conflict, match="4 dimensions"):
         check_targets(made, look_at_targets(made, target), target)
+
+
+def test_a_person_hears_of_the_conflict_and_may_recreate() -> None:
+    """Where it holds records and nobody has decided: asked, with what does not fit."""
+    target = store()
+    fill(target, replace(SPEC, vectors=(VectorSpec(dim=4),)), [record("x", (1, 2, 3, 4))])
+    made = plan(target)
+    (asked,) = check_targets(made, look_at_targets(made, target), target)
+    assert "4 dimensions" in str(asked.conflict)
 
 
 def test_recreating_does_not_mind_another_dimension() -> None:
