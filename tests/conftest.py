@@ -18,7 +18,7 @@ hypothesis.settings.register_profile("ci", max_examples=200, deadline=None, prin
 hypothesis.settings.register_profile("hunt", max_examples=5000, deadline=None, print_blob=True)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
-_STEERING = ("QDRANT_", "CHROMA_", "VECFERRY_")
+_STEERING = ("QDRANT_", "CHROMA_", "VECFERRY_", "AWS_", "R2_", "GOOGLE_")
 
 
 @pytest.fixture(autouse=True)
@@ -29,6 +29,7 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest
             monkeypatch.delenv(name)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path_factory.getbasetemp() / "state"))
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path_factory.getbasetemp() / "data"))
+    monkeypatch.setenv("VECFERRY_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
     monkeypatch.setenv("ANONYMIZED_TELEMETRY", "False")
 
 

@@ -36,7 +36,7 @@ from vecferry.connectors.files._codec import (
     spec_from_json,
     spec_to_json,
 )
-from vecferry.connectors.files._disk import TEMPORARY, append, reading, write_atomic
+from vecferry.objects.disk import TEMPORARY, append, reading, write_atomic
 from vecferry.errors import ConfigError
 from vecferry.model import CollectionSpec
 from vecferry.version import __version__

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from vecferry.catalog import find, gone
 from vecferry.connectors.files._codec import VERSION, corrupt
-from vecferry.connectors.files._disk import locked
+from vecferry.objects.disk import locked
 from vecferry.connectors.files._manifest import LOCK, Listed, State, read_archive, read_state, write_archive
 from vecferry.connectors.files.sink import FilesSink
 from vecferry.connectors.files.source import FilesSource

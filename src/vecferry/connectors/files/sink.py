@@ -28,7 +28,7 @@ from vecferry.connectors.files._codec import (
     to_hex,
     to_parquet,
 )
-from vecferry.connectors.files._disk import TEMPORARY, locked, make_folder, write_atomic
+from vecferry.objects.disk import TEMPORARY, locked, make_folder, write_atomic
 from vecferry.connectors.files._manifest import (
     LOCK,
     MANIFEST,

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from vecferry.arrow import empty, id_kinds, utf8
 from vecferry.connectors.files._codec import Entry, Part, corrupt, from_parquet
-from vecferry.connectors.files._disk import reading
+from vecferry.objects.disk import reading
 from vecferry.connectors.files._manifest import State
 from vecferry.connectors.files._resolve import superseded
 from vecferry.model import Chunk, CollectionSpec, IdKind, Partition, PartitionId, Position

@@ -1,0 +1,1 @@
+"""Object storage and archives: fetch, cache, unpack strictly. Shared by connectors."""
