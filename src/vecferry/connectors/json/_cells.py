@@ -33,15 +33,14 @@ def parsed(raw: bytes) -> Any:
         return json.loads(raw)
 
 
-def cell(raw: bytes | None, vector: VectorSpec) -> Any:
-    """The vector of one record, in a form that `cells` takes; None where there is none.
+def cell(value: Any, vector: VectorSpec) -> Any:
+    """The vector of one record, out of its parsed JSON, in a form that `cells` takes; None where there is none.
 
     Raises:
         Unfit: it is no such vector.
     """
-    if raw is None:
+    if value is None:
         return None
-    value = parsed(raw)
     if vector.kind is VectorKind.DENSE:
         return _numbers(value, vector.element, vector.dim)
     if vector.kind is VectorKind.MULTI:
@@ -88,12 +87,24 @@ def _sparse(value: Any) -> dict[str, Any]:
     return {"indices": found[0], "values": found[1]}
 
 
-def not_finite(value: Any, vector: VectorSpec) -> bool:
-    """Whether a cell holds NaN or infinity, or a number beyond the range of its element."""
-    if value is None or vector.element in {Element.UINT8, Element.INT8} or vector.kind not in _FLOATS:
-        return False
-    rows = value if vector.kind is VectorKind.MULTI else [value]
-    return not all(np.isfinite(np.asarray(row)).all() for row in rows)
+def unfit_rows(values: Sequence[Any], vector: VectorSpec) -> list[int]:
+    """Which cells hold NaN or infinity, or a number beyond the range of their element."""
+    if vector.element in {Element.UINT8, Element.INT8} or vector.kind not in _FLOATS:
+        return []
+    if _whole(values, vector):
+        rows: list[int] = np.flatnonzero(~np.isfinite(_matrix(values, vector)).all(axis=1)).tolist()
+        return rows
+    return [row for row, value in enumerate(values) if value is not None and not _finite(value, vector)]
+
+
+def _finite(value: Any, vector: VectorSpec) -> bool:
+    parts = value if vector.kind is VectorKind.MULTI else [value]
+    return all(np.isfinite(np.asarray(part)).all() for part in parts)
+
+
+def _whole(values: Sequence[Any], vector: VectorSpec) -> bool:
+    """Whether the cells make a matrix; not without a dimension, as Arrow divides by it."""
+    return bool(vector.kind is VectorKind.DENSE and vector.dim and values) and all(one is not None for one in values)
 
 
 _FLOATS = {VectorKind.DENSE, VectorKind.MULTI}
@@ -101,7 +112,7 @@ _FLOATS = {VectorKind.DENSE, VectorKind.MULTI}
 
 def cells(values: Sequence[Any], vector: VectorSpec) -> Any:
     """The column of a vector, for `vecferry.arrow.build`."""
-    if vector.kind is VectorKind.DENSE and all(value is not None for value in values):
+    if _whole(values, vector):
         return _matrix(values, vector)
     return pa.array(_plain(values, vector), vector_type(vector))
 

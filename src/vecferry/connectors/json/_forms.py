@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
 from vecferry.connectors.json import _own
-from vecferry.connectors.json._found import Form, Found
+from vecferry.connectors.json._found import Claim, Form, Found
 from vecferry.connectors.json._scan import Node, lines, value, white
 from vecferry.connectors.json._text import Text, corrupt
 
@@ -133,34 +134,37 @@ def _several(text: Text, node: Node, name: str) -> Iterator[Found]:
 
 def _of_object(text: Text, node: Node, name: str) -> Iterator[Found]:
     """The collections of an object; none where it holds none."""
-    header = _header(text, node)
-    name = next((str(header[key]) for key in _NAMES if isinstance(header.get(key), str) and header[key]), name)
+    head = _head(text, node, name)
     if _is_columns(node):
-        yield _columns(text, node, name, header)
+        yield head.found(text, Form.COLUMNS, _columns(text, node))
         return
     records = _records(text, node)
     if records is not None:
-        yield Found(text=text, form=Form.RECORDS, name=name, rows=records.rows, parts={"": records}, header=header)
+        yield head.found(text, Form.RECORDS, {"": records})
         return
     listed = node.keys.get("collections")
-    if listed is not None and listed.kind == "[" and listed.rows:
-        yield from _several(text, listed, name)
-        return
-    yield from _named(text, listed if listed is not None and listed.kind == "{" else node, name, header)
+    several = listed is not None and listed.kind == "[" and listed.rows
+    inner = listed if listed is not None and listed.kind == "{" else node
+    found = list(_several(text, listed, name)) if listed is not None and several else list(_named(text, inner, head))
+    if found:
+        found[0].claims += head.claims(sum(one.rows for one in found), "all its collections together")
+    yield from found
 
 
-def _named(text: Text, node: Node, name: str, header: Mapping[str, Any]) -> Iterator[Found]:
+def _named(text: Text, node: Node, head: _Head) -> Iterator[Found]:
     """Collections by name: `{"docs": {"ids": […], …}, …}`, `{"docs": [{…}, …], …}`."""
     inner = {key: child for key, child in node.keys.items() if child.kind == "{" or _of_objects(text, child)}
-    only = len(inner) == 1
     for key, child in inner.items():
-        called = name if only and key in _LISTS else key
+        called = head.name if len(inner) == 1 and (head.named or key in _LISTS) else key
         if child.kind == "{":
             for found in _of_object(text, child, called):
-                found.header = {**header, **found.header} if only else found.header
+                if len(inner) == 1:
+                    found.header = {**head.rest, **found.header}
                 yield found
         else:
-            yield Found(text=text, form=Form.RECORDS, name=called, rows=child.rows, parts={"": child})
+            only = head.rest if len(inner) == 1 else {}
+            counts = head.counts if len(inner) == 1 else {}
+            yield _Head(called, True, counts, only).found(text, Form.RECORDS, {"": child})
 
 
 def _of_objects(text: Text, node: Node) -> bool:
@@ -184,47 +188,84 @@ def _is_columns(node: Node) -> bool:
     return ids is not None and ids.kind == "[" and bool(others & node.keys.keys())
 
 
-def _columns(text: Text, node: Node, name: str, header: dict[str, Any]) -> Found:
+def _columns(text: Text, node: Node) -> dict[str, Node]:
+    """The lists side by side, by what they hold."""
     ids = node.keys["ids"]
     if ids.rows and text.data[ids.blocks[0] : ids.blocks[0] + 1] == b"[":
         raise corrupt(
             text.path, "holds the result of a query, lists within lists", "Dump what the collection's get() returns."
         )
     parts = {"id": ids}
-    for what, names in COLUMNS.items():
-        for called in names:
-            part = node.keys.get(called)
-            if what == "id" or what in parts or part is None or part.kind != "[" or not (part.rows or not ids.rows):
-                continue
-            if part.rows != ids.rows:
-                raise text.malformed(part.start, f"{called} has {part.rows:,} entries where ids has {ids.rows:,}")
-            parts[what] = part
-    return Found(text=text, form=Form.COLUMNS, name=name, rows=ids.rows, parts=parts, header=header)
+    for what, called in ((what, called) for what, names in COLUMNS.items() for called in names):
+        part = node.keys.get(called)
+        if what in parts or part is None or part.kind != "[" or (ids.rows and not part.rows):
+            continue
+        if part.rows != ids.rows:
+            raise text.malformed(part.start, f"{called} has {part.rows:,} entries where ids has {ids.rows:,}")
+        parts[what] = part
+    return parts
 
 
-def _header(text: Text, node: Node) -> dict[str, Any]:
-    """What stands beside the records: values that are neither long nor lists of records."""
-    header = {}
-    for name, child in node.keys.items():
-        if child.end - child.start <= _HEADER_BYTES and not _of_objects(text, child) and name not in _SKIPPED:
-            try:
-                header[name] = orjson.loads(text.data[child.start : child.end])
-            except ValueError:  # NaN, or past the limits of the parser: nothing that a header needs
-                continue
-    return header
+@dataclass(frozen=True, slots=True)
+class _Head:
+    """What an object says beside its records: the collection's name, how many there are, and the rest."""
+
+    name: str
+    named: bool
+    """whether it says the name itself"""
+    counts: dict[str, int]
+    rest: dict[str, Any]
+
+    def found(self, text: Text, form: Form, parts: dict[str, Node]) -> Found:
+        """The collection with this head."""
+        rows = next(iter(parts.values())).rows
+        claims = self.claims(rows, self.name)
+        return Found(text=text, form=form, name=self.name, rows=rows, parts=parts, header=self.rest, claims=claims)
+
+    def claims(self, rows: int, what: str) -> list[Claim]:
+        """What it says about numbers of records, beside the numbers that are there."""
+        return [Claim(key, said, rows, what) for key, said in self.counts.items()]
+
+
+def _head(text: Text, node: Node, name: str) -> _Head:
+    said = {key: _small(text, child) for key, child in node.keys.items() if key not in _SKIPPED}
+    said = {key: value for key, value in said.items() if value is not None}
+    counts = {key: value for key, value in said.items() if key in _COUNTS and type(value) is int}
+    own_name = next((said[key] for key in _NAMES if isinstance(said.get(key), str) and said[key]), "")
+    own = said.get("metadata")
+    rest = {**said, **own} if isinstance(own, dict) else said
+    return _Head(
+        own_name or name,
+        bool(own_name),
+        counts,
+        {key: value for key, value in rest.items() if key not in {*_NAMES, *counts, "metadata"}},
+    )
 
 
 _SKIPPED = frozenset({name for names in COLUMNS.values() for name in names} | set(_LISTS) | {"included", "collections"})
 
 
+def _holds(text: Text, node: Node) -> bool:
+    """Whether there are records somewhere in a value."""
+    return _of_objects(text, node) or _is_columns(node) or any(_holds(text, child) for child in node.keys.values())
+
+
+def _small(text: Text, node: Node) -> Any:
+    """A value of a header; None for what is long, or holds records."""
+    if _holds(text, node) or node.end - node.start > _HEADER_BYTES:
+        return None
+    try:
+        return orjson.loads(text.data[node.start : node.end])
+    except ValueError:  # NaN, or past the limits of the parser: nothing that a header needs
+        return None
+
+
 def _check_counts(text: Text, found: list[Found]) -> None:
     """A header that counts other records than there are tells of a backup that is not whole."""
-    for one in found:
-        for key in _COUNTS:
-            said = one.header.get(key)
-            if type(said) is int and said != one.rows:
-                raise corrupt(
-                    text.path,
-                    f"says {key} = {said:,} and holds {one.rows:,} records ({one.name})",
-                    "The backup is not whole: take it again. If that number means something else, add ?count=ignore.",
-                )
+    for claim in (claim for one in found for claim in one.claims):
+        if claim.said != claim.rows:
+            raise corrupt(
+                text.path,
+                f"says {claim.key} = {claim.said:,} and holds {claim.rows:,} records ({claim.what})",
+                "The backup is not whole: take it again. If that number means something else, add ?count=ignore.",
+            )

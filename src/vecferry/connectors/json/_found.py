@@ -37,13 +37,24 @@ class Form(StrEnum):
     """an object a line"""
 
 
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """`key` of a header says that there are `said` records in `what`; there are `rows`."""
+
+    key: str
+    said: int
+    rows: int
+    what: str
+
+
 @dataclass(slots=True, kw_only=True)
 class Found:
     """One collection of a file.
 
     Attributes:
         parts: where the records are: column -> list for `columns`, else the one list under "".
-        header: what stands beside the records: `export_date`, counts and the like.
+        header: what stands beside the records: `export_date`, the collection's own metadata and the like.
+        claims: what headers say about numbers of records, to be compared with what is there.
         spec: as our own form states it; None in others.
     """
 
@@ -53,6 +64,7 @@ class Found:
     rows: int
     parts: Mapping[str, Node]
     header: dict[str, Any] = field(default_factory=dict)
+    claims: list[Claim] = field(default_factory=list)
     spec: CollectionSpec | None = None
 
     @property
@@ -71,18 +83,20 @@ class Found:
         Raises:
             CorruptData: no JSON, with the place; or the file was changed since it was opened.
         """
-        self.text.check()
         if self.form is Form.COLUMNS:
+            self.text.check()
             return self._columns(block)
+        try:
+            return [_row(row) for row in _ROWS.decode(self.joined(block))]
+        except (msgspec.DecodeError, RecursionError):
+            start, end = self.parts[""].block(block)
+            return [self._mended(start + at, raw) for at, raw in self._each(self.text.data[start:end])]
+
+    def joined(self, block: int) -> bytes:
+        """A block of records as one JSON list; not for `columns`."""
+        self.text.check()
         start, end = self.parts[""].block(block)
         piece = self.text.data[start:end]
-        try:
-            return [_row(row) for row in _ROWS.decode(self._joined(piece))]
-        except (msgspec.DecodeError, RecursionError):
-            return [self._mended(start + at, raw) for at, raw in self._each(piece)]
-
-    def _joined(self, piece: bytes) -> bytes:
-        """A block as one JSON list."""
         if self._is_list:
             return b"[" + piece.rstrip(_BETWEEN) + b"]"
         return b"[" + b",".join(filter(None, map(bytes.strip, piece.split(b"\n")))) + b"]"

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 import pyarrow as pa
+import xxhash
 
 from vecferry.errors import AuthFailed, CorruptData, NotFound, StoreFull, Unavailable
 
@@ -44,7 +45,7 @@ class Text:
             CorruptData: empty, torn where it is packed, or not UTF-8.
             StoreFull: no space to unpack it.
         """
-        self.path = path
+        self.path, self._digest = path, ""
         with _opening(path), path.open("rb") as file:
             head = file.read(4)
             self.packing = next((name for magic, name in MAGIC.items() if head.startswith(magic)), "")
@@ -88,6 +89,15 @@ class Text:
             yield self.data[position : min(position + _COPY_BYTES, end)]
             if position % _RELEASE_BYTES == 0:
                 self.release()
+
+    def digest(self) -> str:
+        """What tells this content from any other, computed once."""
+        if not self._digest:
+            hashed = xxhash.xxh3_128()
+            for piece in self.pieces(0, self.size):
+                hashed.update(piece)
+            self._digest = f"xxh3-{hashed.hexdigest()}"
+        return self._digest
 
     def place(self, position: int) -> str:
         """Where a byte stands, for a person: `line 3, column 7 (byte 120)`."""

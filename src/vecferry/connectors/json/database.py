@@ -11,10 +11,11 @@ from threading import RLock
 from vecferry.catalog import find
 from vecferry.connectors.json import _own
 from vecferry.connectors.json._fold import folded
+from vecferry.connectors.json._foreign import METRICS, reader
 from vecferry.connectors.json._forms import collections
 from vecferry.connectors.json._found import Form, Found
 from vecferry.connectors.json._journal import Journal
-from vecferry.connectors.json._records import METRICS, Reader, reader
+from vecferry.connectors.json._reader import Reader
 from vecferry.connectors.json._text import Text
 from vecferry.connectors.json.sink import JsonSink, check_ours, fold
 from vecferry.connectors.json.source import JsonSource
@@ -57,12 +58,16 @@ class JsonDatabase:
         self._lock = RLock()
         self._stamp: Stamp = (None, None)
         self._open: list[Text] = []
-        self._held: list[tuple[Found, Reader]] = []
-        self._look()
+        self._held: list[Reader] = []
+        try:
+            self._look()
+        except BaseException:
+            self.close()
+            raise
 
     @property
     def identity(self) -> StoreIdentity:
-        forms = sorted({found.form.value for found, _ in self._held})
+        forms = sorted({held.found.form.value for held in self._held})
         packing = next((text.packing for text in self._open if text.packing), "")
         version = " ".join(filter(None, [f"form {' and '.join(forms)}" if forms else "", packing]))
         return StoreIdentity(kind="json", where=str(self._path), version=version, transport="file")
@@ -76,11 +81,11 @@ class JsonDatabase:
         return self._url
 
     def collections(self) -> list[CollectionSpec]:
-        return [read.spec for _, read in self._look()]
+        return [held.spec for held in self._look()]
 
     def source(self, name: str) -> JsonSource:
-        held = {(*read.spec.namespace, read.spec.name): (found, read) for found, read in self._look()}
-        return JsonSource(*held[find(held, name, store=self._text)])
+        held = {(*one.spec.namespace, one.spec.name): one for one in self._look()}
+        return JsonSource(held[find(held, name, store=self._text)])
 
     def sink(self, spec: CollectionSpec) -> JsonSink:
         return JsonSink(self._path, spec, lines=self._lines, store=self._text)
@@ -101,12 +106,12 @@ class JsonDatabase:
 
     # ----------------------------------------------------------------------- within
 
-    def _look(self) -> list[tuple[Found, Reader]]:
+    def _look(self) -> list[Reader]:
         """What file and journal hold now; looked at again only where one of them was written since."""
         with self._lock:
             stamp = _stamp(self._path), _stamp(Journal(self._path).path)
             if stamp != self._stamp:
-                self._held = [(found, self._reader(found)) for found in self._found(stamp)]
+                self._held = [self._reader(found) for found in self._found(stamp)]
                 self._stamp = stamp
             return self._held
 

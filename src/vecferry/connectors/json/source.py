@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from threading import Lock
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -12,9 +13,7 @@ import xxhash
 from numpy.typing import NDArray
 
 from vecferry.arrow import empty
-from vecferry.connectors.json._cells import Unfit
-from vecferry.connectors.json._found import Found, Row
-from vecferry.connectors.json._records import Reader, identifier
+from vecferry.connectors.json._reader import Reader
 from vecferry.connectors.json._scan import BLOCK
 from vecferry.errors import CorruptData
 from vecferry.model import Chunk, CollectionSpec, Partition, PartitionId, Position
@@ -31,8 +30,8 @@ class JsonSource:
     and so are positions: the number of the next record.
     """
 
-    def __init__(self, found: Found, reader: Reader) -> None:
-        self._found, self._reader = found, reader
+    def __init__(self, reader: Reader) -> None:
+        self._found, self._reader = reader.found, reader
         self._hashes: NDArray[np.uint64] | None = None
         self._lock = Lock()
 
@@ -84,28 +83,28 @@ class JsonSource:
 
     # ----------------------------------------------------------------------- within
 
-    def _rows(self, start: int, end: int) -> list[Row]:
+    def _rows(self, start: int, end: int) -> list[Any]:
         """Rows from `start`: whole blocks, until they are enough for a chunk."""
-        rows: list[Row] = []
+        rows: list[Any] = []
         first, size = start // BLOCK, 0
         for block in range(first, min(first + CHUNK_BLOCKS, -(-end // BLOCK))):
             size += self._found.size(block)
             if rows and size > CHUNK_BYTES:
                 break
-            found = self._found.raw(block)
+            found = self._reader.rows(block)
             rows += found[start % BLOCK :] if block == first else found
         return rows
 
-    def _hits(self, ids: Sequence[str]) -> Iterator[tuple[str, tuple[int, Row]]]:
+    def _hits(self, ids: Sequence[str]) -> Iterator[tuple[str, tuple[int, Any]]]:
         """Each record that has one of these ids: its id, its number and what it holds."""
         wanted = set(ids)
         hashes = np.array([_hash(text) for text in wanted], np.uint64)
         found = np.flatnonzero(np.isin(self._index(), hashes))
         for block in np.unique(found // BLOCK).tolist():
-            rows = self._found.raw(block)
+            rows = self._reader.rows(block)
             for number in found[found // BLOCK == block].tolist():
                 row = rows[number % BLOCK]
-                text = self._id(row)
+                text = self._reader.id(row)
                 if text in wanted:
                     yield text, (number, row)
 
@@ -113,15 +112,11 @@ class JsonSource:
         """The hash of each record's id, shape (rows,): 8 bytes a record, made when first asked for."""
         with self._lock:
             if self._hashes is None:
-                texts = (self._id(row) for block in range(self._found.blocks) for row in self._found.raw(block))
+                texts = (
+                    self._reader.id(row) for block in range(self._found.blocks) for row in self._reader.rows(block)
+                )
                 self._hashes = np.fromiter((_hash(text or "") for text in texts), np.uint64, self._found.rows)
             return self._hashes
-
-    def _id(self, row: Row) -> str | None:
-        try:
-            return identifier(row["id" if self._reader.ours else self._reader.fields["id"]])[0]
-        except (Unfit, ValueError, KeyError):
-            return None
 
 
 def _hash(text: str) -> int:

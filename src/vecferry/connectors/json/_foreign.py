@@ -1,4 +1,4 @@
-"""Records of any form as canonical batches: ours field by field, others by what their fields are called."""
+"""Records that others wrote: which field holds what, told by their names, and one look at all of them beforehand."""
 
 from __future__ import annotations
 
@@ -8,14 +8,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import pyarrow as pa
-
-from vecferry.arrow import build, column
-from vecferry.connectors.json._cells import Unfit, cell, cells, not_finite, parsed
+from vecferry.connectors.json._cells import Unfit, parsed
 from vecferry.connectors.json._found import Form, Found, Row
-from vecferry.errors import DataError, VecferryError
+from vecferry.connectors.json._reader import Cells, OwnReader, Reader
+from vecferry.errors import DataError
 from vecferry.ids import MAX_U64
-from vecferry.model import CollectionSpec, IdKind, Metric, Rejection, VectorKind, VectorSpec
+from vecferry.model import CollectionSpec, IdKind, Metric, VectorKind, VectorSpec
 from vecferry.tags import loads, pack
 
 NAMES = {
@@ -33,50 +31,35 @@ METRICS = {
     **dict.fromkeys(("l1", "manhattan"), Metric.L1),
 }
 _METRIC_KEYS = ("metric", "distance", "distance_metric", "distance_function", "space", "hnsw:space")
-Columns = dict[str, list[Any]]
 
 
 @dataclass(frozen=True, slots=True)
-class Reader:
-    """Turns the rows of one collection into batches.
+class ForeignReader(Reader):
+    """Records that others wrote, field by field as JSON text.
 
     Attributes:
-        fields: what is held -> the field's name in the file; not used for our own form.
+        fields: what is held -> the field's name in the file.
     """
 
-    spec: CollectionSpec
     fields: Mapping[str, str]
-    ours: bool
 
-    def batch(self, rows: Sequence[Row], first: int) -> tuple[pa.RecordBatch, tuple[Rejection, ...]]:
-        """A canonical batch, and the records that cannot be part of it. `first` is the number of the first row."""
-        kept: list[dict[str, Any]] = []
-        rejected: list[Rejection] = []
-        for number, row in enumerate(rows, first):
-            try:
-                kept.append(self._own(row) if self.ours else self._foreign(row, number))
-            except (Unfit, DataError, ValueError, KeyError) as error:
-                reason = error.message if isinstance(error, VecferryError) else str(error)
-                rejected.append(Rejection(self.name(row, number), reason))
-        columns: Columns = {name: [row.get(name) for row in kept] for name in _COLUMNS}
-        vectors = {column(one): cells([row[column(one)] for row in kept], one) for one in self.spec.vectors}
-        return build(self.spec, {**columns, **vectors}), tuple(rejected)
+    def rows(self, block: int) -> list[Row]:
+        return self.found.raw(block)
+
+    def id(self, row: Row) -> str | None:
+        try:
+            return identifier(row[self.fields["id"]])[0]
+        except (ValueError, KeyError):
+            return None
 
     def name(self, row: Row, number: int) -> str:
-        """The id of a row as text; its number where it has none."""
-        raw = row.get("id" if self.ours else self.fields["id"])
+        raw = row.get(self.fields["id"])
         return f"record {number + 1}" if raw is None else _shown(raw)
 
-    def _own(self, row: Row) -> dict[str, Any]:
-        found = {name: parsed(row[name]) for name in _SIMPLE if name in row}
-        found |= {name: row[name].decode() for name in ("metadata", "tags") if name in row}
-        named = _objects(row["vectors"]) if "vectors" in row else {"": row["vector"]} if "vector" in row else {}
-        return found | self._vectors(named)
-
-    def _foreign(self, row: Row, number: int) -> dict[str, Any]:
+    def record(self, row: Row, number: int) -> Cells:
         fields = self.fields
         text, kind = identifier(row[fields["id"]])
-        found = {"id": text, "id_kind": kind.value, "seq": number}
+        found: Cells = {"id": text, "id_kind": kind.value, "seq": number}
         for name in ("document", "uri"):
             found[name] = _text(row.get(fields.get(name, "")), name)
         used = set(fields.values())
@@ -84,28 +67,12 @@ class Reader:
         found |= _metadata(row.get(fields.get("metadata", "")), extra)
         raw = row.get(fields.get("vector", ""))
         named = {} if raw is None else _objects(raw) if _is_named(raw) else {"": raw}
-        return found | self._vectors(named)
-
-    def _vectors(self, named: Mapping[str, bytes]) -> dict[str, Any]:
-        unknown = named.keys() - {vector.name for vector in self.spec.vectors}
-        if unknown:
-            raise Unfit(f"it has a vector '{min(unknown)}', which the first records have not")
-        found = {}
-        for vector in self.spec.vectors:
-            value = cell(named.get(vector.name), vector)
-            if not_finite(value, vector):
-                raise Unfit("its vector holds NaN, infinity or a number past the range of its type")
-            found[column(vector)] = value
-        return found
-
-
-_SIMPLE = ("id", "id_kind", "seq", "document", "uri")
-_COLUMNS = (*_SIMPLE, "metadata", "tags")
+        return found | self.vectors({name: parsed(text) for name, text in named.items()})
 
 
 def _shown(raw: bytes) -> str:
     try:
-        return str(parsed(raw)).encode("utf-8", "backslashreplace").decode()
+        return str(_exact(raw)).encode("utf-8", "backslashreplace").decode()
     except ValueError:
         return raw.decode("utf-8", "backslashreplace")
 
@@ -187,18 +154,19 @@ def reader(found: Found, *, named: Mapping[str, str], metric: Metric | None) -> 
         CorruptData: no JSON, with the place.
     """
     if found.spec is not None:
-        return Reader(replace(found.spec, count=found.rows), {}, ours=True)
+        return OwnReader(found, replace(found.spec, count=found.rows))
     survey = _Survey(found, named)
     for block in range(found.blocks):
         survey.add(found.raw(block), block)
         if block % 64 == 0:
             found.text.release()
     vectors = survey.vectors(metric or _metric(found))
-    header = {name: value for name, value in found.header.items() if value is not None}
     kinds = survey.kinds
     kind = IdKind.MIXED if len(kinds) > 1 else next(iter(kinds), IdKind.TEXT)
-    spec = CollectionSpec(name=found.name, id_kind=kind, vectors=vectors, metadata=header, count=found.rows, uid=None)
-    return Reader(spec, survey.fields, ours=False)
+    spec = CollectionSpec(
+        name=found.name, id_kind=kind, vectors=vectors, metadata=found.header, count=found.rows, uid=found.text.digest()
+    )
+    return ForeignReader(found, spec, survey.fields)
 
 
 class _Survey:
@@ -234,6 +202,8 @@ class _Survey:
 
     def _add_vectors(self, named: Mapping[str, bytes]) -> None:
         for name, raw in named.items():
+            if raw[:1] not in {b"[", b"{"}:
+                continue  # no vector: this record is refused when it is read
             form = self._forms.setdefault(name, _kind(raw))
             if form is VectorKind.DENSE:
                 self._dims.setdefault(name, Counter())[0 if raw == b"[]" else raw.count(b",") + 1] += 1
@@ -278,10 +248,8 @@ def _listed(row: Row) -> str:
 
 def _metric(found: Found) -> Metric:
     """What the header says, by the names that stores use; else Chroma's default for what Chroma returned."""
-    inner = found.header.get("metadata")
-    for header in (found.header, inner if isinstance(inner, dict) else {}):
-        for key in _METRIC_KEYS:
-            metric = METRICS.get(str(header.get(key, "")).lower())
-            if metric is not None:
-                return metric
+    for key in _METRIC_KEYS:
+        metric = METRICS.get(str(found.header.get(key, "")).lower())
+        if metric is not None:
+            return metric
     return Metric.L2 if found.form is Form.COLUMNS else Metric.COSINE
