@@ -2,6 +2,7 @@
 
 import gzip
 import json
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -34,17 +35,16 @@ def records(start: int, end: int, *, version: int = 0) -> list[Record]:
 
 
 def write(url: str, *batches: list[Record], spec: CollectionSpec = SPEC, finish: bool = True, gone: Any = ()) -> None:
-    database = open_database(url)
-    sink: Any = database.sink(spec)
-    sink.prepare(spec)
-    for batch in batches:
-        sink.write(from_records(spec, batch))
-    if gone:
-        sink.delete(gone)
-    if finish:
-        sink.finish()
-    sink.close()
-    database.close()
+    with closing(open_database(url)) as database:
+        sink: Any = database.sink(spec)
+        sink.prepare(spec)
+        for batch in batches:
+            sink.write(from_records(spec, batch))
+        if gone:
+            sink.delete(gone)
+        if finish:
+            sink.finish()
+        sink.close()
 
 
 def read(url: str, name: str = "docs") -> list[Record]:

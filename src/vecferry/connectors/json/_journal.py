@@ -116,24 +116,19 @@ def whole(file: BinaryIO, after: int) -> int:
 
 def _entries(file: BinaryIO, start: int) -> Iterator[Entry]:
     """Entries from `start` on. Only the last can be torn, so only its records are compared with their hash."""
-    size, last = os.fstat(file.fileno()).st_size, None
+    size = os.fstat(file.fileno()).st_size
     file.seek(start)
     while (line := file.readline()).endswith(b"\n"):
         begin = file.tell()
-        values = orjson.loads(line) if values_fit(line) else json.loads(line)
-        end = begin + int(values.get("bytes", 0))
-        entry = Entry(values, begin, end)
-        if end >= size and not _holds(file, entry):
+        values = orjson.loads(line) if _plain(line) else json.loads(line)
+        entry = Entry(values, begin, begin + int(values.get("bytes", 0)))
+        if entry.end >= size and not _holds(file, entry):
             return
-        if last is not None:
-            yield last
-        last = entry
-        file.seek(end)
-    if last is not None:
-        yield last
+        yield entry
+        file.seek(entry.end)
 
 
-def values_fit(line: bytes) -> bool:
+def _plain(line: bytes) -> bool:
     """Whether the fast parser reads a line exactly: descriptions may hold integers of any size."""
     return b'"make"' not in line[:16]
 
