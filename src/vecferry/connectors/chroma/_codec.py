@@ -3,18 +3,21 @@
 Chroma holds flat metadata: text, integers, floats, booleans, and lists of one of these. What it cannot hold travels in
 one metadata value of ours, the envelope: key `_vf`, a JSON text of
 
-    {"m": {key: value, …}, "t": {pointer: tag, …}, "k": kind of the id, "e": 1}
+    {"m": {key: value, …}, "t": {pointer: tag, …}, "k": kind of the id, "e": 1, "v": vector}
 
 `m` holds the keys that Chroma cannot hold, or not so many of, with their values; `t` the type tags of the metadata
 (`vecferry.tags`); `k` the kind of the id where a collection mixes kinds; `e` says that the metadata is `{}`, not
-missing. Keys that Chroma can hold stand beside the envelope, so that its filters see them. Envelopes are undone only
-in collections that carry our card.
+missing; `v` holds the bits of a vector that a server would round (float32, little-endian, base64). Keys that Chroma
+can hold stand beside the envelope, so that its filters see them. Envelopes are undone only in collections that carry
+our card.
 """
 
 from __future__ import annotations
 
 import math
+from base64 import b64decode, b64encode
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -26,7 +29,6 @@ from vecferry.model import Element, IdKind, Metric, VectorKind
 from vecferry.tags import canonical, loads, pack
 
 ENVELOPE = "_vf"
-CARD_KEY = "vecferry"
 DOCUMENT_KEY = "chroma:document"
 URI_KEY = "chroma:uri"
 OWN_PREFIX = "chroma:"
@@ -36,6 +38,7 @@ METRICS = {"l2": Metric.L2, "cosine": Metric.COSINE, "ip": Metric.IP}
 KNOWN = {"sysdb": 10, "metadb": 6, "embeddings_queue": 2}
 """Migrations that this reader knows; Chroma counts them per part of its database."""
 INT64 = 1 << 63
+_FLOAT32 = float(np.finfo(np.float32).max)
 MOST_ROWS = 32_766 // 6
 """Rows that Chroma can write of one record: one statement writes them all, six values each, and SQLite takes 32,766.
 Scalars and list elements are counted apart. Where there are more, Chroma never gets past that record of its log again:
@@ -43,6 +46,29 @@ the whole collection can be neither read nor written any more.
 """
 _OWN_ROWS = 3
 """Rows beside the keys: the document, the uri and the envelope."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Holds:
+    """What one Chroma can hold of a record's metadata; the rest travels in the envelope.
+
+    Attributes:
+        lists: Chroma before 1.5 has no lists.
+        rounds: vectors under cosine come back rounded, so that their bits go into the envelope where a card asks.
+        sparse: sparse vectors, `{"#type": "sparse_vector", …}`, which only Cloud has.
+        keys: all keys together, the envelope among them.
+        key_bytes / value_bytes: of one key, of one text.
+    """
+
+    lists: bool = True
+    rounds: bool = False
+    sparse: bool = False
+    keys: int | None = None
+    key_bytes: int | None = None
+    value_bytes: int | None = None
+
+
+LOCAL = Holds()
 
 LIMITS = Limits(
     store="Chroma",
@@ -124,6 +150,7 @@ _LEGACY = {
     "hnsw:num_threads": "num_threads",
     "hnsw:resize_factor": "resize_factor",
 }
+_OLD_KEYS = {name: key for key, name in _LEGACY.items()}
 _OLD_NAMES = {"M": "max_neighbors"}
 
 
@@ -138,23 +165,51 @@ def _from_schema(text: str | None) -> dict[str, Any]:
 def _from_config(text: str | None) -> dict[str, Any]:
     try:
         config = orjson.loads(text or "{}")
-        found = config.get("hnsw") or config.get("hnsw_configuration") or {}
+        found = config.get("hnsw") or config.get("spann") or config.get("hnsw_configuration") or {}
         return {_OLD_NAMES.get(key, key): value for key, value in found.items() if value is not None and key != "_type"}
     except (AttributeError, orjson.JSONDecodeError):
         return {}
+
+
+def legacy_settings(hnsw: Mapping[str, Any]) -> dict[str, Any]:
+    """Index settings as collection metadata, which 0.4 to 0.6 obey."""
+    return {_OLD_KEYS[name]: value for name, value in hnsw.items() if name in _OLD_KEYS}
 
 
 def _from_metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:
     return {name: metadata[key] for key, name in _LEGACY.items() if metadata.get(key) is not None}
 
 
+def rounded(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """What a server gives back of vectors under cosine, shape (rows, dim): direction times length, bit for bit.
+
+    hnswlib scales a vector to length 1 when it takes it, Chroma keeps the length beside it. The squares are summed one
+    after the other in float32, which `cumsum` does and `sum` does not. Measured on 1.5.9; tests/integration/
+    test_chroma_http.py holds it against the server.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        squared = np.cumsum(vectors * vectors, axis=1, dtype=np.float32)[:, -1:]
+        length = np.sqrt(squared)
+        return vectors * (np.float32(1) / (length + np.float32(1e-30))) * length
+
+
 # --------------------------------------------------------------------------- the envelope
 
 
-def wrap(metadata: bytes | None, tags: bytes | None = None, kind: IdKind | None = None) -> dict[str, Any] | None:
+def wrap(
+    metadata: bytes | None,
+    tags: bytes | None = None,
+    kind: IdKind | None = None,
+    *,
+    holds: Holds = LOCAL,
+    bits: bytes | None = None,
+) -> dict[str, Any] | None:
     """Metadata (canonical JSON) as Chroma can hold it; None where there is nothing to hold."""
     value: Mapping[str, Any] = loads(metadata) if metadata is not None else {}
-    flat = _as_many({key: item for key, item in value.items() if plain(key, item)})
+    flat = _as_many({key: item for key, item in value.items() if plain(key, item, holds)})
+    if holds.keys is not None:
+        alone = len(flat) == len(value) and tags is None and kind is None and bits is None
+        flat = dict(list(flat.items())[: holds.keys if alone and len(flat) <= holds.keys else holds.keys - 1])
     envelope: dict[str, Any] = {}
     if len(flat) < len(value):
         envelope["m"] = {key: item for key, item in value.items() if key not in flat}
@@ -164,6 +219,8 @@ def wrap(metadata: bytes | None, tags: bytes | None = None, kind: IdKind | None 
         envelope["k"] = kind.value
     if metadata is not None and not value:
         envelope["e"] = 1
+    if bits is not None:
+        envelope["v"] = b64encode(bits).decode()
     if envelope:
         flat[ENVELOPE] = canonical(envelope).decode()
     return flat or None
@@ -199,6 +256,12 @@ def unwrap(metadata: bytes | None) -> tuple[bytes | None, bytes | None, str | No
     return canonical(value) if there else None, canonical(tags) if tags else None, envelope.get("k")
 
 
+def bits_of(text: object) -> bytes | None:
+    """The bits of the vector that an envelope holds."""
+    held = (_envelope(text) or {}).get("v")
+    return b64decode(held) if isinstance(held, str) else None
+
+
 def wrapped_keys(text: object) -> Iterable[str]:
     """The metadata keys that an envelope holds, where no filter of Chroma's sees them."""
     held = (_envelope(text) or {}).get("m")
@@ -212,17 +275,37 @@ def _envelope(text: object) -> dict[str, Any] | None:
         value = loads(text)
     except ValueError:
         return None
-    return value if isinstance(value, dict) and value.keys() <= {"m", "t", "k", "e"} else None
+    return value if isinstance(value, dict) and value.keys() <= {"m", "t", "k", "e", "v"} else None
 
 
-def plain(key: str, value: object) -> bool:
+def plain(key: str, value: object, holds: Holds = LOCAL) -> bool:
     """True where Chroma holds this key and value exactly."""
     if not key or key == ENVELOPE or key.startswith(RESERVED_PREFIXES):
         return False
+    if holds.key_bytes is not None and len(key.encode()) > holds.key_bytes:
+        return False
     if isinstance(value, list):
         kinds = {type(item) for item in value}
-        return len(kinds) == 1 and all(_scalar(item) for item in value)
+        return holds.lists and len(kinds) == 1 and all(_scalar(item) for item in value)
+    if isinstance(value, dict):
+        return holds.sparse and is_sparse(value)
     return _scalar(value)
+
+
+def is_sparse(value: Mapping[str, Any]) -> bool:
+    """True for a sparse vector as Cloud holds it: a metadata value with indices that rise and finite values."""
+    indices, values = value.get("indices"), value.get("values")
+    if value.get("#type") != "sparse_vector" or not isinstance(indices, list) or not isinstance(values, list):
+        return False
+    rising = all(type(i) is int and 0 <= i < 1 << 32 for i in indices) and indices == sorted(set(indices))
+    exact = all(isinstance(v, float) and _is_float32(v) for v in values)
+    return rising and exact and len(indices) == len(values) and value.keys() <= {"#type", "indices", "values", "tokens"}
+
+
+def _is_float32(value: float) -> bool:
+    """True where the number, or its shortest text, is that of a float32."""
+    near = np.float32(value) if abs(value) <= _FLOAT32 else np.float32(0)
+    return value in (float(near), float(str(near)))
 
 
 def _scalar(value: object) -> bool:

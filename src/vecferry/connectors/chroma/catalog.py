@@ -9,9 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 from uuid import UUID
 
-import msgspec
-
-from vecferry.connectors.chroma import _codec
+from vecferry.connectors.chroma import _codec, cards
 from vecferry.errors import CorruptData, NotFound, Unsupported
 from vecferry.model import Card, CollectionSpec, IdKind, JsonObject, Metric, VectorSpec
 
@@ -144,7 +142,7 @@ def _entry(db: Reads, number: int, row: tuple[Any, ...], marks: dict[str, int]) 
     vectors, metadata = segments.get("VECTOR"), segments.get("METADATA")
     own = _own_metadata(db, "collection_metadata", "collection_id", uid)
     hnsw = _codec.hnsw_config(schema, config, {**_own_metadata(db, "segment_metadata", "segment_id", vectors), **own})
-    card = _card(own.pop(_codec.CARD_KEY, None))
+    card, own = cards.read(own), cards.without(own)
     metric = _codec.METRICS.get(str(hnsw["space"]))
     if metric is None:
         raise CorruptData(
@@ -177,16 +175,6 @@ def _own_metadata(db: Reads, table: str, key: str, owner: str | None) -> dict[st
         (owner,),
     )
     return {name: value for name, *cells in rows if (value := _codec.typed(*cells)) is not None}
-
-
-def _card(text: object) -> Card | None:
-    """Our card, where the collection carries one that we understand."""
-    if not isinstance(text, str):
-        return None
-    try:
-        return msgspec.json.decode(text, type=Card)
-    except msgspec.MsgspecError:
-        return None
 
 
 def find(found: list[Entry], name: str, where: Path) -> Entry:

@@ -6,12 +6,17 @@ from pathlib import Path
 from typing import Any
 
 from vecferry.catalog import gone
+from vecferry.connectors.chroma import _codec
 from vecferry.errors import ConfigError, StoreFull
 from vecferry.registry import missing_extra
 
 
 class Client:
     """A `chromadb.PersistentClient` per tenant and database of one directory."""
+
+    holds = _codec.LOCAL
+    card_bytes: int | None = None
+    card_keys: int | None = None
 
     def __init__(self, path: Path) -> None:
         """Open `path`, made where it is not there.
@@ -45,6 +50,14 @@ class Client:
             ) from error
 
     @property
+    def store(self) -> str:
+        return f"chroma:{self._path}"
+
+    @property
+    def orders(self) -> Path:
+        return self._path
+
+    @property
     def refusals(self) -> tuple[type[Exception], ...]:
         """What the client raises where it does not take an argument, such as a filter that a newer one knows."""
         return (ValueError, self._module.errors.InvalidArgumentError)
@@ -70,6 +83,14 @@ class Client:
             return self.of(tenant, database).get_collection(name, embedding_function=None)
         except (self._module.errors.NotFoundError, ValueError) as error:
             raise gone(name, store=f"chroma:{self._path}") from error
+
+    def create(
+        self, tenant: str, database: str, name: str, *, metadata: dict[str, Any] | None, hnsw: dict[str, Any]
+    ) -> Any:
+        """Make a collection."""
+        return self.of(tenant, database, make=True).create_collection(
+            name, embedding_function=None, metadata=metadata, configuration={"hnsw": hnsw}
+        )
 
     def drop(self, tenant: str, database: str, name: str) -> None:
         """Remove a collection."""

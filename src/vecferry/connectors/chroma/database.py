@@ -18,6 +18,8 @@ from vecferry.connectors.chroma.source import ChromaSource
 from vecferry.errors import ConfigError, CorruptData, NotFound
 from vecferry.limits import Limits
 from vecferry.model import CollectionSpec, Pin, StoreIdentity
+from vecferry.objects.packed import is_packed
+from vecferry.protocols import Database
 from vecferry.url import StoreUrl
 
 FOLDER_HINT = "Name the folder that chromadb.PersistentClient(path=…) writes to."
@@ -89,7 +91,7 @@ class ChromaDatabase:
             return kind(held.folder, entry, entry.spec(count=facts.count, dim=facts.dim))
 
     def sink(self, spec: CollectionSpec) -> ChromaSink:
-        return ChromaSink(spec, self._path, self._open_client)
+        return ChromaSink(spec, self._open_client)
 
     def drop(self, name: str) -> None:
         """Remove a collection through Chroma's own client."""
@@ -161,13 +163,25 @@ def _stamp(path: Path) -> tuple[int, int, int] | None:
 
 
 class ChromaConnector:
-    """Opens `chroma:PATH`, the folder of `chromadb.PersistentClient(path=PATH)`; the file in it will do as well."""
+    """Opens `chroma:PATH`, the folder of `chromadb.PersistentClient(path=PATH)`; the file in it will do as well.
 
-    def open(self, url: StoreUrl) -> ChromaDatabase:
-        if url.transport is not None or url.host is not None:
+    A server is `chroma+http://HOST:PORT`, Cloud `chroma+cloud://TENANT/DATABASE` (see `http`).
+    Packed, it is `chroma:PATH.tar.gz`, `chroma+s3://BUCKET/KEY` or `chroma+gs://BUCKET/KEY` (see `packed`).
+    """
+
+    def open(self, url: StoreUrl) -> Database:
+        if url.transport in ("http", "https", "cloud"):
+            from vecferry.connectors.chroma.http.database import open_server
+
+            return open_server(url)
+        if is_packed(url):
+            from vecferry.connectors.chroma.packed import open_packed_chroma
+
+            return open_packed_chroma(url)
+        if url.host is not None:
             raise ConfigError(
-                "Chroma over the network comes with the next release; this one reads and writes directories.",
-                hint="Stop at the machine that holds the directory and write chroma:PATH.",
+                f"'{url}' names no way to Chroma.",
+                hint="Write chroma:PATH, chroma+http://HOST:PORT, chroma+https://HOST or chroma+cloud://TENANT/DATABASE.",
             )
         unknown = url.options.keys() - {"newer"}
         if unknown or url.options.get("newer", "read") != "read" or url.secrets:

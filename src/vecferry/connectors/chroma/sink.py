@@ -1,4 +1,4 @@
-"""The writing side of a Chroma collection, through Chroma's own embedded client.
+"""The writing side of a Chroma collection: in a directory through Chroma's own embedded client, or over HTTP.
 
 Chroma's upsert merges: old metadata keys and the old document survive. A whole record is replaced by naming every
 stale key as None, and where that cannot be said (a document or a uri that must go) by deleting and adding.
@@ -10,18 +10,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from threading import RLock
-from typing import Any
+from typing import Any, Protocol
 
-import msgspec
 import numpy as np
 import pyarrow as pa
 
-from vecferry.arrow import dense, present, utf8
-from vecferry.connectors.chroma import _codec
-from vecferry.connectors.chroma.client import Client
+from vecferry.connectors.chroma import _codec, cards
+from vecferry.connectors.chroma.columns import Columns, columns_of, some
 from vecferry.connectors.chroma.order import Order
 from vecferry.errors import Conflict, DataError, NotFound, Unsupported
-from vecferry.model import Card, CollectionSpec, Element, IdKind, Metric, Receipt, Rejection, VectorKind, VectorSpec
+from vecferry.model import CollectionSpec, Element, Metric, Receipt, VectorKind, VectorSpec
 
 BATCH = 1_000
 """Records per call; Chroma's own limit (`get_max_batch_size`) is larger, and its speed does not depend on it."""
@@ -29,6 +27,48 @@ _SETTINGS = frozenset(
     {"ef_construction", "max_neighbors", "ef_search", "num_threads", "batch_size", "sync_threshold", "resize_factor"}
 )
 _EVERYTHING = ["embeddings", "documents", "metadatas", "uris"]
+
+
+class Calls(Protocol):
+    """What a sink asks of one collection: chromadb's own, or ours over HTTP (`connectors.chroma.http.collection`)."""
+
+    @property
+    def id(self) -> object: ...
+    @property
+    def metadata(self) -> dict[str, Any] | None: ...
+    @property
+    def configuration_json(self) -> dict[str, Any]: ...
+    def count(self) -> int: ...
+    def get(self, *, ids: list[str] | None = ..., limit: int | None = ..., include: list[str]) -> Any: ...
+    def add(self, **columns: Any) -> object: ...
+    def upsert(self, **columns: Any) -> object: ...
+    def delete(self, ids: list[str]) -> object: ...
+    def modify(self, *, metadata: dict[str, Any]) -> object: ...
+
+
+class Client(Protocol):
+    """What a sink asks of a store.
+
+    Attributes:
+        store: its name in errors.
+        holds / card_bytes / card_keys: what metadata it holds, of a record and of a collection.
+        orders: the folder for files that remember an order until a load is finished.
+    """
+
+    @property
+    def store(self) -> str: ...
+    @property
+    def holds(self) -> _codec.Holds: ...
+    @property
+    def card_bytes(self) -> int | None: ...
+    @property
+    def card_keys(self) -> int | None: ...
+    @property
+    def orders(self) -> Path: ...
+    def collection(self, tenant: str, database: str, name: str) -> Calls: ...
+    def create(
+        self, tenant: str, database: str, name: str, *, metadata: dict[str, Any] | None, hnsw: dict[str, Any]
+    ) -> Calls: ...
 
 
 class ChromaSink:
@@ -39,10 +79,15 @@ class ChromaSink:
     puts it right by writing what is misplaced again.
     """
 
-    def __init__(self, spec: CollectionSpec, path: Path, open_client: Callable[[], Client]) -> None:
-        self._spec, self._path, self._open_client = spec, path, open_client
-        self._collection: Any = None
+    def __init__(
+        self, spec: CollectionSpec, open_client: Callable[[], Client], namespace: tuple[str, str] | None = None
+    ) -> None:
+        """`namespace` is where a collection goes whose spec names no (tenant, database)."""
+        self._spec, self._open_client = spec, open_client
+        self._namespace = namespace or _codec.DEFAULT_NAMESPACE
+        self._collection: Calls | None = None
         self._order: Order | None = None
+        self._holds = _codec.LOCAL
         self._lock = RLock()
 
     def prepare(self, spec: CollectionSpec) -> CollectionSpec:
@@ -53,28 +98,27 @@ class ChromaSink:
         """
         with self._lock:
             vector = _only_vector(spec)
-            tenant, database = spec.namespace if len(spec.namespace) == 2 else _codec.DEFAULT_NAMESPACE
+            tenant, database = spec.namespace if len(spec.namespace) == 2 else self._namespace
             client = self._open_client()
-            client.of(tenant, database, make=True)
+            self._holds = client.holds
             try:
-                self._collection = client.collection(tenant, database, spec.name)
-                self._check(spec, vector)
+                collection = client.collection(tenant, database, spec.name)
+                _check(collection, spec, vector, client)
             except NotFound:
-                self._collection = client.of(tenant, database).create_collection(
-                    spec.name, embedding_function=None, metadata=_metadata(spec) or None,
-                    configuration={"hnsw": _settings(spec, vector)},
-                )  # fmt: skip
-            uid = str(self._collection.id)
-            self._order = Order(self._path, uid)
+                collection = client.create(
+                    tenant, database, spec.name, metadata=_metadata(spec, client) or None, hnsw=_settings(spec, vector)
+                )
+            self._collection, uid = collection, str(collection.id)
+            self._order = Order(client.orders, uid)
             named = _codec.namespace(tenant, database)
-            self._spec = replace(spec, namespace=named, uid=uid, count=self._collection.count())
+            self._spec = replace(spec, namespace=named, uid=uid, count=collection.count())
             self._put_back_held()
             return self._spec
 
     def write(self, batch: pa.RecordBatch) -> Receipt:
         with self._lock:
             self._prepared()
-            records, rejected = self._records(_in_order(batch))
+            records, rejected = columns_of(batch, self._spec, _only_vector(self._spec), self._holds)
             for start in range(0, len(records.ids), BATCH):
                 self._replace(records.slice(start, start + BATCH))
             return Receipt(rows=len(records.ids), bytes=batch.nbytes, rejected=rejected)
@@ -103,70 +147,13 @@ class ChromaSink:
 
     # ----------------------------------------------------------------------- within
 
-    def _prepared(self) -> tuple[Any, Order]:
+    def _prepared(self) -> tuple[Calls, Order]:
         if self._collection is None or self._order is None:
             hint = "Call prepare(spec) before the first write."
             raise DataError(f"{self._spec.qualified_name} was not prepared.", hint=hint)
         return self._collection, self._order
 
-    def _check(self, spec: CollectionSpec, vector: VectorSpec) -> None:
-        """That an existing collection fits; one without our card gets it, so that envelopes are undone later.
-
-        Raises:
-            Conflict: another dimension or metric, or it cannot carry the card.
-        """
-        held = dict(self._collection.metadata or {})
-        recorded = str(self._collection.configuration_json.get("hnsw", {}).get("space") or "l2")
-        space = str(held.get("hnsw:space") or recorded)
-        sample = self._collection.get(limit=1, include=["embeddings"])["embeddings"]
-        card = _card(held)
-        dim = len(sample[0]) if len(sample) else card.vectors[0].dim if card and card.vectors else None
-        found, wanted = _codec.METRICS.get(space), vector.metric
-        if found is not wanted or (dim is not None and vector.dim is not None and dim != vector.dim):
-            raise Conflict(
-                f"The collection {spec.name} exists with metric {space} and dimension {dim}; "
-                f"asked for were {wanted} and {vector.dim}.",
-                store=f"chroma:{self._path}",
-                hint="Choose another name, or drop the collection first.",
-            )
-        if card is None and spec.card is not None:
-            if space != recorded:
-                raise Conflict(
-                    f"The collection {spec.name} was made by a Chroma older than 1.0 and cannot be marked as ours.",
-                    store=f"chroma:{self._path}",
-                    hint="Write into a new collection.",
-                )
-            kept = {key: value for key, value in held.items() if not key.startswith("hnsw:")}
-            self._collection.modify(metadata={**kept, _codec.CARD_KEY: msgspec.json.encode(spec.card).decode()})
-
-    def _records(self, batch: pa.RecordBatch) -> tuple[_Columns, tuple[Rejection, ...]]:
-        """What Chroma's client takes, and what it cannot hold."""
-        vector = _only_vector(self._spec)
-        values, there = dense(batch, vector), present(batch, vector)
-        ids: list[str] = batch.column("id").to_pylist()
-        last = {text: row for row, text in enumerate(ids)}
-        rejected = [Rejection(ids[row], "It has no vector, and Chroma needs one.") for row in np.flatnonzero(~there)]
-        finite = np.isfinite(values).all(axis=1)
-        rejected += [
-            Rejection(ids[row], "Its vector holds NaN or infinity.") for row in np.flatnonzero(there & ~finite)
-        ]
-        rows = [row for row in sorted(last.values()) if there[row] and finite[row]]
-        mixed = self._spec.id_kind is IdKind.MIXED
-        kinds = batch.column("id_kind").to_pylist() if mixed else [None] * len(ids)
-        metadata, tags = utf8(batch, "metadata"), utf8(batch, "tags")
-        documents, uris = batch.column("document").to_pylist(), batch.column("uri").to_pylist()
-        seqs = batch.column("seq").to_pylist()
-        columns = _Columns(
-            ids=[ids[row] for row in rows],
-            embeddings=np.ascontiguousarray(values[rows]),
-            documents=[documents[row] for row in rows],
-            uris=[uris[row] for row in rows],
-            metadatas=[_codec.wrap(metadata[row], tags[row], _kind(kinds[row])) for row in rows],
-            seqs=[seqs[row] for row in rows],
-        )
-        return columns, tuple(rejected)
-
-    def _replace(self, records: _Columns) -> None:
+    def _replace(self, records: Columns) -> None:
         """Add what is new, replace what is there: in place where Chroma can say it, else by deleting and adding."""
         collection, order = self._prepared()
         order.note(records.seqs, records.ids)
@@ -186,7 +173,7 @@ class ChromaSink:
         if kept:
             stale = [dict.fromkeys(there[records.ids[row]][2]) for row in kept]
             merged = [{**old, **(records.metadatas[row] or {})} or None for old, row in zip(stale, kept, strict=True)]
-            collection.upsert(**{**records.take(kept).arguments(), **_some("metadatas", merged)})
+            collection.upsert(**{**records.take(kept).arguments(), **some("metadatas", merged)})
         new = sorted(set(range(len(records.ids))) - set(kept))
         if new:
             collection.add(**records.take(new).arguments())
@@ -198,7 +185,7 @@ class ChromaSink:
         row_of = {text: row for row, text in enumerate(found["ids"])}
         rows = [row_of[text] for text in ids if text in row_of]
         uris = found["uris"] or [None] * len(found["ids"])
-        records = _Columns(
+        records = Columns(
             ids=[found["ids"][row] for row in rows],
             embeddings=np.asarray(found["embeddings"], np.float32)[rows],
             documents=[found["documents"][row] for row in rows],
@@ -216,7 +203,7 @@ class ChromaSink:
         """Add what a crash left between deleting and adding."""
         collection, order = self._prepared()
         for batch in order.held():
-            records = _Columns.from_held(batch)
+            records = Columns.from_held(batch)
             there = set(collection.get(ids=records.ids, include=[])["ids"])
             missing = [row for row, text in enumerate(records.ids) if text not in there]
             if missing:
@@ -224,83 +211,10 @@ class ChromaSink:
             order.hold(None)
 
 
-class _Columns(msgspec.Struct, kw_only=True):
-    """Records in the form in which Chroma's client takes them."""
-
-    ids: list[str]
-    embeddings: Any
-    documents: list[str | None]
-    uris: list[str | None]
-    metadatas: list[dict[str, Any] | None]
-    seqs: list[int | None]
-
-    def take(self, rows: Sequence[int]) -> _Columns:
-        return _Columns(
-            ids=[self.ids[row] for row in rows],
-            embeddings=self.embeddings[list(rows)],
-            documents=[self.documents[row] for row in rows],
-            uris=[self.uris[row] for row in rows],
-            metadatas=[self.metadatas[row] for row in rows],
-            seqs=[self.seqs[row] for row in rows],
-        )
-
-    def slice(self, start: int, stop: int) -> _Columns:
-        return self.take(range(start, min(stop, len(self.ids))))
-
-    def arguments(self) -> dict[str, Any]:
-        """Arguments of `add` and `upsert`; a column that is all None is left out."""
-        return {
-            "ids": self.ids,
-            "embeddings": self.embeddings,
-            **_some("documents", self.documents),
-            **_some("uris", self.uris),
-            **_some("metadatas", self.metadatas),
-        }
-
-    def held(self) -> pa.RecordBatch:
-        """The records as one Arrow batch that can be kept in a file."""
-        return pa.RecordBatch.from_pydict(
-            {
-                "id": self.ids,
-                "vector": [row.tobytes() for row in self.embeddings],
-                "document": pa.array(self.documents, pa.large_string()),
-                "uri": pa.array(self.uris, pa.large_string()),
-                "metadata": [None if one is None else msgspec.json.encode(one) for one in self.metadatas],
-            }
-        )
-
-    @classmethod
-    def from_held(cls, batch: pa.RecordBatch) -> _Columns:
-        """What `held` was made of."""
-        rows = batch.to_pydict()
-        return cls(
-            ids=rows["id"],
-            embeddings=np.stack([np.frombuffer(raw, np.float32) for raw in rows["vector"]]),
-            documents=rows["document"],
-            uris=rows["uri"],
-            metadatas=[None if raw is None else msgspec.json.decode(raw) for raw in rows["metadata"]],
-            seqs=[None] * batch.num_rows,
-        )
-
-
-def _some(name: str, column: Sequence[object]) -> dict[str, Any]:
-    return {name: column} if any(value is not None for value in column) else {}
-
-
-def _must_go(old: tuple[str | None, str | None, dict[str, Any]], new: _Columns, row: int) -> bool:
+def _must_go(old: tuple[str | None, str | None, dict[str, Any]], new: Columns, row: int) -> bool:
     """True where an upsert would leave something of the old record: a document, a uri."""
     document, uri, _ = old
     return (document is not None and new.documents[row] is None) or (uri is not None and new.uris[row] is None)
-
-
-def _in_order(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """The batch in the order of `seq`."""
-    seqs = batch.column("seq").drop_null().to_numpy()
-    return batch.sort_by("seq") if len(seqs) > 1 and (np.diff(seqs) < 0).any() else batch
-
-
-def _kind(text: str | None) -> IdKind | None:
-    return IdKind(text) if text is not None else None
 
 
 def _only_vector(spec: CollectionSpec) -> VectorSpec:
@@ -325,18 +239,48 @@ def _origin(spec: CollectionSpec, what: str) -> dict[str, Any]:
     return dict(found) if isinstance(found, dict) else {}
 
 
-def _metadata(spec: CollectionSpec) -> dict[str, Any]:
+def _metadata(spec: CollectionSpec, client: Client) -> dict[str, Any]:
     held = _codec.wrap_collection(_origin(spec, "metadata"))
-    return {**held, _codec.CARD_KEY: msgspec.json.encode(spec.card).decode()} if spec.card else held
+    return {**held, **_card(spec, client, taken=len(held))}
+
+
+def _card(spec: CollectionSpec, client: Client, *, taken: int) -> dict[str, str]:
+    """The card as metadata beside `taken` other keys."""
+    free = None if client.card_keys is None else client.card_keys - taken
+    return cards.written(spec.card, value_bytes=client.card_bytes, keys=free) if spec.card is not None else {}
+
+
+def _check(collection: Calls, spec: CollectionSpec, vector: VectorSpec, client: Client) -> None:
+    """That an existing collection fits; one without our card gets it, so that envelopes are undone later.
+
+    Raises:
+        Conflict: another dimension or metric, or it cannot carry the card.
+    """
+    held = dict(collection.metadata or {})
+    recorded = str(collection.configuration_json.get("hnsw", {}).get("space") or "l2")
+    space = str(held.get("hnsw:space") or recorded)
+    sample = collection.get(limit=1, include=["embeddings"])["embeddings"]
+    card = cards.read(held)
+    dim = len(sample[0]) if len(sample) else card.vectors[0].dim if card and card.vectors else None
+    found, wanted = _codec.METRICS.get(space), vector.metric
+    if found is not wanted or (dim is not None and vector.dim is not None and dim != vector.dim):
+        raise Conflict(
+            f"The collection {spec.name} exists with metric {space} and dimension {dim}; "
+            f"asked for were {wanted} and {vector.dim}.",
+            store=client.store,
+            hint="Choose another name, or drop the collection first.",
+        )
+    if card is None and spec.card is not None:
+        if space != recorded:
+            raise Conflict(
+                f"The collection {spec.name} was made by a Chroma older than 1.0 and cannot be marked as ours.",
+                store=client.store,
+                hint="Write into a new collection.",
+            )
+        kept = {key: value for key, value in cards.without(held).items() if not key.startswith("hnsw:")}
+        collection.modify(metadata={**kept, **_card(spec, client, taken=len(kept))})
 
 
 def _settings(spec: CollectionSpec, vector: VectorSpec) -> dict[str, Any]:
     found = spec.config.get("hnsw") or _origin(spec, "config").get("hnsw") or {}
     return {**{key: value for key, value in found.items() if key in _SETTINGS}, "space": vector.metric.value}
-
-
-def _card(metadata: dict[str, Any]) -> Card | None:
-    try:
-        return msgspec.json.decode(metadata[_codec.CARD_KEY], type=Card)
-    except (KeyError, TypeError, msgspec.MsgspecError):
-        return None

@@ -9,7 +9,7 @@ import pytest
 
 from vecferry.arrow import to_records, validate
 from vecferry.limits import Limits
-from vecferry.model import CollectionSpec, IdKind, Record
+from vecferry.model import CollectionSpec, IdKind, Metric, Record
 from vecferry.protocols import Database, Sink, Source
 from vecferry.registry import open_database
 from vecferry.testing.skips import REASONS, skip
@@ -23,6 +23,7 @@ class ConnectorContract:
         id_kind: what the store's own ids are when nobody of ours wrote them (`MIXED`: numbers and UUIDs).
         many: how many records make at least three chunks.
         exclusive: the store lets only one process or client in; the session closes ours before `seed` and `dump`.
+        rounds: metrics under which the store rounds what it is given: reading is judged by what `dump` gives then.
         skips: test name -> key of `vecferry.testing.skips.REASONS`.
     """
 
@@ -30,6 +31,7 @@ class ConnectorContract:
     id_kind: ClassVar[IdKind] = IdKind.TEXT
     many: ClassVar[int] = 2_500
     exclusive: ClassVar[bool] = False
+    rounds: ClassVar[frozenset[Metric]] = frozenset()
     skips: ClassVar[Mapping[str, str]] = {}
 
     def __init_subclass__(cls, **options: object) -> None:

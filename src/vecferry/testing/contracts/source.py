@@ -74,7 +74,9 @@ class SourceContract(SourcePowers):
         for spec in collections(self.limits, id_kind=self.id_kind):
             records = plain_records(spec, 40, seed=1)
             session.seed(spec, records)
-            assert_same(records, read_all(session.source(spec)))
+            rounded = spec.vectors[0].metric in self.rounds
+            truth = session.dump(spec) if rounded else records
+            assert_same(truth, read_all(session.source(spec)), kinds=not rounded)
 
     def test_reads_every_shape_of_record(self, session: Session, spec: CollectionSpec) -> None:
         """Odd ids, null and empty documents, metadata of every type that the store keeps: exactly as they are."""

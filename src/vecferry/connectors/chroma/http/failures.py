@@ -1,0 +1,190 @@
+"""What Chroma, its Cloud, proxies and the network say when they refuse, as errors that say what to do."""
+
+from __future__ import annotations
+
+import re
+from contextlib import suppress
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+
+import httpx
+import orjson
+
+from vecferry.errors import (
+    AlreadyExists,
+    AuthFailed,
+    ConfigError,
+    ConnectorError,
+    DataError,
+    NotFound,
+    StoreFull,
+    Throttled,
+    Unavailable,
+    Unsupported,
+    VecferryError,
+)
+
+_FULL = re.compile(
+    r"no space left|disk is full|database or disk is full|read-?only (file system|database)", re.IGNORECASE
+)
+_QUOTA = re.compile(r"quota|exceeded the limit|limit exceeded|exceeds? .*(quota|limit)", re.IGNORECASE)
+_MANY = re.compile(
+    r"batch size .*(exceed|greater|maximum)|cannot submit more than|too many sql variables", re.IGNORECASE
+)
+_SHOWN = 300
+
+
+class TooLarge(ConnectorError):
+    """A request is larger than the server or something in front of it takes: send less at once."""
+
+
+class QuotaExceeded(ConnectorError):
+    """A quota of the tenant that no waiting changes. What is written stays; the same command goes on."""
+
+
+class NotChroma(ConfigError):
+    """Something else answers there."""
+
+
+def of_answer(answer: httpx.Response, body: bytes, store: str) -> VecferryError:
+    """The error of an HTTP answer that is no success."""
+    status, (kind, said) = answer.status_code, _said(body)
+    if status in (401, 403) or kind in ("AuthError", "PermissionDenied"):
+        return _auth(said, store)
+    if "text/html" in answer.headers.get("content-type", ""):
+        return _page(status, store)
+    if status == 429:
+        return _throttled(answer, said, store)
+    if status == 413 or _MANY.search(said):
+        hint = "Send less at once (--batch-bytes), or raise the limit of the server or of the proxy before it."
+        return TooLarge(f"{store} takes no request of this size: {said}", store=store, hint=hint, too_large=True)
+    if kind == "NotFoundError" or status in (404, 410):
+        return NotFound(
+            said or f"{store} has no such thing.", store=store, hint="Check the name, the tenant and the port."
+        )
+    if status == 409:
+        return AlreadyExists(said, store=store, hint="Choose another name.")
+    if _QUOTA.search(said) and status < 500:
+        return quota(said, store)
+    return _other(status, said, store)
+
+
+def quota(said: str, store: str) -> QuotaExceeded:
+    """The error of a quota that waiting does not change."""
+    hint = (
+        "Nothing that was written is lost. Ask for more in the store's console, or leave out what does not fit "
+        "(the plan lists it), then run the same command again."
+    )
+    return QuotaExceeded(f"{store} has a quota that this breaks: {said}", store=store, hint=hint)
+
+
+def _said(body: bytes) -> tuple[str, str]:
+    """(kind, message) of a refusal. Chroma: `{"error": KIND, "message": TEXT}`; 0.5 puts both into `error`."""
+    with suppress(orjson.JSONDecodeError, AttributeError):
+        found = orjson.loads(body)
+        kind, text = str(found.get("error", "")), str(found.get("message") or found.get("detail") or "")
+        if not text:
+            kind, _, text = kind.partition("(")
+            text = text.strip("')\"") or kind
+        return kind, text[:_SHOWN]
+    return "", body[:_SHOWN].decode("utf-8", "replace").strip()
+
+
+def _auth(said: str, store: str) -> AuthFailed:
+    hint = (
+        "Give ?token=env:NAME (and ?token_header=X-Chroma-Token where the server wants that header), "
+        "?user=NAME&password=env:NAME, or for Cloud ?api_key=env:NAME; it must allow this tenant and database."
+    )
+    return AuthFailed(f"{store} refused the key: {said or 'not authorised'}", store=store, hint=hint)
+
+
+def _page(status: int, store: str) -> VecferryError:
+    """A web page: a proxy's own words, or another service."""
+    if status >= 500 or status in (408, 425):
+        hint = "The proxy before it answers, Chroma does not: it may be starting, overloaded or down."
+        return Unavailable(f"{store}: a web page with status {status} came back.", store=store, hint=hint)
+    return not_chroma(store)
+
+
+def _throttled(answer: httpx.Response, said: str, store: str) -> Throttled:
+    return Throttled(
+        f"{store} asks for less: {said or 'too many requests'}",
+        retry_after=_seconds(answer.headers.get("retry-after")),
+        store=store,
+        hint="The pace is lowered by itself, and the request is made again.",
+    )
+
+
+def _seconds(header: str | None) -> float | None:
+    """`Retry-After`: seconds, or a date (RFC 9110, section 10.2.3)."""
+    if header is None:
+        return None
+    with suppress(ValueError):
+        return max(0.0, float(header))
+    with suppress(ValueError, TypeError):
+        return max(0.0, (parsedate_to_datetime(header) - datetime.now(UTC)).total_seconds())
+    return None
+
+
+def _other(status: int, said: str, store: str) -> VecferryError:
+    if _FULL.search(said):
+        hint = "Make room or make it writable, then run the same command again: what is written stays."
+        return StoreFull(f"{store} can store no more: {said}", store=store, hint=hint)
+    if status in (408, 425, 502, 503, 504):
+        hint = "It may be starting or overloaded; the request is made again."
+        return Unavailable(f"{store} answered {status}: {said}", store=store, hint=hint)
+    if status in (405, 501):
+        return Unsupported(f"{store} cannot do this: {said}", store=store, hint="A newer Chroma may.")
+    if status in (400, 422):
+        return DataError(f"{store} refused the request: {said}", hint="The records named above are not what it takes.")
+    hint = "The server's log says more. What is written stays; run the same command again."
+    return ConnectorError(f"{store} refused ({status}): {said}", store=store, hint=hint)
+
+
+# --------------------------------------------------------------------------- no answer
+
+
+def not_chroma(store: str) -> NotChroma:
+    """The error of an answer that Chroma does not give."""
+    return NotChroma(
+        f"{store} answers, but it is not Chroma.",
+        hint="Check the host, the port (8000 by default) and, behind a proxy, the path in the URL.",
+    )
+
+
+def of_request(error: httpx.HTTPError, store: str) -> VecferryError:
+    """The error of a request that got no answer."""
+    text = _chain(error)
+    if "WRONG_VERSION_NUMBER" in text or "record layer failure" in text:
+        return ConfigError(f"{store} does not speak TLS on this port.", hint="Write chroma+http:// or another port.")
+    if "CERTIFICATE_VERIFY_FAILED" in text:
+        return ConfigError(
+            f"The certificate of {store} is not trusted: {_first(text)}",
+            hint="Name the authority that signed it with ?ca_file=PATH, and the host as the certificate names it.",
+        )
+    if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
+        return _unreachable(text, store)
+    if isinstance(error, httpx.TimeoutException):
+        return Unavailable(f"{store} did not answer in time.", store=store, hint="Raise it with ?timeout=SECONDS.")
+    hint = "If it speaks TLS, write chroma+https://; otherwise something else may be listening there."
+    return Unavailable(f"{store} broke off: {_first(text)}", store=store, hint=hint, broke_off=True)
+
+
+def _unreachable(text: str, store: str) -> VecferryError:
+    if re.search(r"name or service|nodename|getaddrinfo|name resolution|resolve", text, re.IGNORECASE):
+        return Unavailable(f"The host of {store} is not known.", store=store, hint="Check the spelling and your DNS.")
+    hint = "Is the server running there, and is the port right (8000 by default)?"
+    return Unavailable(f"{store} cannot be reached: {_first(text) or 'no answer'}", store=store, hint=hint)
+
+
+def _chain(error: BaseException) -> str:
+    parts = []
+    cause: BaseException | None = error
+    while cause is not None:
+        parts.append(str(cause))
+        cause = cause.__cause__ or cause.__context__
+    return " | ".join(parts)
+
+
+def _first(text: str) -> str:
+    return text.partition(" | ")[0][:_SHOWN]
