@@ -13,10 +13,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from vecferry.errors import ConfigError
+
 if TYPE_CHECKING:
     from rich.console import Console
 
     from vecferry.engine.stop import Stop
+    from vecferry.transforms import Recipe
 
 PIPE_WIDTH = 140
 """Columns of output that goes into a pipe or a file."""
@@ -55,6 +58,45 @@ def ledger_option(command: Command) -> Command:
         metavar="PATH|URL",
         help="Where runs are remembered (SQLite file or database URL). Default: your user's state folder.",
     )(command)
+
+
+def transform_option(command: Command) -> Command:
+    """`--transform`: what is changed on the way."""
+    return click.option(
+        "--transform",
+        "transform",
+        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        metavar="FILE",
+        help="Show the source as this transform file (or plan file) says: keys, filters, splits, merges, new vectors.",
+    )(command)
+
+
+def recipe(path: Path | None) -> Recipe:
+    """The transforms of `--transform`; none without it.
+
+    Raises:
+        ConfigError: the file cannot be read, or says what cannot be done.
+    """
+    from vecferry.planning.recipe import load_recipe
+    from vecferry.transforms import Recipe
+
+    return Recipe() if path is None else load_recipe(read_text(path, "transform file"), name=str(path))
+
+
+def read_text(path: Path, what: str) -> str:
+    """The text of a file that a person wrote.
+
+    Raises:
+        ConfigError: it cannot be read, or is no text in UTF-8.
+    """
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(
+            f"The {what} {path} cannot be read: {error.strerror}.", hint="Check the path and its permissions."
+        ) from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"The {what} {path} is not text in UTF-8.", hint="Name a YAML file.") from error
 
 
 def output(*, as_json: bool) -> Console:

@@ -24,6 +24,7 @@ from vecferry.cli.person import Person
     metavar="NAME|GLOB|OLD=NEW",
     help="Only these; OLD=NEW where the target's name is another. Default: all.",
 )
+@common.transform_option
 @click.option("--delete", is_flag=True, help="Also delete records that only the target has.")
 @click.option(
     "--accept",
@@ -60,6 +61,7 @@ def sync(
     source: str | None,
     target: str | None,
     collections: tuple[str, ...],
+    transform: Path | None,
     yes: bool,
     quiet: bool,
     log: Path | None,
@@ -86,7 +88,7 @@ def sync(
 
     source, target = defaults.source_url(source), defaults.target_url(target)
     settings = Settings(
-        plan=PlanOptions(policies=parse_policies(given["accepted"])),
+        plan=PlanOptions(policies=parse_policies(given["accepted"]), transforms=common.recipe(transform)),
         verify=VerifyOptions(queries=given["queries"]),
         backup=given["backup"],
         delete_extra=given["delete"],
@@ -107,5 +109,6 @@ def sync(
             stop=stop,
         )
     chosen = [part for pattern in collections for part in ("-c", pattern)]
+    chosen += ["--transform", str(transform)] if transform is not None else []
     say(done, (source, target, *chosen), accepted=given["accepted"], as_json=as_json)
     return exit_of(done.verification, strict=given["strict"])

@@ -151,9 +151,16 @@ def migrate(
         done = migration.migrate(
             source, target, settings=settings, ask=Person(console, yes=yes), observer=observe, stop=stop
         )
-    chosen = [part for pattern in given["collections"] for part in ("-c", pattern)]
-    say(done, (source, target, *chosen), accepted=given["accepted"], as_json=as_json)
+    say(done, (source, target, *_chosen(given, plan_file, done)), accepted=given["accepted"], as_json=as_json)
     return exit_of(done.verification, strict=given["strict"])
+
+
+def _chosen(given: dict[str, Any], plan_file: Path | None, done: Migration) -> list[str]:
+    """What a next command needs to see the same collections: the person's own choice, or the plan that changed them."""
+    if plan_file is not None and any(collection.transforms or collection.reads for collection in done.plan.collections):
+        return ["--transform", str(plan_file)]
+    transform = ["--transform", str(given["transform"])] if given["transform"] is not None else []
+    return [part for pattern in given["collections"] for part in ("-c", pattern)] + transform
 
 
 def _settings(
@@ -188,7 +195,7 @@ def _settings(
     return defaults.source_url(source), defaults.target_url(target), settings
 
 
-_OF_THE_PLAN = ("collections", "layout", "exact_vectors", "indexes", "tenant_key", "config", "name")
+_OF_THE_PLAN = ("collections", "layout", "exact_vectors", "indexes", "tenant_key", "config", "name", "transform")
 """Options that a plan file answers; `--accept`, `--if-exists` and `--on-conflict` may answer beside it."""
 
 
@@ -203,17 +210,7 @@ def _refuse_what_the_plan_says() -> None:
 def _read_plan(path: Path) -> Plan:
     from vecferry.planning.yaml import load_plan
 
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(
-            f"The plan file {path} cannot be read: {error.strerror}.", hint="Check the path and its permissions."
-        ) from error
-    except UnicodeDecodeError as error:
-        raise ConfigError(
-            f"The plan file {path} is not text in UTF-8.", hint="Name a file that `vecferry plan --output` wrote."
-        ) from error
-    return load_plan(text)
+    return load_plan(common.read_text(path, "plan file"))
 
 
 def _write_plan(path: Path, text: str) -> None:

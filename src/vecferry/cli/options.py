@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from vecferry.cli import common
 from vecferry.layouts import LAYOUTS
 
 if TYPE_CHECKING:
@@ -80,6 +81,7 @@ _OPTIONS = (
         metavar="TEMPLATE",
         help="Target names, from {name}, {tenant}, {database}, {namespace}.",
     ),
+    common.transform_option,
 )
 
 
@@ -112,6 +114,7 @@ def plan_options(given: Mapping[str, Any]) -> PlanOptions:
         tenant=given["tenant_key"],
         target_config=dict(_setting(text) for text in given["config"]),
         name=given["name"],
+        transforms=common.recipe(given["transform"]),
     )
 
 

@@ -26,6 +26,7 @@ def _collections(command: Any) -> Any:
 @click.argument("source", required=False)
 @click.argument("target", required=False)
 @_collections
+@common.transform_option
 @click.option(
     "--queries", type=click.IntRange(1), default=100, show_default=True, help="Searches to compare per collection."
 )
@@ -47,6 +48,7 @@ def verify(
     source: str | None,
     target: str | None,
     collections: tuple[str, ...],
+    transform: Path | None,
     queries: int,
     k: int,
     no_parity: bool,
@@ -76,6 +78,7 @@ def verify(
             defaults.source_url(source),
             defaults.target_url(target),
             collections=collections,
+            transforms=common.recipe(transform),
             options=VerifyOptions(queries=queries, k=k, levels=levels),
             observer=observe,
             stop=stop,
@@ -98,6 +101,7 @@ def verify(
 @click.argument("source", required=False)
 @click.argument("target", required=False)
 @_collections
+@common.transform_option
 @click.option(
     "--queries", type=click.IntRange(1), default=100, show_default=True, help="Searches per collection and side."
 )
@@ -115,6 +119,7 @@ def compare(
     source: str | None,
     target: str | None,
     collections: tuple[str, ...],
+    transform: Path | None,
     queries: int,
     k: int,
     workers: int,
@@ -139,6 +144,7 @@ def compare(
             defaults.source_url(source),
             defaults.target_url(target),
             collections=collections,
+            transforms=common.recipe(transform),
             workers=workers,
             options=VerifyOptions(queries=queries, k=k),
             observer=observe,
@@ -154,6 +160,7 @@ def compare(
 @click.argument("source", required=False)
 @click.argument("target", required=False)
 @_collections
+@common.transform_option
 @click.option("--delete-extra", is_flag=True, help="Also delete records that only the target has.")
 @click.option("--yes", "-y", is_flag=True, help="Do not ask before writing.")
 @common.strict_option
@@ -163,6 +170,7 @@ def repair(
     source: str | None,
     target: str | None,
     collections: tuple[str, ...],
+    transform: Path | None,
     delete_extra: bool,
     yes: bool,
     strict: bool,
@@ -187,7 +195,13 @@ def repair(
     stop = Stop()
     with observer(common.messages(), quiet=quiet, log=log) as observe, common.stoppable(stop):
         done = migration.repair(
-            source, target, collections=collections, delete_extra=delete_extra, observer=observe, stop=stop
+            source,
+            target,
+            collections=collections,
+            transforms=common.recipe(transform),
+            delete_extra=delete_extra,
+            observer=observe,
+            stop=stop,
         )
     if as_json:
         common.print_json({**common.as_data(done), "ok": done.after.ok, "differences": done.after.differences})

@@ -137,6 +137,7 @@ def the_plan(console: Console, plan: Plan) -> None:
     if plan.left_out:
         names = ", ".join(plan.left_out)
         console.print(f"Left out, empty and of unknown dimension: {names}\n", markup=False, highlight=False)
+    _changes(console, plan)
     _estimate(console, plan)
     _cells(console, plan)
 
@@ -169,14 +170,35 @@ def drifts(console: Console, found: Sequence[Drift], *, delete: bool) -> None:
         console.print("What only the target has stays there; --delete would remove it.\n")
 
 
+def _changes(console: Console, plan: Plan) -> None:
+    """What is done to records on the way."""
+    from vecferry.planning.units import units_of
+    from vecferry.transforms import told
+
+    rows = []
+    for unit in units_of(plan.collections):
+        if not unit.plain:
+            first = (unit.name, ", ".join(read.collection for read in unit.reads))
+            lines = told(unit) or ["as they are"]
+            rows += [(*(first if number == 0 else ("", "")), line) for number, line in enumerate(lines)]
+    if rows:
+        table(console, "Changed on the way", ("collection", "from", "transforms"), rows)
+
+
 def _estimate(console: Console, plan: Plan) -> None:
     seconds = sum(c.estimate.seconds for c in plan.collections)
     memory = sum(c.estimate.memory_bytes for c in plan.collections)
     disk = sum(c.estimate.disk_bytes for c in plan.collections)
     console.print(
-        f"About {duration(seconds)}; the target will need about {size(memory)} of memory and {size(disk)} of disk.\n",
+        f"About {duration(seconds)}; the target will need about {size(memory)} of memory and {size(disk)} of disk.",
         highlight=False,
     )
+    if texts := sum(c.estimate.texts for c in plan.collections):
+        tokens, price = (sum(getattr(c.estimate, name) for c in plan.collections) for name in ("tokens", "price"))
+        paid = f", about {price:,.2f} at the given price" if price else ""
+        told = f"At most {texts:,} texts to embed, about {tokens:,} tokens{paid}; texts embedded before cost nothing."
+        console.print(told, highlight=False)
+    console.print()
 
 
 def _cells(console: Console, plan: Plan) -> None:

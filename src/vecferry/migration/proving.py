@@ -27,6 +27,9 @@ from vecferry.verification.repair import repair as repair_databases
 from vecferry.verification.run import Pair
 from vecferry.verification.run import verify as verify_databases
 
+NOTHING = Recipe()
+"""Records are as they are in the source."""
+
 
 @dataclass(frozen=True, slots=True)
 class Proof:
@@ -41,7 +44,7 @@ def verify(
     target: str,
     *,
     collections: Sequence[str] = (),
-    transforms: Recipe | None = None,
+    transforms: Recipe = NOTHING,
     options: VerifyOptions | None = None,
     observer: Observer = silent,
     stop: Stop | None = None,
@@ -70,7 +73,7 @@ def compare(
     target: str,
     *,
     collections: Sequence[str] = (),
-    transforms: Recipe | None = None,
+    transforms: Recipe = NOTHING,
     workers: int = 4,
     options: VerifyOptions | None = None,
     observer: Observer = silent,
@@ -92,7 +95,7 @@ def repair(
     target: str,
     *,
     collections: Sequence[str] = (),
-    transforms: Recipe | None = None,
+    transforms: Recipe = NOTHING,
     delete_extra: bool = False,
     options: VerifyOptions | None = None,
     observer: Observer = silent,
@@ -128,15 +131,15 @@ def _seen(
     origin: Database,
     goal: Database,
     collections: Sequence[str],
-    transforms: Recipe | None,
+    transforms: Recipe,
     url: str,
     observer: Observer,
 ) -> tuple[Database, list[Pair]]:
     """The source through `transforms`, and which collection of it stands where in the target."""
-    options = PlanOptions(collections=tuple(collections), transforms=transforms or Recipe())
+    options = PlanOptions(collections=tuple(collections), transforms=transforms)
     seen, options = wished(origin, options, paying=True)
     pairs = pair_up(seen, goal, options.collections, url=url)
-    if transforms is None:
+    if transforms == NOTHING:
         for spec in goal.collections():
             if spec.qualified_name in {there for _, there in pairs} and (done := transforms_of(spec)):
                 observer(Notice(collection=spec.name, message=_MOVED_THROUGH.format(", ".join(done))))

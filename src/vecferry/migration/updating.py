@@ -12,6 +12,7 @@ from vecferry.migration.proving import pair_up
 from vecferry.migration.settings import Ask, Settings
 from vecferry.migration.stores import opened, shown
 from vecferry.planning.model import IfExists
+from vecferry.transforms import Recipe
 
 
 def sync(
@@ -38,8 +39,15 @@ def sync(
         Everything that `migrate` raises.
     """
     settings = settings or Settings()
-    with opened(source) as origin, opened(target) as goal:
-        pairs = pair_up(origin, goal, collections, url=shown(source))
-    named = tuple(f"{there}={here.rpartition('/')[2]}" for there, here in pairs)
+    named = tuple(collections)
+    if settings.plan.transforms == Recipe():  # else the transforms say what goes where
+        named = _named(source, target, collections)
     wishes = replace(settings.plan, collections=named, if_exists=IfExists.SYNC)
     return migrate(source, target, settings=replace(settings, plan=wishes), ask=ask, observer=observer, stop=stop)
+
+
+def _named(source: str, target: str, collections: Sequence[str]) -> tuple[str, ...]:
+    """Each collection with the name that it has in the target, as `old=new`."""
+    with opened(source) as origin, opened(target) as goal:
+        pairs = pair_up(origin, goal, collections, url=shown(source))
+    return tuple(f"{here}={there.rpartition('/')[2]}" for here, there in pairs)

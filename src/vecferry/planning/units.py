@@ -34,7 +34,7 @@ def plan_units(database: Database, recipe: Recipe, patterns: Sequence[Pattern]) 
         ConfigError: a rule fits no collection, a name cannot be filled, or a key has too many values to split by.
     """
     if recipe.units:
-        return recipe.units
+        return tuple(unit for unit in recipe.units if not patterns or any(p.fits(_named(unit)) for p in patterns))
     specs = list(database.collections())
     for rule in recipe.collections:
         if not any(_pattern(rule).fits(spec) for spec in specs):
@@ -44,6 +44,12 @@ def plan_units(database: Database, recipe: Recipe, patterns: Sequence[Pattern]) 
     chosen = [spec for spec in specs if not patterns or any(pattern.fits(spec) for pattern in patterns)]
     made = [unit for spec in chosen for unit in _units(spec, recipe, patterns, database)]
     return tuple(_merged(_apart(made)))
+
+
+def _named(unit: Unit) -> CollectionSpec:
+    """A spec that has nothing but the unit's name, for patterns."""
+    *namespace, name = unit.name.split("/")
+    return CollectionSpec(name=name, namespace=tuple(namespace))
 
 
 def units_of(collections: Iterable[CollectionPlan]) -> tuple[Unit, ...]:

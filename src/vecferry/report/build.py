@@ -7,9 +7,11 @@ from datetime import UTC, datetime
 
 from vecferry.model import Pin, Rejection, StoreIdentity, VectorSpec
 from vecferry.planning.model import CollectionPlan, Plan, Profile, Verdict
+from vecferry.planning.units import units_of
 from vecferry.report.machine import this_machine
 from vecferry.report.model import CollectionFacts, Report, RunFacts, StoreFacts
 from vecferry.report.verdict import judge
+from vecferry.transforms import told
 from vecferry.verification.model import CollectionVerification, Comparison, Verification
 from vecferry.version import __version__
 
@@ -119,6 +121,7 @@ def _planned(
         vectors=plan.target.vectors,
         layout=plan.target.card.layout if plan.target.card else "",
         indexes=tuple(f"{index.key} ({index.kind})" for index in plan.target.indexes),
+        transforms=tuple(told(units_of([plan])[0])),
         losses=tuple(cell for cell in plan.cells if cell.verdict is not Verdict.EXACT),
         rejections=len(rejected),
         rejected=tuple(rejected[:KEPT]),

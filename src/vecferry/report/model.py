@@ -54,6 +54,7 @@ class CollectionFacts:
     Attributes:
         records: in the source; bytes: size of their canonical batches.
         copied: records durable in the target after this run, None where the report is of a verification alone.
+        transforms: what was done to the records on the way, one line each.
         losses: what the target could not hold as it is, with the policy that was chosen.
         rejected: records kept out of the target, at most 1,000 of `rejections`.
     """
@@ -66,6 +67,7 @@ class CollectionFacts:
     vectors: tuple[VectorSpec, ...] = ()
     layout: str = ""
     indexes: tuple[str, ...] = ()
+    transforms: tuple[str, ...] = ()
     losses: tuple[Cell, ...] = ()
     rejections: int = 0
     rejected: tuple[Rejection, ...] = ()

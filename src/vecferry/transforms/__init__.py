@@ -6,7 +6,8 @@
 from vecferry.transforms.cache import Cache, location
 from vecferry.transforms.embedder import Embedders
 from vecferry.transforms.model import Kind, Model, Read, Recipe, ReEmbed, Rule, Step, Unit, check_steps
-from vecferry.transforms.view import View
+from vecferry.transforms.view import View, is_changed
+from vecferry.transforms.wording import told
 
 __all__ = [
     "Cache",
@@ -21,5 +22,7 @@ __all__ = [
     "Unit",
     "View",
     "check_steps",
+    "is_changed",
     "location",
+    "told",
 ]

@@ -81,6 +81,11 @@ class View:
         self.database.close()
 
 
+def is_changed(source: Source) -> bool:
+    """Whether the records of `source` are others than those of its store, which cannot search or count them then."""
+    return isinstance(source, Transformed | Joined)
+
+
 def transformed(source: Source, chain: Chain) -> Source:
     """`source` through `chain`, with the power to fetch by id where the ids are still those of the store."""
     if isinstance(source, Fetchable) and not chain.new_ids:

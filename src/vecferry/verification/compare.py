@@ -14,6 +14,7 @@ from vecferry.engine.stop import Stop
 from vecferry.errors import ConfigError, NotFound, Unsupported
 from vecferry.events import Observer, silent
 from vecferry.protocols import Database, Searchable, Source
+from vecferry.transforms import is_changed
 from vecferry.verification.model import Comparison, Latency, VerifyOptions
 from vecferry.verification.run import Pair
 from vecferry.verification.sample import Sample, dense_vectors
@@ -99,6 +100,8 @@ def _side(
 ) -> tuple[Latency | None, str]:
     """One side measured, or None and why not."""
     store = database.identity.kind
+    if is_changed(source):
+        return None, f"{store} was not measured: its records are changed on the way, and its index has the old ones."
     if not isinstance(source, Searchable):
         return None, _why(store, "It answers no searches through this connector.")
     try:
