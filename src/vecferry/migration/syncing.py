@@ -17,7 +17,8 @@ from vecferry.planning.edits import settle
 from vecferry.planning.model import CollectionPlan, IfExists, Plan, Policy, Profile
 from vecferry.planning.options import AUTO
 from vecferry.planning.sieve import Sieve
-from vecferry.planning.targets import TargetState
+from vecferry.planning.targets import TargetState, joined
+from vecferry.planning.units import transforms_of
 from vecferry.protocols import Database, Deletable, require
 from vecferry.verification.drift import Drift, drift
 from vecferry.verification.model import DATA_LEVELS, VerifyOptions
@@ -38,12 +39,12 @@ def adopt(
     A collection that holds nothing there is copied as any other.
 
     Raises:
-        Conflict: a layout was asked for, and the collection has another.
+        Conflict: a layout was asked for, or transforms, and the collection was written with others.
         Unsupported: several collections go to the one that is to be synchronised.
         IdCollision: two ids would become one under the rule that the collection was written with.
     """
     there = {state.target: state for state in states}
-    adopted = tuple(_adopted(c, there[c.target.name], settings) for c in plan.collections)
+    adopted = tuple(_adopted(c, there[c.target.name], settings, goal.limits) for c in plan.collections)
     shared = Counter(collection.target.name for collection in adopted)
     for collection in adopted:
         if collection.if_exists is IfExists.SYNC and shared[collection.target.name] > 1:
@@ -56,13 +57,16 @@ def adopt(
     return settle(plan, profiles, origin, goal) if any(ruled) else plan
 
 
-def _adopted(collection: CollectionPlan, state: TargetState, settings: Settings) -> CollectionPlan:
+def _adopted(collection: CollectionPlan, state: TargetState, settings: Settings, limits: Limits) -> CollectionPlan:
+    if collection.if_exists is IfExists.APPEND and state.found is not None and state.records:
+        return joined(collection, state.found, limits, layout=settings.plan.layout)
     if collection.if_exists is not IfExists.SYNC:
         return collection
     if state.found is None or not state.records:
         return replace(collection, if_exists=IfExists.ASK)
-    _same_layout(state.found, settings)
     planned = collection.target
+    _same_layout(state.found, settings)
+    _same_transforms(state.found, planned)
     target = replace(state.found, name=planned.name, namespace=planned.namespace, count=planned.count)
     return replace(collection, target=target)
 
@@ -74,6 +78,16 @@ def _same_layout(found: CollectionSpec, settings: Settings) -> None:
             f"The collection '{found.name}' was written in the layout '{found.card.layout}'; asked for was '{asked}'.",
             hint="Leave --layout out: what is synchronised keeps its layout. Or have it made anew: "
             "--if-exists recreate.",
+        )
+
+
+def _same_transforms(found: CollectionSpec, planned: CollectionSpec) -> None:
+    before, now = transforms_of(found), transforms_of(planned)
+    if found.card is not None and before != now:
+        raise Conflict(
+            f"The collection '{found.name}' was written through transforms ({', '.join(before) or 'none'}); asked for "
+            f"was {', '.join(now) or 'none'}.",
+            hint="Give the same --transform FILE, so that both sides are compared in one form.",
         )
 
 
