@@ -40,6 +40,13 @@ _CANONICAL: dict[IdKind, Callable[[bytes], bool]] = {IdKind.INT: is_u64, IdKind.
 """kind -> whether a text is the one spelling of it that comes back unchanged"""
 
 
+def common_kind(one: IdKind, other: IdKind) -> IdKind:
+    """The kind of a collection that holds ids of both kinds: a UUID is a text that comes back unchanged."""
+    if one is other:
+        return one
+    return IdKind.TEXT if {one, other} == {IdKind.TEXT, IdKind.UUID} else IdKind.MIXED
+
+
 class IdMapper:
     """`IdRule` made ready for many ids: maps canonical text to canonical text."""
 

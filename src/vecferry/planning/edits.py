@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from vecferry.errors import ConfigError
+from vecferry.ids import common_kind
 from vecferry.layouts import id_rule
 from vecferry.model import Card, CollectionSpec
 from vecferry.planning.losses import judge
@@ -72,7 +73,7 @@ def _check_vectors(collection: CollectionPlan, profile: Profile) -> None:
             f"'{collection.source}' has no {vector.kind} vector '{vector.name}' of {vector.dim} dimensions.",
             hint="The plan may leave a vector out or change its metric; its kind and dimension are the source's.",
         )
-    if collection.target.id_kind is not profile.spec.id_kind:
+    if collection.target.id_kind is not common_kind(collection.target.id_kind, profile.spec.id_kind):
         raise ConfigError(
             f"The ids of '{collection.source}' are {profile.spec.id_kind}, not {collection.target.id_kind}.",
             hint=f"Write `id_kind: {profile.spec.id_kind}` in the plan: the source decides.",

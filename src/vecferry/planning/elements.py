@@ -1,11 +1,10 @@
-"""A vector's number type changed on the way: widened without loss, or narrowed where the plan says so. Pure.
+"""A record's form in the target: number types widened or narrowed as the plan says, a kind with each id. Pure.
 
 A number that the narrower type has not becomes the nearest that it has; beyond its range, the last.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,8 +12,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from vecferry.arrow import column, dense, present, schema, vector_type
-from vecferry.model import CollectionSpec, Element, VectorKind, VectorSpec
+from vecferry.arrow import column, dense, id_kinds, present, schema, vector_type
+from vecferry.model import CollectionSpec, Element, IdKind, VectorKind, VectorSpec
+from vecferry.planning.vectors import match_vectors
 
 _HELD = {
     Element.FLOAT32: frozenset(Element),
@@ -30,24 +30,49 @@ def holds(wide: Element, narrow: Element) -> bool:
     return narrow in _HELD[wide]
 
 
-def retyped_spec(spec: CollectionSpec, vectors: Sequence[VectorSpec]) -> CollectionSpec:
-    """`spec` with the number types that `vectors` have under the same names."""
-    wanted = {vector.name: vector.element for vector in vectors if vector.kind in _TYPED}
+def retyped_spec(spec: CollectionSpec, target: CollectionSpec) -> CollectionSpec:
+    """`spec` with the number types of the target's vectors of the same names, and of mixed ids where its are."""
+    wanted = {vector.name: vector.element for vector in target.vectors if vector.kind in _TYPED}
+    id_kind = IdKind.MIXED if target.id_kind is IdKind.MIXED else spec.id_kind
     changed = (
         replace(vector, element=wanted.get(vector.name, vector.element)) if vector.kind in _TYPED else vector
         for vector in spec.vectors
     )
-    return replace(spec, vectors=tuple(changed))
+    return replace(spec, vectors=tuple(changed), id_kind=id_kind)
+
+
+def comparable_spec(spec: CollectionSpec, target: CollectionSpec) -> CollectionSpec:
+    """`spec` with those of its vectors alone that the target has, under their names and with their number types there.
+
+    What the target lacks, or calls otherwise, is for the schema check to find.
+    """
+    vectors = (
+        replace(old, name=new.name, element=new.element if old.kind in _TYPED else old.element)
+        for old, new in match_vectors(spec.vectors, target.vectors)
+        if new is not None
+    )
+    return replace(retyped_spec(spec, target), vectors=tuple(vectors))
 
 
 def retyped(batch: pa.RecordBatch, spec: CollectionSpec, wanted: CollectionSpec) -> pa.RecordBatch:
-    """A batch of `spec` as one of `wanted`, which differs in number types alone."""
-    if spec.vectors == wanted.vectors:
+    """A batch of `spec` as one of `wanted`: with other number types, names or fewer vectors, or with mixed ids."""
+    if spec.vectors == wanted.vectors and spec.id_kind is wanted.id_kind:
         return batch
     form = schema(wanted)
-    new = {vector.name: vector.element for vector in wanted.vectors}
-    columns = {column(v): retyped_column(batch, v, new[v.name]) for v in spec.vectors}
-    return pa.RecordBatch.from_arrays([columns.get(f.name, batch.column(f.name)) for f in form], schema=form)
+    columns = {name: batch.column(name) for name in batch.schema.names}
+    columns |= {
+        column(new): retyped_column(batch, old, new.element)
+        for old, new in match_vectors(spec.vectors, wanted.vectors)
+        if new is not None
+    }
+    if wanted.id_kind is IdKind.MIXED:
+        columns["id_kind"] = kind_column(batch, spec)
+    return pa.RecordBatch.from_arrays([columns[name] for name in form.names], schema=form)
+
+
+def kind_column(batch: pa.RecordBatch, spec: CollectionSpec) -> pa.Array:
+    """The kind of each id, for a collection of mixed ids."""
+    return pa.array([kind.value for kind in id_kinds(batch, spec)], pa.string())
 
 
 def retyped_column(batch: pa.RecordBatch, vector: VectorSpec, element: Element) -> pa.Array:

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from vecferry.arrow import column, dense, present, schema, utf8
 from vecferry.limits import Limits, Shape
-from vecferry.model import CollectionSpec, Rejection, VectorKind, VectorSpec
-from vecferry.planning.elements import retyped_column
+from vecferry.model import CollectionSpec, IdKind, Rejection, VectorKind, VectorSpec
+from vecferry.planning.elements import kind_column, retyped_column
 from vecferry.planning.losses import record_limit
 from vecferry.planning.model import CollectionPlan, Policy
 from vecferry.planning.profile import lengths_of, nul_rows, record_bytes, squared_norms
@@ -48,7 +48,8 @@ class Sieve:
         self._limits = limits
         self._shapes = [Shape(c.shape) for c in plan.cells if c.policy is Policy.QUARANTINE and c.shape in set(Shape)]
         self._pairs = [(old, new) for old, new in match_vectors(source.vectors, plan.target.vectors) if new is not None]
-        self.spec = replace(source, vectors=tuple(_reshaped(old, new) for old, new in self._pairs))
+        kind = IdKind.MIXED if plan.target.id_kind is IdKind.MIXED else source.id_kind
+        self.spec = replace(source, id_kind=kind, vectors=tuple(_reshaped(old, new) for old, new in self._pairs))
         self._same_form = schema(self.spec) == schema(source)
 
     def apply(self, batch: pa.RecordBatch) -> tuple[pa.RecordBatch, tuple[Rejection, ...]]:
@@ -79,6 +80,8 @@ class Sieve:
             column(new): retyped_column(batch, old, new.element)
             for (old, _), new in zip(self._pairs, self.spec.vectors, strict=True)
         }
+        if self.spec.id_kind is not self._source.id_kind:
+            vectors["id_kind"] = kind_column(batch, self._source)
         arrays = [vectors[f.name] if f.name in vectors else batch.column(f.name) for f in wanted]
         return pa.RecordBatch.from_arrays(arrays, schema=wanted)
 

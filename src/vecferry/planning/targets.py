@@ -10,9 +10,13 @@ from enum import StrEnum
 
 from vecferry.catalog import fit
 from vecferry.errors import AlreadyExists, Conflict
-from vecferry.model import CollectionSpec
+from vecferry.ids import common_kind
+from vecferry.layouts import id_rule
+from vecferry.limits import Limits
+from vecferry.model import CollectionSpec, IdKind
 from vecferry.planning.collisions import batches
 from vecferry.planning.model import CollectionPlan, IfExists, Plan
+from vecferry.planning.options import AUTO
 from vecferry.protocols import Countable, Database, Droppable, require
 
 
@@ -135,7 +139,7 @@ def _question(plan: CollectionPlan, state: TargetState, database: Database) -> T
         return None
     ask = state.standing is Standing.OCCUPIED and plan.if_exists is IfExists.ASK
     try:
-        fit(state.found, plan.target, store=database.identity.kind)
+        fit(_joinable(state.found, plan.target, database.limits), plan.target, store=database.identity.kind)
     except Conflict as conflict:
         if not ask:
             raise
@@ -143,6 +147,29 @@ def _question(plan: CollectionPlan, state: TargetState, database: Database) -> T
     if state.standing is Standing.OCCUPIED and plan.if_exists is IfExists.REFUSE:
         raise occupied(state)
     return state if ask else None
+
+
+def _joinable(found: CollectionSpec, wanted: CollectionSpec, limits: Limits) -> CollectionSpec:
+    """`found`; its kind of ids does not matter where it is somebody else's and the store takes ids by a rule."""
+    kind = common_kind(found.id_kind, wanted.id_kind)
+    takes_any = IdKind.TEXT not in limits.id_kinds and (found.card is None or kind is found.id_kind)
+    return replace(found, id_kind=wanted.id_kind) if takes_any else found
+
+
+def joined(collection: CollectionPlan, found: CollectionSpec, limits: Limits, *, layout: str) -> CollectionPlan:
+    """`collection` as it is appended to `found`: by the kind of ids of both, in the layout of its owner.
+
+    Args:
+        layout: the one that was asked for, or `auto`.
+    """
+    target, card = collection.target, collection.target.card
+    if card is None or IdKind.TEXT in limits.id_kinds:
+        return collection
+    kind = common_kind(found.id_kind, target.id_kind)
+    card = replace(card, id_kind=kind)
+    if found.card is None and found.layout and layout == AUTO:
+        card = replace(card, layout=found.layout, id_rule=id_rule(found.layout, card.id_rule))
+    return replace(collection, target=replace(target, id_kind=kind, card=card))
 
 
 def occupied(state: TargetState) -> AlreadyExists:

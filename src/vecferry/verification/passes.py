@@ -19,7 +19,7 @@ from vecferry.errors import DataError, Interrupted, NotFound
 from vecferry.events import Observer, Progress, Stage
 from vecferry.limits import Limits
 from vecferry.model import Chunk, CollectionSpec, Partition, Position
-from vecferry.planning.elements import retyped, retyped_spec
+from vecferry.planning.elements import comparable_spec, retyped
 from vecferry.protocols import Database, Predictive, Source
 from vecferry.verification.elsewhere import Elsewhere, Helper, Job
 from vecferry.verification.lookup import pick
@@ -77,7 +77,7 @@ class Pass:
     raw_spec: CollectionSpec
     """the source's, as it is"""
     source_spec: CollectionSpec
-    """the source's, with the target's number types: what is compared"""
+    """the source's, with the vectors of the target, their names and number types: what is compared"""
     target_spec: CollectionSpec
     predicted: Predictive | None
     limits: Limits
@@ -210,14 +210,15 @@ def open_pass(
         sink = target_db.sink(target_spec)
         stack.callback(sink.close)
         tries = Tries(pair[0], stop=stop, deadline_seconds=options.deadline_seconds, observer=observer)
-        sides = [Side(folder / name, limit=options.spill_bytes) for name in ("source", "target", "rest")]
+        names = ("source", "target", "rest")
+        sides = [Side(folder / name, limit=options.spill_bytes, by=options.by) for name in names]
         one = Pass(
             name=pair[0],
             target_name=pair[1],
             source=source,
             target=target,
             raw_spec=raw_spec,
-            source_spec=retyped_spec(raw_spec, target_spec.vectors),
+            source_spec=comparable_spec(raw_spec, target_spec),
             target_spec=target_spec,
             predicted=sink if isinstance(sink, Predictive) and not isinstance(target, Absent) else None,
             limits=target_db.limits,
