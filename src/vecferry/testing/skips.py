@@ -29,6 +29,7 @@ REASONS = {
     "old-chroma": Reason(
         "an old chromadb could not be installed: its committed directories are tested, fresh ones and its server not"
     ),
+    "framework": Reason("a framework's package could not be had: its layout was not read by its own classes"),
     "caddy": Reason("no Caddy could be had: nothing was tested behind a real reverse proxy"),
     "chromadb": Reason("chromadb is not installed: nothing was compared with Chroma itself"),
     "browser": Reason("no Chromium with playwright: the report was not looked at in a browser", accepted_in_ci=True),

@@ -9,6 +9,7 @@ from contextlib import nullcontext
 from vecferry.engine.stop import Stop
 from vecferry.events import Observer, Stage, StageFinished, StageStarted, silent
 from vecferry.filters import Filter
+from vecferry.planning.elements import retyped_spec
 from vecferry.protocols import Database
 from vecferry.verification.data import check_data
 from vecferry.verification.elsewhere import Helper
@@ -106,7 +107,8 @@ def _schema(one: Pass) -> Check:
         what = "The target has no such collection."
         finding = Finding(difference=Difference.MISSING, id=one.target_spec.name, what=what)
         return Check(level=Level.SCHEMA, state=State.DIFFERENT, differences=1, findings=(finding,), note=what)
-    return check_schema(one.source_spec, one.target_spec, one.options.promised.get(one.target_spec.qualified_name))
+    source = retyped_spec(one.raw_spec, one.target_spec)
+    return check_schema(source, one.target_spec, one.options.promised.get(one.target_spec.qualified_name))
 
 
 # --------------------------------------------------------------------------- parity
