@@ -1,7 +1,7 @@
 """The main job against its ceiling, the usual script, and a peer. Run:
 
     python benchmarks/chroma_to_qdrant.py [--rows 50000] [--dim 768] [--rounds 3] [--peer PATH_OF_qdrant/migration]
-                                          [--source]
+                                          [--rest] [--source]
 
 Measures the compiled wheel of this source, as people install it; `--source` measures the source as it stands. All on
 one Qdrant server started here, indexing deferred in all, each into a fresh collection, round by round in turn:
@@ -9,6 +9,7 @@ one Qdrant server started here, indexing deferred in all, each into a fresh coll
   ceiling   the same records as ready-made gRPC messages, 500 points each, sent as fast as the server takes them
   ours      `vecferry migrate` as a process of its own: inspect, copy, index, verify; `copy` is what is compared
   naive     what people write: chromadb `get` in pages of 100, a list of PointStruct, `upsert`, wait (some records only)
+  rest      the same over REST (`--rest`), whose copy is compared with ours
   peer      qdrant/migration from a Chroma server over the same directory, where its binary is given
 
 Without `--hnsw` no index is built at the end either, so that a round takes seconds: copying is what is compared.
@@ -78,7 +79,7 @@ def ceiling(made: list[bytes], rows: int, folder: Path, server: QdrantServer) ->
     return rows / took
 
 
-def ours(folder: Path, server: QdrantServer, work: Path, *, hnsw: bool) -> dict[str, float]:
+def ours(folder: Path, url: str, work: Path, *, hnsw: bool) -> dict[str, float]:
     """Seconds by stage and peak memory, all its processes together, of a whole `vecferry migrate`."""
     command = [
         sys.executable,
@@ -86,7 +87,7 @@ def ours(folder: Path, server: QdrantServer, work: Path, *, hnsw: bool) -> dict[
         "vecferry",
         "migrate",
         f"chroma:{folder}",
-        server.url,
+        url,
         "--yes",
         "--json",
         "--quiet",
@@ -188,6 +189,11 @@ def files(folder: Path, rows: int, work: Path) -> dict[str, float]:
     return {"write": rows / told["seconds"]["copy"], "read": rows / took}
 
 
+def emptied(server: QdrantServer) -> None:
+    """Remove what `ours` wrote."""
+    httpx.delete(f"{server.http_url}/collections/{COLLECTION}").raise_for_status()
+
+
 @contextmanager
 def workplace() -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="vecferry-benchmark-") as folder:
@@ -196,16 +202,20 @@ def workplace() -> Iterator[Path]:
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
     folder = directory(options.rows, options.dim)
-    found: dict[str, list[Any]] = {"ceiling": [], "ours": [], "naive": [], "peer": [], "files": []}
+    found: dict[str, list[Any]] = {"ceiling": [], "ours": [], "naive": [], "rest": [], "peer": [], "files": []}
     with start_qdrant() as server:
         made = messages(folder, server)
         size = sum(map(len, made)) / options.rows
         for _ in range(options.rounds):
             found["ceiling"].append(ceiling(made, options.rows, folder, server))
             with workplace() as work:
-                found["ours"].append(ours(folder, server, work, hnsw=options.hnsw))
+                found["ours"].append(ours(folder, server.url, work, hnsw=options.hnsw))
                 found["files"].append(files(folder, options.rows, work))
-            httpx.delete(f"{server.http_url}/collections/{COLLECTION}").raise_for_status()
+            emptied(server)
+            if options.rest:
+                with workplace() as work:
+                    found["rest"].append(ours(folder, f"{server.url}&transport=rest", work, hnsw=options.hnsw))
+                emptied(server)
             found["naive"].append(naive(folder, server, min(options.rows, options.naive_rows)))
             if options.peer:
                 found["peer"].append(peer(options.peer, folder, server, options.rows))
@@ -238,6 +248,7 @@ def summary(options: argparse.Namespace, found: dict[str, list[Any]], size: floa
             "of_ceiling": ratio(copies, found["ceiling"]),
             "times_naive": ratio(copies, naives),
             "times_peer": ratio(copies, found["peer"]),
+            "rest_of_grpc": ratio([one["copy"] for one in found["ours"]], [one["copy"] for one in found["rest"]]),
             "verify_of_copy": ratio([one["verify"] for one in found["ours"]], [one["copy"] for one in found["ours"]]),
             "files_write_times_naive_read": ratio(
                 [one["write"] for one in found["files"]], [one["read"] for one in found["naive"]]
@@ -253,7 +264,8 @@ def summary(options: argparse.Namespace, found: dict[str, list[Any]], size: floa
 
 def ratio(ours: list[float], theirs: list[float]) -> float | None:
     """The median of the ratios, round by round."""
-    return round(statistics.median(a / b for a, b in zip(ours, theirs, strict=True)), 3) if theirs else None
+    pairs = list(zip(ours, theirs, strict=True)) if theirs else []
+    return round(statistics.median(a / b for a, b in pairs), 3) if pairs else None
 
 
 def main() -> None:
@@ -264,6 +276,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--naive-rows", type=int, default=50_000)
     parser.add_argument("--hnsw", action="store_true", help="also let the server build its vector and payload indexes")
+    parser.add_argument("--rest", action="store_true", help="also migrate over REST")
     parser.add_argument("--peer", help="path of a qdrant/migration binary")
     print(json.dumps(measure(parser.parse_args())))
 
