@@ -114,16 +114,10 @@ class Bucket:
 
         mode: Any = "create" if new else "overwrite"
         if instead_of is not None:
-            mode = {"e_tag": instead_of.etag, "version": instead_of.version}
+            mode = {"e_tag": instead_of.etag} | ({"version": instead_of.version} if instead_of.version else {})
         with self._said(key):
-            obstore.put(self._store, key, data, mode=mode)
-
-    def upload(self, key: str, file: Path) -> None:
-        """Put a file of any size at `key`, in several parts where it is large."""
-        import obstore
-
-        with self._said(key):
-            obstore.put(self._store, key, file, chunk_size=16 << 20, max_concurrency=4)
+            octets = memoryview(data).cast("B")  # the only kind of buffer that it takes for bytes
+            obstore.put(self._store, key, octets, mode=mode, use_multipart=False)
 
     def objects(self, prefix: str) -> Iterator[Stat]:
         """Every object below `prefix/`, in no order."""

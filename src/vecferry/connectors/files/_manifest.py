@@ -13,9 +13,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -36,9 +35,9 @@ from vecferry.connectors.files._codec import (
     spec_from_json,
     spec_to_json,
 )
-from vecferry.objects.disk import TEMPORARY, append, reading, write_atomic
 from vecferry.errors import ConfigError
 from vecferry.model import CollectionSpec
+from vecferry.objects.place import Place
 from vecferry.version import __version__
 
 MANIFEST = "manifest.json"
@@ -66,7 +65,7 @@ class Listed(msgspec.Struct, frozen=True, kw_only=True):
 class State:
     """One collection as the disk holds it: `entries` in the order in which they were written, later ones win."""
 
-    folder: Path
+    place: Place
     generation: int
     spec: CollectionSpec
     parts: tuple[Part, ...]
@@ -82,73 +81,75 @@ class State:
         return sum(entry.rows for entry in self.entries if isinstance(entry, Part))
 
 
-def read_archive(root: Path) -> list[Listed]:
+def read_archive(root: Place) -> list[Listed]:
     """The collections of the archive in `root`, in the order of their names; none where there is no such folder.
 
     Raises:
         ConfigError: a folder with other things in it, or no folder.
         CorruptData, Unsupported: the manifest is torn, tampered with or too new.
     """
-    file = root / MANIFEST
     try:
-        with reading(file):
-            text = file.read_bytes()
+        text = root.read(MANIFEST)
     except (FileNotFoundError, NotADirectoryError):
         _check_free(root)
         return []
-    values = load_json(text, str(file))
+    return _listed(text, root.shown(MANIFEST))
+
+
+def _listed(text: bytes, file: str) -> list[Listed]:
+    values = load_json(text, file)
     listed: list[Listed] = _convert(values.get("collections"), list[Listed], file)
     for entry in listed:
         if not FOLDER.fullmatch(entry.folder) or not COLLECTION.fullmatch(entry.manifest):
-            raise corrupt(str(file), f"names the file {entry.folder}/{entry.manifest}, which no archive has")
+            raise corrupt(file, f"names the file {entry.folder}/{entry.manifest}, which no archive has")
     return listed
 
 
-def _check_free(root: Path) -> None:
+def _check_free(root: Place) -> None:
     """A folder that is not an archive must be empty, so that nobody's files get mixed up with ours."""
-    if root.exists() and not root.is_dir():
-        raise ConfigError(f"{root} is not a folder.", hint="Write files:DIR, the folder of an archive.")
-    if root.exists() and any(not item.name.startswith(".") for item in root.iterdir()):
+    if any(not name.startswith(".") for name in root.names()):
         raise ConfigError(
-            f"{root} is not an archive: it has no {MANIFEST}, and it is not empty.",
+            f"{root.where} is not an archive: it has no {MANIFEST}, and it is not empty.",
             hint="Name the folder of an archive, or a new folder to write one into.",
         )
 
 
-def write_archive(root: Path, listed: Iterable[Listed]) -> None:
-    """Replace the archive's manifest. Under the archive's lock, so that what a killed writer left can go."""
-    for torn in root.glob(f"{TEMPORARY}*"):
-        torn.unlink(missing_ok=True)
-    collections = [msgspec.to_builtins(entry) for entry in sorted(listed, key=lambda entry: entry.path)]
-    values = {"format": FORMAT, "version": VERSION, "vecferry": __version__, "collections": collections}
-    write_atomic(root / MANIFEST, dump_json(values))
+def change_archive(root: Place, change: Callable[[list[Listed]], list[Listed]]) -> None:
+    """Replace the archive's manifest by what `change` makes of its collections. Under the archive's lock."""
+
+    def changed(text: bytes | None) -> bytes:
+        before = [] if text is None else _listed(text, root.shown(MANIFEST))
+        after = sorted(change(before), key=lambda entry: entry.path)
+        collections = [msgspec.to_builtins(entry) for entry in after]
+        return dump_json({"format": FORMAT, "version": VERSION, "vecferry": __version__, "collections": collections})
+
+    root.replace(MANIFEST, changed)
 
 
-def read_state(root: Path, listed: Listed) -> State:
+def read_state(root: Place, listed: Listed) -> State:
     """One collection: its manifest, proven by the archive's, and its journal.
 
     Raises:
         CorruptData: a file is missing, torn or tampered with; the message names it.
         FileNotFoundError: the manifest was replaced since `listed` was read.
     """
-    folder = root / listed.folder
-    file = folder / listed.manifest
-    with reading(file):
-        text = file.read_bytes()
+    place = root.below(listed.folder)
+    file = place.shown(listed.manifest)
+    text = place.read(listed.manifest)
     if hashlib.sha256(text).hexdigest() != listed.sha256:
-        raise corrupt(str(file), f"is not the file that {MANIFEST} names: its SHA-256 differs")
-    values = load_json(text, str(file))
+        raise corrupt(file, f"is not the file that {MANIFEST} names: its SHA-256 differs")
+    values = load_json(text, file)
     parts = _convert(values.get("parts"), tuple[Part, ...], file)
     generation = int(listed.manifest[11:17])
-    entries = _read_journal(folder / journal_name(generation))
+    entries = _read_journal(place, journal_name(generation))
     for part in (*parts, *(entry for entry in entries if isinstance(entry, Part))):
         if not PART.fullmatch(part.file):
-            raise corrupt(str(file), f"names the file {part.file}, which no archive has")
-    return State(folder, generation, _spec(values, file), parts, entries)
+            raise corrupt(file, f"names the file {part.file}, which no archive has")
+    return State(place, generation, _spec(values, file), parts, entries)
 
 
 def write_state(state: State) -> Listed:
-    """Write the manifest of a collection without journal; it counts once `write_archive` lists what this returns."""
+    """Write the manifest of a collection without journal; it counts once the archive's manifest lists this."""
     records, size = state.rows, sum(part.bytes for part in state.parts)
     values = {
         "format": FORMAT,
@@ -160,11 +161,11 @@ def write_state(state: State) -> Listed:
         "parts": [msgspec.to_builtins(part) for part in state.parts],
     }
     text, name = dump_json(values), collection_name(state.generation)
-    write_atomic(state.folder / name, text)
+    state.place.write(name, text)
     return Listed(
         namespace=state.spec.namespace,
         name=state.spec.name,
-        folder=state.folder.name,
+        folder=state.place.name,
         manifest=name,
         sha256=hashlib.sha256(text).hexdigest(),
         records=records,
@@ -186,21 +187,18 @@ def append_journal(state: State, entries: Iterable[Entry]) -> None:
     """Confirm what was written: one line for all `entries`, so that they count together or not at all."""
     text = json.dumps([msgspec.to_builtins(entry) for entry in entries], ensure_ascii=True)
     line = f"{_checksum(text)} {text}\n"
-    append(state.folder / journal_name(state.generation), line.encode())
+    state.place.append(journal_name(state.generation), line.encode())
 
 
-def _read_journal(file: Path) -> tuple[Entry, ...]:
+def _read_journal(place: Place, name: str) -> tuple[Entry, ...]:
     """The entries of a journal. A last line without its end was never confirmed; any other bad line is corruption."""
-    try:
-        with reading(file):
-            *lines, _ = file.read_bytes().split(b"\n")
-    except FileNotFoundError:
-        return ()
+    file = place.shown(name)
+    *lines, _ = place.journal(name).split(b"\n")
     entries: list[Entry] = []
     for line in lines:
         checksum, _, text = line.decode(errors="replace").partition(" ")
         if checksum != _checksum(text):
-            raise corrupt(str(file), "holds a line that was changed")
+            raise corrupt(file, "holds a line that was changed")
         entries += [_convert(value, Removed if "removed" in value else Part, file) for value in json.loads(text)]
     return tuple(entries)
 
@@ -209,15 +207,15 @@ def _checksum(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _spec(values: dict[str, Any], file: Path) -> CollectionSpec:
+def _spec(values: dict[str, Any], file: str) -> CollectionSpec:
     try:
         return spec_from_json(values["spec"])
     except (KeyError, msgspec.ValidationError) as error:
-        raise corrupt(str(file), f"holds no spec of a collection ({error})") from error
+        raise corrupt(file, f"holds no spec of a collection ({error})") from error
 
 
-def _convert(values: object, kind: Any, file: Path) -> Any:
+def _convert(values: object, kind: Any, file: str) -> Any:
     try:
         return msgspec.convert(values, kind)
     except msgspec.ValidationError as error:
-        raise corrupt(str(file), f"is not what a manifest looks like ({error})") from error
+        raise corrupt(file, f"is not what a manifest looks like ({error})") from error

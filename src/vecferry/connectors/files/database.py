@@ -1,21 +1,22 @@
-"""Archives, opened by URL: `files:DIR`. A folder that does not exist yet is made by the first `prepare`."""
+"""Archives, opened by URL: `files:DIR`, `files+s3://BUCKET/PREFIX`, `files+gs://BUCKET/PREFIX`.
+
+A folder that does not exist yet is made by the first `prepare`.
+"""
 
 from __future__ import annotations
 
-import shutil
 from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
 
 from vecferry.catalog import find, gone
 from vecferry.connectors.files._codec import VERSION, corrupt
-from vecferry.objects.disk import locked
-from vecferry.connectors.files._manifest import LOCK, Listed, State, read_archive, read_state, write_archive
+from vecferry.connectors.files._manifest import LOCK, MANIFEST, Listed, State, change_archive, read_archive, read_state
 from vecferry.connectors.files.sink import FilesSink
 from vecferry.connectors.files.source import FilesSource
 from vecferry.errors import NotFound
 from vecferry.limits import Limits, Shape
 from vecferry.model import CollectionSpec, Element, IdKind, Metric, StoreIdentity, VectorKind
+from vecferry.objects.place import open_place
 from vecferry.url import StoreUrl
 
 LIMITS = Limits(
@@ -35,14 +36,14 @@ class FilesDatabase:
     """One archive. Nothing stays open between calls."""
 
     def __init__(self, url: StoreUrl) -> None:
-        self._root = url.local_path
+        self._root = open_place(url)
         self._text = str(url)
-        self._url = replace(url, path=str(self._root))
+        self._url = url if url.host is not None else replace(url, path=str(url.local_path))
         read_archive(self._root)
 
     @property
     def identity(self) -> StoreIdentity:
-        return StoreIdentity(kind="files", where=str(self._root), version=str(VERSION), transport="file")
+        return StoreIdentity(kind="files", where=self._root.where, version=str(VERSION), transport=self._root.transport)
 
     @property
     def limits(self) -> Limits:
@@ -63,28 +64,28 @@ class FilesDatabase:
         return FilesSink(self._root, spec, store=self._text)
 
     def drop(self, name: str) -> None:
-        if not self._root.exists():
+        if not self._root.exists(MANIFEST):
             return
-        with locked(self._root / LOCK), suppress(NotFound):
+        with self._root.locked(LOCK), suppress(NotFound):
             listed = read_archive(self._root)
             path = find([entry.path for entry in listed], name, store=self._text)
-            write_archive(self._root, [entry for entry in listed if entry.path != path])
+            change_archive(self._root, lambda there: [entry for entry in there if entry.path != path])
             for entry in listed:
                 if entry.path == path:
-                    shutil.rmtree(self._root / entry.folder, ignore_errors=True)
+                    self._root.below(entry.folder).remove_all()
 
     def close(self) -> None:
         """Nothing is held."""
 
     def _state(self, path: tuple[str, ...]) -> State:
         """The collection as the disk holds it now; read again where a `finish` came in between."""
-        file: Path = self._root
+        file = self._root.shown("")
         for _ in range(_ATTEMPTS):
             listed = self._listed(path)
-            file = self._root / listed.folder / listed.manifest
+            file = self._root.below(listed.folder).shown(listed.manifest)
             with suppress(FileNotFoundError):
                 return read_state(self._root, listed)
-        raise corrupt(str(file), "is missing, but the archive's manifest names it")
+        raise corrupt(file, "is missing, but the archive's manifest names it")
 
     def _listed(self, path: tuple[str, ...]) -> Listed:
         for listed in read_archive(self._root):

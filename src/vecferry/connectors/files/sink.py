@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import replace
 from itertools import count
-from pathlib import Path
 from uuid import uuid4
 
 import numpy as np
@@ -28,25 +25,27 @@ from vecferry.connectors.files._codec import (
     to_hex,
     to_parquet,
 )
-from vecferry.objects.disk import TEMPORARY, locked, make_folder, write_atomic
 from vecferry.connectors.files._manifest import (
     LOCK,
     MANIFEST,
     Listed,
     State,
     append_journal,
+    change_archive,
     collection_name,
     journal_name,
     read_archive,
     read_state,
-    write_archive,
     write_state,
 )
 from vecferry.connectors.files.source import load, superseded_rows
 from vecferry.errors import DataError, NotFound
 from vecferry.model import CollectionSpec, Receipt
+from vecferry.objects.disk import TEMPORARY
+from vecferry.objects.place import Place
 
 _REMOVED_IDS = 10_000
+_OURS = ("part-", "collection-", "journal-", TEMPORARY)
 
 
 class FilesSink:
@@ -59,7 +58,7 @@ class FilesSink:
     The trap: `finish` waits for writers, and writers for `finish`; locks are taken in the order collection, archive.
     """
 
-    def __init__(self, root: Path, spec: CollectionSpec, *, store: str) -> None:
+    def __init__(self, root: Place, spec: CollectionSpec, *, store: str) -> None:
         self._root = root
         self._store = store
         self._path = (*spec.namespace, spec.name)
@@ -71,10 +70,10 @@ class FilesSink:
 
     def prepare(self, spec: CollectionSpec) -> CollectionSpec:
         self._path = (*spec.namespace, spec.name)
-        make_folder(self._root)
-        with locked(self._root / LOCK):
+        self._root.make()
+        with self._root.locked(LOCK):
             listed = self._listed() or self._create(spec)
-        with locked(self._root / listed.folder / LOCK):
+        with self._root.below(listed.folder).locked(LOCK):
             state = self._load()
             vectors = fit(state.spec, spec, store=self._store)
             if vectors != state.spec.vectors and not state.rows:
@@ -87,7 +86,7 @@ class FilesSink:
         validate(batch, state.spec)
         if not batch.num_rows:
             return Receipt(rows=0, bytes=0)
-        with locked(state.folder / LOCK, shared=True):
+        with state.place.locked(LOCK, shared=True):
             state = self._current()
             pieces = split(batch, max_rows=batch.num_rows, max_bytes=PART_BYTES)
             parts = [self._write_part(state, piece) for piece in pieces]
@@ -96,8 +95,7 @@ class FilesSink:
 
     def finish(self) -> None:
         """Fold the journal into the manifest, without the rows that were superseded. Waits for writers."""
-        folder = self._prepared().folder
-        with locked(folder / LOCK):
+        with self._prepared().place.locked(LOCK):
             state = self._load()
             if state.journal:
                 state = self._commit(replace(state, parts=self._folded(state), journal=()))
@@ -109,7 +107,7 @@ class FilesSink:
 
     def delete(self, ids: Sequence[str]) -> None:
         state = self._prepared()
-        with locked(state.folder / LOCK, shared=True):
+        with state.place.locked(LOCK, shared=True):
             starts = range(0, len(ids), _REMOVED_IDS)
             append_journal(self._current(), [Removed(removed=tuple(ids[n : n + _REMOVED_IDS])) for n in starts])
 
@@ -125,7 +123,7 @@ class FilesSink:
     def _current(self) -> State:
         """The state to write on top of; another process may have finished the collection since. Under the lock."""
         state = self._prepared()
-        if not (state.folder / collection_name(state.generation)).exists():
+        if not state.place.exists(collection_name(state.generation)):
             state = self._state = self._load()
         return state
 
@@ -144,23 +142,22 @@ class FilesSink:
 
     def _create(self, spec: CollectionSpec) -> Listed:
         """An empty collection, listed. What a dropped one of the same name left behind goes first."""
-        if not (self._root / MANIFEST).exists():
-            write_archive(self._root, [])
-        folder = self._root / folder_name(self._path)
-        shutil.rmtree(folder, ignore_errors=True)
-        make_folder(folder)
-        empty = State(folder, 1, replace(spec, uid=str(uuid4()), count=None), (), ())
+        if not self._root.exists(MANIFEST):
+            change_archive(self._root, lambda there: there)
+        place = self._root.below(folder_name(self._path))
+        place.remove_all()
+        place.make()
+        empty = State(place, 1, replace(spec, uid=str(uuid4()), count=None), (), ())
         listed = write_state(empty)
-        write_archive(self._root, [*read_archive(self._root), listed])
+        change_archive(self._root, lambda there: _with(there, listed))
         return listed
 
     def _commit(self, state: State) -> State:
         """Make `state` the collection's next generation. Under the collection's lock."""
         state = replace(state, generation=state.generation + 1)
         listed = write_state(state)
-        with locked(self._root / LOCK):
-            others = [other for other in read_archive(self._root) if other.path != listed.path]
-            write_archive(self._root, [*others, listed])
+        with self._root.locked(LOCK):
+            change_archive(self._root, lambda there: _with(there, listed))
         return state
 
     # ----------------------------------------------------------------------- part files
@@ -170,7 +167,7 @@ class FilesSink:
         digest = self._pool.submit(digest_sum, batch, state.spec)
         data = to_parquet(batch, state.spec)
         name = f"part-{next(self._numbers):08}-{uuid4().hex[:8]}.parquet"
-        write_atomic(state.folder / name, memoryview(data))
+        state.place.write(name, memoryview(data))
         return Part(
             file=name,
             rows=batch.num_rows,
@@ -190,25 +187,21 @@ class FilesSink:
         live = np.setdiff1d(np.arange(part.rows), dead, assume_unique=True)
         if not len(live):
             return None
-        batches = list(from_parquet(load(state.folder / part.file, part), state.spec, rows=part.rows))
+        batches = list(from_parquet(load(state.place, part), state.spec, rows=part.rows))
         return self._write_part(state, pa.concat_batches(batches).take(pa.array(live)))
+
+
+def _with(there: Sequence[Listed], listed: Listed) -> list[Listed]:
+    """`there`, in which `listed` stands for its collection."""
+    return [*(one for one in there if one.path != listed.path), listed]
 
 
 def _sweep(state: State) -> None:
     """Remove what no manifest names: superseded parts, older generations, files of killed writers."""
-    named = {part.file for part in state.parts} | {
-        LOCK,
-        collection_name(state.generation),
-        journal_name(state.generation),
-    }
-    _remove(file for file in state.folder.iterdir() if file.name not in named and _is_ours(file.name))
-
-
-def _is_ours(name: str) -> bool:
-    return name.startswith(("part-", "collection-", "journal-", TEMPORARY))
-
-
-def _remove(files: Iterable[Path]) -> None:
-    for file in list(files):
-        with suppress(OSError):  # what stays is harmless, and the next `finish` tries again
-            file.unlink()
+    named = {part.file for part in state.parts} | {LOCK, collection_name(state.generation)}
+    journal = journal_name(state.generation).removesuffix(".jsonl")  # in a bucket it is several objects
+    state.place.remove(
+        name
+        for name in state.place.names()
+        if name not in named and not name.startswith(journal) and name.startswith(_OURS)
+    )

@@ -6,7 +6,6 @@ import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
 from threading import Lock
 
 import numpy as np
@@ -17,10 +16,10 @@ from numpy.typing import NDArray
 
 from vecferry.arrow import empty, id_kinds, utf8
 from vecferry.connectors.files._codec import Entry, Part, corrupt, from_parquet
-from vecferry.objects.disk import reading
 from vecferry.connectors.files._manifest import State
 from vecferry.connectors.files._resolve import superseded
 from vecferry.model import Chunk, CollectionSpec, IdKind, Partition, PartitionId, Position
+from vecferry.objects.place import Place
 
 CHUNK_BYTES = 4 << 20
 _NO_ROWS = np.zeros(0, np.int64)
@@ -65,9 +64,7 @@ class FilesSource:
             if live.num_rows:
                 yield Chunk(live, Position(str(end)))
         if end != part.rows:
-            raise corrupt(
-                str(self._path(part)), f"holds {end} records where the manifest says {part.rows} ({spec.name})"
-            )
+            raise corrupt(self._path(part), f"holds {end} records where the manifest says {part.rows} ({spec.name})")
 
     def close(self) -> None:
         """Nothing is held."""
@@ -109,15 +106,15 @@ class FilesSource:
         part = self._parts.get(bounds["file"])
         if part is None or part.sha256 != bounds["sha256"]:
             raise corrupt(
-                str(self._state.folder / bounds["file"]), "is no longer part of the archive, which was written since"
+                self._state.place.shown(bounds["file"]), "is no longer part of the archive, which was written since"
             )
         return part
 
-    def _path(self, part: Part) -> Path:
-        return self._state.folder / part.file
+    def _path(self, part: Part) -> str:
+        return self._state.place.shown(part.file)
 
     def _load(self, part: Part) -> pa.Buffer:
-        return load(self._path(part), part)
+        return load(self._state.place, part)
 
     def _batches(self, part: Part, data: pa.Buffer) -> Iterator[pa.RecordBatch]:
         """The part in slices of about `CHUNK_BYTES`, always the same."""
@@ -125,15 +122,13 @@ class FilesSource:
         try:
             yield from from_parquet(data, self._state.spec, rows=rows)
         except (pa.ArrowException, OSError, KeyError) as error:
-            raise corrupt(
-                str(self._path(part)), f"does not hold records of {self._state.spec.name} ({error})"
-            ) from error
+            raise corrupt(self._path(part), f"does not hold records of {self._state.spec.name} ({error})") from error
 
     def _ids(self, part: Part, data: pa.Buffer) -> pa.Array:
         try:
             ids = pq.ParquetFile(pa.BufferReader(data)).read(columns=["id"]).column("id")
         except (pa.ArrowException, OSError, KeyError) as error:
-            raise corrupt(str(self._path(part)), f"is not a Parquet file with ids ({error})") from error
+            raise corrupt(self._path(part), f"is not a Parquet file with ids ({error})") from error
         return ids.combine_chunks()
 
     def _live(self, part: Part) -> NDArray[np.int64]:
@@ -147,21 +142,21 @@ class FilesSource:
             return self._superseded.get(part.file, _NO_ROWS)
 
 
-def load(path: Path, part: Part) -> pa.Buffer:
+def load(place: Place, part: Part) -> pa.Buffer:
     """The bytes of a part file, proven to be those that were written.
 
     Raises:
         CorruptData: the file is missing, truncated or changed; the message names it.
     """
+    file = place.shown(part.file)
     try:
-        with reading(path):
-            data = path.read_bytes()
+        data = place.read(part.file)
     except FileNotFoundError as error:
-        raise corrupt(str(path), "is missing, but the manifest names it") from error
+        raise corrupt(file, "is missing, but the manifest names it") from error
     if len(data) != part.bytes:
-        raise corrupt(str(path), f"has {len(data)} bytes where the manifest says {part.bytes}")
+        raise corrupt(file, f"has {len(data)} bytes where the manifest says {part.bytes}")
     if hashlib.sha256(data).hexdigest() != part.sha256:
-        raise corrupt(str(path), "was changed since it was written: its SHA-256 differs")
+        raise corrupt(file, "was changed since it was written: its SHA-256 differs")
     return pa.py_buffer(data)
 
 
@@ -174,7 +169,7 @@ def superseded_rows(state: State) -> dict[str, NDArray[np.int64]]:
 
     def keys_of(entry: Entry) -> list[bytes]:
         if isinstance(entry, Part):
-            return _keys(state.folder / entry.file, spec)
+            return _keys(state.place, entry.file, spec)
         kinds = (
             [kind for kind in IdKind if kind is not IdKind.MIXED] if spec.id_kind is IdKind.MIXED else [spec.id_kind]
         )
@@ -183,14 +178,15 @@ def superseded_rows(state: State) -> dict[str, NDArray[np.int64]]:
     return superseded(state.entries, keys_of)
 
 
-def _keys(path: Path, spec: CollectionSpec) -> list[bytes]:
+def _keys(place: Place, name: str, spec: CollectionSpec) -> list[bytes]:
     columns = ["id", "id_kind"] if spec.id_kind is IdKind.MIXED else ["id"]
     try:
-        table = pq.read_table(path, columns=columns, page_checksum_verification=True, use_threads=False)
+        with place.open(name) as file:
+            table = pq.read_table(file, columns=columns, page_checksum_verification=True, use_threads=False)
     except FileNotFoundError as error:
-        raise corrupt(str(path), "is missing, but the journal or the manifest names it") from error
+        raise corrupt(place.shown(name), "is missing, but the journal or the manifest names it") from error
     except (pa.ArrowException, OSError) as error:
-        raise corrupt(str(path), f"cannot be read ({error})") from error
+        raise corrupt(place.shown(name), f"cannot be read ({error})") from error
     keys: list[bytes] = []
     for batch in table.to_batches():
         texts = utf8(batch, "id")
