@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from vecferry.events import Observer, silent
+from vecferry.migration.patient import patiently
 from vecferry.migration.stores import held_still, opened, shown
 from vecferry.migration.views import wished
 from vecferry.planning.inspect import inspect as inspect_database
@@ -20,7 +21,9 @@ def inspect(url: str, *, collections: Sequence[str] = (), observer: Observer = s
         ConfigError, Unavailable, AuthFailed, NotFound, CorruptData: the store cannot be read; says what to do.
     """
     with held_still(url) as (database, pin):
-        return inspect_database(database, url=shown(url), patterns=collections, observer=observer, pin=pin)
+        return inspect_database(
+            database, url=shown(url), patterns=collections, observer=observer, pin=pin, chunks=patiently(observer)
+        )
 
 
 def plan(source: str, target: str, *, options: PlanOptions | None = None, observer: Observer = silent) -> Plan:
@@ -40,5 +43,6 @@ def plan(source: str, target: str, *, options: PlanOptions | None = None, observ
             pin=pin,
             rule=options.id_rule,
             limits=goal.limits,
+            chunks=patiently(observer),
         )
         return make_plan(found, seen, goal, options, target_url=shown(target))

@@ -18,6 +18,7 @@ from vecferry.events import Event, Notice, Observer, Stage, StageFinished, Stage
 from vecferry.hooks import reach
 from vecferry.migration import backup, journal, views
 from vecferry.migration.finished import finished
+from vecferry.migration.patient import patiently
 from vecferry.migration.preflight import Decision, Memory, Refused, decide, propose
 from vecferry.migration.reporting import of_run, write_report
 from vecferry.migration.settings import Ask, Consent, Settings
@@ -137,7 +138,7 @@ def _told_whether_resumable(run: Run) -> Iterator[None]:
 def _dry_run(source: str, target: str, settings: Settings, ask: Ask, observer: Observer, stop: Stop) -> Migration:
     with held_still(source) as (origin, held), opened(target) as goal:
         seen, wishes = _wished(origin, settings)
-        found = _look(seen, goal, shown(source), wishes, observer, held)
+        found = _look(seen, goal, shown(source), wishes, observer, held, stop)
         plan = propose(found, seen, goal, wishes, target_url=shown(target))
         both = views.of_plan(origin, plan), goal
         decision = decide(plan, found, both, settings, ask, memory=Memory(), observer=observer, stop=stop)
@@ -152,7 +153,7 @@ def _wished(origin: Database, settings: Settings) -> tuple[Database, Settings]:
 
 
 def _look(
-    origin: Database, goal: Database, url: str, settings: Settings, observer: Observer, held: Pin | None
+    origin: Database, goal: Database, url: str, settings: Settings, observer: Observer, held: Pin | None, stop: Stop
 ) -> Inspection:
     wished = settings.plan
     return inspect(
@@ -163,6 +164,7 @@ def _look(
         pin=held,
         rule=wished.id_rule,
         limits=goal.limits,
+        chunks=patiently(observer, stop=stop, deadline_seconds=settings.engine.deadline_seconds),
     )
 
 
@@ -238,7 +240,7 @@ class Trip:
     def _begin_anew(self, run_id: str, folder: Path, *, instead: RunInfo | None) -> Held:
         held = pin(self.origin, folder)
         seen, wishes = _wished(self.origin, self.settings)
-        found = _look(seen, self.goal, self.source_url, wishes, self.recorder, held)
+        found = _look(seen, self.goal, self.source_url, wishes, self.recorder, held, self.stop)
         plan = propose(found, seen, self.goal, wishes, target_url=self.target_url)
         origin = views.of_plan(self.origin, plan)
         decision = self._decide(plan, found, origin)

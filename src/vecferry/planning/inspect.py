@@ -12,7 +12,7 @@ from vecferry.limits import Limits
 from vecferry.model import CollectionSpec, IdRule, Pin
 from vecferry.planning.model import Inspection
 from vecferry.planning.patterns import Pattern, parse_patterns
-from vecferry.planning.profile import profile
+from vecferry.planning.profile import Chunks, profile, straight
 from vecferry.protocols import Database
 
 
@@ -25,6 +25,7 @@ def inspect(
     pin: Pin | None = None,
     rule: IdRule | None = None,
     limits: Limits | None = None,
+    chunks: Chunks = straight,
 ) -> Inspection:
     """Profile every collection of `database` that `patterns` name (all, where there are none).
 
@@ -34,6 +35,7 @@ def inspect(
         pin: the snapshot that is read, if there is one.
         rule: the id rule to prove in the same pass; the default one if not given.
         limits: of the target, where there is one: what only it minds is counted too.
+        chunks: how a source is read, for who wants to try again what breaks off.
 
     Raises:
         NotFound: a pattern fits no collection; the message lists near names.
@@ -45,7 +47,7 @@ def inspect(
     for spec in found:
         source = database.source(spec.qualified_name)
         try:
-            profiles.append(profile(source, observer, rule=rule, limits=limits))
+            profiles.append(profile(source, observer, rule=rule, limits=limits, chunks=chunks))
         finally:
             source.close()
     seconds = time.monotonic() - started

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -240,14 +240,30 @@ def holds_nul(texts: pa.Array) -> bool:
     return not np.frombuffer(data, np.uint8)[int(bounds[0]) : int(bounds[-1])].all()
 
 
+Chunks = Callable[[Source], Iterable[Chunk]]
+"""A way to read all of a source."""
+
+
+def straight(source: Source) -> Iterator[Chunk]:
+    """Every chunk; a read that breaks off ends it."""
+    for partition in source.partitions():
+        yield from source.read(partition)
+
+
 def profile(
-    source: Source, observer: Observer = silent, *, rule: IdRule | None = None, limits: Limits | None = None
+    source: Source,
+    observer: Observer = silent,
+    *,
+    rule: IdRule | None = None,
+    limits: Limits | None = None,
+    chunks: Chunks = straight,
 ) -> Profile:
     """Look at every record of `source`, once.
 
     Args:
         rule: the id rule whose target ids are proven different in the same pass.
         limits: of the target, where there is one: what only it minds is counted too.
+        chunks: how the source is read, for who wants to try again what breaks off.
 
     Raises:
         whatever the source raises: Unavailable, CorruptData …
@@ -258,14 +274,11 @@ def profile(
     observer(StageStarted(stage=Stage.INSPECT, collection=name, records=spec.count))
     profiler = Profiler(spec, rule=rule or IdRule(), limits=limits)
     try:
-        for partition in source.partitions():
-            for chunk in source.read(partition):
-                profiler.add(chunk)
-                observer(
-                    Progress(
-                        stage=Stage.INSPECT, collection=name, records=chunk.batch.num_rows, bytes=chunk.batch.nbytes
-                    )
-                )
+        for chunk in chunks(source):
+            profiler.add(chunk)
+            observer(
+                Progress(stage=Stage.INSPECT, collection=name, records=chunk.batch.num_rows, bytes=chunk.batch.nbytes)
+            )
         found = collisions([source], profiler.proof.space, profiler.proof.repeated())
     finally:
         profiler.proof.close()

@@ -1,4 +1,4 @@
-"""What every read of a verification goes through: tried again where that may help, given up where it was stopped."""
+"""What every read outside the copy goes through: tried again where that may help, given up where it was stopped."""
 
 from __future__ import annotations
 
@@ -16,10 +16,12 @@ T = TypeVar("T")
 
 
 class Tries:
-    """Calls and reads of one collection under one stop; retries are the engine's own."""
+    """Calls and reads of one collection under one stop; retries are the engine's own. `work` names what is stopped."""
 
-    def __init__(self, collection: str, *, stop: Stop, deadline_seconds: float, observer: Observer) -> None:
-        self._collection, self._stop = collection, stop
+    def __init__(
+        self, collection: str, *, stop: Stop, deadline_seconds: float, observer: Observer, work: str = "Verification"
+    ) -> None:
+        self._collection, self._stop, self._work = collection, stop, work
         self._deadline_seconds, self._observer = deadline_seconds, observer
 
     def call(self, what: str, call: Callable[[], T]) -> T:
@@ -37,7 +39,9 @@ class Tries:
         Raises:
             Interrupted: a stop was requested, or a read failed for too long.
         """
-        for partition in source.partitions() if partitions is None else partitions:
+        if partitions is None:
+            partitions = self.call("listing", lambda: list(source.partitions()))
+        for partition in partitions:
             after: Position | None = None
             patience = self._patience(f"reading {partition.id}")
             while True:
@@ -54,12 +58,18 @@ class Tries:
 
     def under(self, stop: Stop) -> Tries:
         """The same, with another stop."""
-        return Tries(self._collection, stop=stop, deadline_seconds=self._deadline_seconds, observer=self._observer)
+        return Tries(
+            self._collection,
+            stop=stop,
+            deadline_seconds=self._deadline_seconds,
+            observer=self._observer,
+            work=self._work,
+        )
 
     def go_on(self) -> None:
-        """Raise `Interrupted` where a stop was requested: a verification keeps nothing, so it starts anew."""
+        """Raise `Interrupted` where a stop was requested: such a read keeps nothing, so it starts anew."""
         if self._stop.requested:
-            raise Interrupted("Verification was stopped.", hint="Run it again; it reads from the start.")
+            raise Interrupted(f"{self._work} was stopped.", hint="Run it again; it reads from the start.")
 
     def _patience(self, what: str) -> Patience:
         def told(attempt: int, wait: float, error: VecferryError) -> None:
