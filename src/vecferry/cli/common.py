@@ -50,6 +50,12 @@ def strict_option(command: Command) -> Command:
     return click.option("--strict", is_flag=True, help=help_text)(command)
 
 
+def by_option(command: Command) -> Command:
+    """`--by`: records counted by the values of metadata keys."""
+    help_text = "Also count the records by each value of this metadata key. May be given more than once."
+    return click.option("--by", "by", multiple=True, metavar="KEY", help=help_text)(command)
+
+
 def ledger_option(command: Command) -> Command:
     """`--ledger`: where runs are remembered."""
     return click.option(

@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from vecferry.cli import show
+from vecferry.cli import grouped, show
 from vecferry.progress import duration
 from vecferry.verification.model import Verification
 
@@ -27,6 +27,7 @@ def outcome(console: Console, done: Migration, stores: Sequence[str], accepted: 
     proof = done.verification
     if proof is not None:
         show.verification(console, proof)
+        grouped.of_verification(console, proof)
     _told(console, done)
     if done.run.rejected:
         console.print(

@@ -41,6 +41,7 @@ from vecferry.cli.person import Person
     metavar="DIR",
     help="First write a verified archive of the source, and of what is changed in the target.",
 )
+@common.by_option
 @common.strict_option
 @click.option(
     "--queries", type=click.IntRange(1), default=100, show_default=True, help="Searches to compare per collection."
@@ -89,7 +90,7 @@ def sync(
     source, target = defaults.source_url(source), defaults.target_url(target)
     settings = Settings(
         plan=PlanOptions(policies=parse_policies(given["accepted"]), transforms=common.recipe(transform)),
-        verify=VerifyOptions(queries=given["queries"]),
+        verify=VerifyOptions(queries=given["queries"], by=given["by"]),
         backup=given["backup"],
         delete_extra=given["delete"],
         ledger=given["ledger"],

@@ -75,10 +75,17 @@ def _time(step: Step) -> str:
     "--collection", "-c", "collections", multiple=True, metavar="NAME", help="Only these; globs are understood."
 )
 @click.option("--details", is_flag=True, help="Also every metadata key and everything remarkable, per collection.")
+@common.by_option
 @common.quiet_options
 @common.json_option
 def inspect(
-    url: str | None, collections: tuple[str, ...], details: bool, quiet: bool, log: Path | None, as_json: bool
+    url: str | None,
+    collections: tuple[str, ...],
+    details: bool,
+    by: tuple[str, ...],
+    quiet: bool,
+    log: Path | None,
+    as_json: bool,
 ) -> int:
     r"""Look at every record of a store and say what is there. Writes nothing.
 
@@ -87,13 +94,14 @@ def inspect(
       vecferry inspect chroma:./chroma_db
       vecferry inspect chroma:./chroma_db --collection 'docs-*' --details
       vecferry inspect qdrant+http://localhost:6333 --json
+      vecferry inspect json:./backup.json --by client --by year
     """
     from vecferry import migration
-    from vecferry.cli import show
+    from vecferry.cli import grouped, show
     from vecferry.progress import observer
 
     with observer(common.messages(), quiet=quiet, log=log) as observe:
-        found = migration.inspect(defaults.source_url(url), collections=collections, observer=observe)
+        found = migration.inspect(defaults.source_url(url), collections=collections, by=by, observer=observe)
     if as_json:
         common.print_json({**common.as_data(found), "records": found.records})
         return Exit.DONE
@@ -101,6 +109,7 @@ def inspect(
     show.inspection(console, found)
     for profile in found.profiles if details else ():
         show.details(console, profile)
+    grouped.of_inspection(console, found)
     return Exit.DONE
 
 

@@ -97,6 +97,7 @@ def plan(
 @click.option("--no-backup", is_flag=True, help="Let recreate remove records of somebody else without an archive.")
 @click.option("--delete", is_flag=True, help="With --if-exists sync: delete what only the target has.")
 @click.option("--no-verify", is_flag=True, help="Leave verification out. The report will say so.")
+@common.by_option
 @common.strict_option
 @click.option(
     "--queries", type=click.IntRange(1), default=100, show_default=True, help="Searches to compare per collection."
@@ -172,6 +173,8 @@ def _settings(
 
     if given["backup"] is not None and given["no_backup"]:
         raise click.UsageError("--backup and --no-backup are two answers to one question.")
+    if given["by"] and given["no_verify"]:
+        raise click.UsageError("--by counts records while they are verified: leave --no-verify out.")
     if given["delete"] and given["if_exists"] != "sync":
         raise click.UsageError("--delete goes with --if-exists sync alone.")
     decisions = _read_plan(plan_file) if plan_file else None
@@ -183,7 +186,7 @@ def _settings(
         plan=plan_options(given),
         decisions=decisions,
         engine=Options(batch_bytes=given["batch_bytes"], jobs=given["jobs"], rate=given["rate"]),
-        verify=None if given["no_verify"] else VerifyOptions(queries=given["queries"]),
+        verify=None if given["no_verify"] else VerifyOptions(queries=given["queries"], by=given["by"]),
         backup=given["backup"],
         no_backup=given["no_backup"],
         delete_extra=given["delete"],

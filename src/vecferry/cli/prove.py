@@ -34,6 +34,7 @@ def _collections(command: Any) -> Any:
 @click.option(
     "--no-parity", is_flag=True, help="Compare records only; searches and filters are reported as not checked."
 )
+@common.by_option
 @common.strict_option
 @click.option(
     "--report",
@@ -52,6 +53,7 @@ def verify(
     queries: int,
     k: int,
     no_parity: bool,
+    by: tuple[str, ...],
     strict: bool,
     reports: Path | None,
     quiet: bool,
@@ -66,7 +68,7 @@ def verify(
       vecferry verify chroma:./chroma_db qdrant+http://localhost:6333 -c faq=faq_v2 --queries 1000
     """
     from vecferry import migration
-    from vecferry.cli import show
+    from vecferry.cli import grouped, show
     from vecferry.engine.stop import Stop
     from vecferry.progress import observer
     from vecferry.verification.model import DATA_LEVELS, Level, VerifyOptions
@@ -79,7 +81,7 @@ def verify(
             defaults.target_url(target),
             collections=collections,
             transforms=common.recipe(transform),
-            options=VerifyOptions(queries=queries, k=k, levels=levels),
+            options=VerifyOptions(queries=queries, k=k, levels=levels, by=by),
             observer=observe,
             stop=stop,
         )
@@ -91,6 +93,7 @@ def verify(
     else:
         console = common.output(as_json=False)
         show.verification(console, proof)
+        grouped.of_verification(console, proof)
         show.verdict(console, proof)
         if written:
             console.print(f"\nReport: [bold]{written}[/]")

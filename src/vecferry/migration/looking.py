@@ -14,15 +14,26 @@ from vecferry.planning.options import PlanOptions
 from vecferry.planning.plan import make_plan
 
 
-def inspect(url: str, *, collections: Sequence[str] = (), observer: Observer = silent) -> Inspection:
+def inspect(
+    url: str, *, collections: Sequence[str] = (), by: Sequence[str] = (), observer: Observer = silent
+) -> Inspection:
     """Look at every record of the store behind `url`, read from a snapshot where it may change meanwhile.
+
+    Args:
+        by: metadata keys by whose values the records are counted.
 
     Raises:
         ConfigError, Unavailable, AuthFailed, NotFound, CorruptData: the store cannot be read; says what to do.
     """
     with held_still(url) as (database, pin):
         return inspect_database(
-            database, url=shown(url), patterns=collections, observer=observer, pin=pin, chunks=patiently(observer)
+            database,
+            url=shown(url),
+            patterns=collections,
+            observer=observer,
+            pin=pin,
+            chunks=patiently(observer),
+            by=by,
         )
 
 

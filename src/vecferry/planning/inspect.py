@@ -26,6 +26,7 @@ def inspect(
     rule: IdRule | None = None,
     limits: Limits | None = None,
     chunks: Chunks = straight,
+    by: Sequence[str] = (),
 ) -> Inspection:
     """Profile every collection of `database` that `patterns` name (all, where there are none).
 
@@ -36,6 +37,7 @@ def inspect(
         rule: the id rule to prove in the same pass; the default one if not given.
         limits: of the target, where there is one: what only it minds is counted too.
         chunks: how a source is read, for who wants to try again what breaks off.
+        by: metadata keys by whose values the records are counted.
 
     Raises:
         NotFound: a pattern fits no collection; the message lists near names.
@@ -47,7 +49,7 @@ def inspect(
     for spec in found:
         source = database.source(spec.qualified_name)
         try:
-            profiles.append(profile(source, observer, rule=rule, limits=limits, chunks=chunks))
+            profiles.append(profile(source, observer, rule=rule, limits=limits, chunks=chunks, by=by))
         finally:
             source.close()
     seconds = time.monotonic() - started

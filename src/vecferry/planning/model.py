@@ -9,6 +9,7 @@ from enum import StrEnum
 
 from vecferry.limits import Shape
 from vecferry.model import CollectionSpec, IdRule, Json, Partition, Pin, StoreIdentity
+from vecferry.planning.breakdown import Breakdown
 from vecferry.transforms.model import Read, Step
 
 # --------------------------------------------------------------------------- what inspect finds
@@ -82,6 +83,7 @@ class Profile:
         collisions: ids that `id_rule` would map to one target id, and ids that occur twice; at most 5.
         untracked_keys: values under keys past the first 10,000 different ones, which are counted but not profiled.
         layout: the framework whose traces the records bear, or `plain`; with the share of records that agree.
+        breakdowns: the records by each metadata key that was asked for.
         writer, layout_note: who probably wrote the records, and one sentence about it.
         seconds: time of the scan.
     """
@@ -107,6 +109,7 @@ class Profile:
     layout_share: float = 1.0
     writer: str = ""
     layout_note: str = ""
+    breakdowns: tuple[Breakdown, ...] = ()
     seconds: float = 0.0
 
 

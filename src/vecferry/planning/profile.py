@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -19,6 +19,7 @@ from vecferry.ids import kind_of
 from vecferry.layouts.detect import detect_records
 from vecferry.limits import Limits, Shape
 from vecferry.model import Chunk, CollectionSpec, Element, IdKind, IdRule, Metric, VectorKind, VectorSpec
+from vecferry.planning.breakdown import Groups
 from vecferry.planning.collisions import IdProof, IdSpace, collisions
 from vecferry.planning.model import Collision, Profile
 from vecferry.planning.sizes import Sizes
@@ -81,7 +82,9 @@ def squared_norms(values: NDArray[np.generic], element: Element) -> NDArray[np.f
 class Profiler:
     """Takes a collection chunk by chunk and keeps what a plan needs to know; `profile` drives it."""
 
-    def __init__(self, spec: CollectionSpec, *, rule: IdRule, limits: Limits | None = None) -> None:
+    def __init__(
+        self, spec: CollectionSpec, *, rule: IdRule, limits: Limits | None = None, by: Sequence[str] = ()
+    ) -> None:
         self.spec = spec
         self.records = self.bytes = 0
         self.shapes: Tally[Shape] = Tally()
@@ -95,6 +98,7 @@ class Profiler:
         self._ids, self._documents = Spread(), Spread()
         self._sizes = {"id": Sizes(), "document": Sizes(), "record": Sizes()}
         self._document_count = 0
+        self._groups = Groups(by)
 
     def add(self, chunk: Chunk) -> None:
         """One chunk, each of its records looked at."""
@@ -105,6 +109,7 @@ class Profiler:
         if not batch.num_rows:
             return
         names = batch.column("id")
+        self._groups.add(batch)
         self.records += batch.num_rows
         self.bytes += batch.nbytes
 
@@ -193,6 +198,7 @@ class Profiler:
             layout_share=layout.share,
             writer=layout.writer,
             layout_note=layout.note,
+            breakdowns=self._groups.breakdowns(),
             seconds=seconds,
         )
 
@@ -257,6 +263,7 @@ def profile(
     rule: IdRule | None = None,
     limits: Limits | None = None,
     chunks: Chunks = straight,
+    by: Sequence[str] = (),
 ) -> Profile:
     """Look at every record of `source`, once.
 
@@ -264,6 +271,7 @@ def profile(
         rule: the id rule whose target ids are proven different in the same pass.
         limits: of the target, where there is one: what only it minds is counted too.
         chunks: how the source is read, for who wants to try again what breaks off.
+        by: metadata keys by whose values the records are counted.
 
     Raises:
         whatever the source raises: Unavailable, CorruptData …
@@ -272,7 +280,7 @@ def profile(
     spec = source.describe()
     name = spec.qualified_name
     observer(StageStarted(stage=Stage.INSPECT, collection=name, records=spec.count))
-    profiler = Profiler(spec, rule=rule or IdRule(), limits=limits)
+    profiler = Profiler(spec, rule=rule or IdRule(), limits=limits, by=by)
     try:
         for chunk in chunks(source):
             profiler.add(chunk)

@@ -8,6 +8,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from vecferry.model import CollectionSpec
+from vecferry.planning.breakdown import Breakdown
 from vecferry.planning.model import Profile
 
 
@@ -89,6 +90,8 @@ class CollectionVerification:
     target: str
     records: int
     checks: tuple[Check, ...]
+    breakdowns: tuple[Breakdown, ...] = ()
+    """the records of both sides by each metadata key that was asked for"""
 
     @property
     def differences(self) -> int:
@@ -162,6 +165,7 @@ class VerifyOptions:
         deadline_seconds: how long one read is tried again before the verification gives up.
         profiles: source collection -> its profile, if there is one: predicates are drawn from it.
         promised: target collection -> the spec that its sink was asked to prepare: what the schema is held against.
+        by: metadata keys by whose values the records of both sides are counted, as they are read.
         set_aside: source collection -> {record id: reason}: records that the plan kept out of the target.
     """
 
@@ -177,6 +181,7 @@ class VerifyOptions:
     profiles: Mapping[str, Profile] = field(default_factory=dict)
     promised: Mapping[str, CollectionSpec] = field(default_factory=dict)
     set_aside: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    by: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

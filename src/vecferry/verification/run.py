@@ -91,6 +91,7 @@ def _verify(
             target=pair[1],
             records=records,
             checks=tuple(_asked(check, options) for check in checks),
+            breakdowns=one.left.groups.breakdowns(one.right.groups),
         )
     return result, {Stage.VERIFY.value: middle - begun, Stage.PARITY.value: end - middle}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from vecferry.arrow import split
 from vecferry.digest import fingerprints
 from vecferry.model import Chunk, CollectionSpec, Partition
+from vecferry.planning.breakdown import Groups
 from vecferry.protocols import Source
 from vecferry.verification.spill import BUCKETS, Rows, Spill, Texts
 from vecferry.verification.tries import Tries
@@ -47,9 +48,10 @@ def _by_id(rows: Rows) -> NDArray[np.integer[Any]]:
 class Side:
     """The rows of one side, and what could not be read of it. Can be pickled, to be filled by another process."""
 
-    def __init__(self, folder: Path, *, limit: int) -> None:
+    def __init__(self, folder: Path, *, limit: int, by: Sequence[str] = ()) -> None:
         self.rows = Spill(folder / "rows", ROW, limit=limit, bucket_of=_by_id)
         self.texts = Texts(folder / "ids")
+        self.groups = Groups(by)
         self.unreadable: Counter[str] = Counter()
         self.set_aside: Counter[str] = Counter()
         """records that a transform cannot be done on"""
@@ -70,6 +72,7 @@ class Side:
         if len(ordered):
             self.low, self.high = min(self.low, int(ordered.min())), max(self.high, int(ordered.max()))
         self.rows.add(rows)
+        self.groups.add(batch)
 
     def absorb(self, other: Side) -> None:
         """Take over what another part of the same side holds; `other` is closed."""
@@ -77,6 +80,7 @@ class Side:
         for rows in other.rows.buckets(apart=False):
             rows["place"] += np.uint64(start)
             self.rows.add(rows)
+        self.groups.absorb(other.groups)
         self.unreadable += other.unreadable
         self.low, self.high = min(self.low, other.low), max(self.high, other.high)
         other.close()

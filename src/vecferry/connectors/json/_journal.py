@@ -139,7 +139,7 @@ def _holds(file: BinaryIO, entry: Entry) -> bool:
         return True
     file.seek(entry.start)
     payload = file.read(entry.end - entry.start)
-    return xxhash.xxh3_128_hexdigest(payload) == entry.values["xxh3"]
+    return bool(xxhash.xxh3_128_hexdigest(payload) == entry.values["xxh3"])
 
 
 def _write(descriptor: int, data: bytes) -> None:
