@@ -257,6 +257,21 @@ class Pin:
     bytes: int = 0
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Belongings:
+    """All that a store is made of, looked at before it is removed.
+
+    Attributes:
+        name: what must be typed to have it removed.
+        what: what that is, for a person: "the directory /data/chroma_db, 9 files, 12 MB".
+        state: a text that differs once anything in it has changed.
+    """
+
+    name: str
+    what: str
+    state: str
+
+
 @dataclass(slots=True, kw_only=True)
 class Record:
     """One record as Python values, for small numbers of them: tests, examples, differences. Never on a bulk path.

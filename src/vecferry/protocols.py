@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar, runtime_checkable
 
 from vecferry.errors import Unsupported
 from vecferry.limits import Limits
-from vecferry.model import Chunk, CollectionSpec, Hit, Partition, Pin, Position, Receipt, StoreIdentity
+from vecferry.model import Belongings, Chunk, CollectionSpec, Hit, Partition, Pin, Position, Receipt, StoreIdentity
 from vecferry.url import StoreUrl
 
 if TYPE_CHECKING:
@@ -167,6 +167,27 @@ class Configurable(Protocol):
 
         Raises:
             ConfigError: a setting that the store does not have, or a value that it does not take.
+        """
+        ...
+
+
+@runtime_checkable
+class Removable(Protocol):
+    """A database that can be removed as a whole: a directory, a database of a server."""
+
+    def belongings(self) -> Belongings:
+        """What would be removed.
+
+        Raises:
+            Conflict: other things are among it, or it cannot be told what it is; says which.
+        """
+        ...
+
+    def remove(self, seen: Belongings) -> None:
+        """Remove it all, provided that it still is what was `seen`. The database is of no use after that.
+
+        Raises:
+            Conflict: it has changed since; nothing is removed.
         """
         ...
 

@@ -26,6 +26,9 @@ COMMANDS = {
     "verify": ("vecferry.cli.prove", "Compare every record of source and target."),
     "compare": ("vecferry.cli.prove", "Measure the same queries against source and target."),
     "repair": ("vecferry.cli.prove", "Mend what verification found, from the source."),
+    "retire": ("vecferry.cli.retire", "Remove a source that was moved, once an archive of it is verified."),
+    "backup": ("vecferry.cli.backup", "Write a verified archive under a dated name, and remove the oldest."),
+    "restore": ("vecferry.cli.backup", "Bring a backup back, and compare every record."),
     "report": ("vecferry.cli.prove", "Write the report of a run again, as HTML or JSON."),
     "demo": ("vecferry.cli.demo", "Run a whole migration on your own machine, with nothing to set up."),
 }
@@ -44,6 +47,7 @@ Store URLs:
   qdrant+http://HOST:6333      a Qdrant server (key from QDRANT_API_KEY, or ?api_key=env:NAME)
   qdrant:PATH                  Qdrant embedded in a folder
   files:DIR                    an archive of Parquet files
+  chroma+s3://BUCKET/KEY       a Chroma directory packed in a bucket; files+s3://BUCKET/PREFIX an archive in one
 """
 
 

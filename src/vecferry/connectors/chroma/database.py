@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from threading import RLock
 
-from vecferry.connectors.chroma import catalog, normalise, snapshot
+from vecferry.connectors.chroma import catalog, normalise, removal, snapshot
 from vecferry.connectors.chroma._codec import LIMITS
 from vecferry.connectors.chroma.catalog import FILE, Entry
 from vecferry.connectors.chroma.client import Client
@@ -17,7 +17,7 @@ from vecferry.connectors.chroma.snapshot import Snapshot
 from vecferry.connectors.chroma.source import ChromaSource
 from vecferry.errors import ConfigError, CorruptData, NotFound
 from vecferry.limits import Limits
-from vecferry.model import CollectionSpec, Pin, StoreIdentity
+from vecferry.model import Belongings, CollectionSpec, Pin, StoreIdentity
 from vecferry.objects.packed import is_packed
 from vecferry.protocols import Database
 from vecferry.url import StoreUrl
@@ -102,6 +102,15 @@ class ChromaDatabase:
             except NotFound:
                 return
             self._open_client().drop(entry.tenant, entry.database, entry.name)
+
+    def belongings(self) -> Belongings:
+        """What the directory holds, before it is removed."""
+        return removal.belongings(self._path)
+
+    def remove(self, seen: Belongings) -> None:
+        """Remove the directory as a whole."""
+        self.close()
+        removal.remove(self._path, seen)
 
     def close(self) -> None:
         with self._lock:

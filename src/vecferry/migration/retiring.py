@@ -1,0 +1,216 @@
+"""`retire`: remove a source that was moved, once an archive of it is verified.
+
+The archive is compared with the source after the name was typed and right before the removal, whoever made it: what was
+written in between would be lost otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from vecferry.engine.job import load_plan
+from vecferry.engine.stop import Stop
+from vecferry.errors import ConfigError, Conflict, DataError
+from vecferry.events import Observer, silent
+from vecferry.migration.journal import LOOKED_AT
+from vecferry.migration.moving import migrate
+from vecferry.migration.proving import pair_up
+from vecferry.migration.settings import Settings
+from vecferry.migration.stores import held_still, opened, shown
+from vecferry.model import Belongings, CollectionSpec
+from vecferry.planning.inspect import select
+from vecferry.planning.options import PlanOptions
+from vecferry.planning.patterns import parse_patterns
+from vecferry.planning.units import units_of
+from vecferry.protocols import Database, Droppable, Removable, require
+from vecferry.state.ledger import Ledger, new_run_id
+from vecferry.state.model import Outcome, RunInfo, Step
+from vecferry.verification.model import DATA_LEVELS, VerifyOptions
+from vecferry.verification.run import verify
+
+ARCHIVES = Path("vecferry-archives")
+"""Where archives of retired sources lie by default: a folder of the working directory."""
+_ARCHIVE_KINDS = frozenset({"files", "json", "jsonl"})
+"""Stores that no app is served from: a copy there is an archive, not a migration."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retirement:
+    """What is to be removed, or was.
+
+    Attributes:
+        belongings: the whole store, where it is removed as a whole; None where single collections are dropped.
+        name: what must be typed; what: the same for a person.
+        archive: URL of the archive that holds all of it.
+        moved: source collection -> the verified run that moved it, and where to.
+    """
+
+    source: str
+    collections: tuple[CollectionSpec, ...]
+    name: str
+    what: str
+    archive: str
+    belongings: Belongings | None = None
+    moved: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def records(self) -> int:
+        return sum(spec.count or 0 for spec in self.collections)
+
+
+Agree = Callable[[Retirement], bool]
+"""Was the name typed?"""
+
+
+def retire(
+    source: str,
+    *,
+    agree: Agree,
+    collections: Sequence[str] = (),
+    archive: str | None = None,
+    into: str | None = None,
+    unverified: bool = False,
+    ledger: str | None = None,
+    observer: Observer = silent,
+    stop: Stop | None = None,
+) -> Retirement | None:
+    """Archive `source`, ask, compare source and archive, remove the source. None where nobody agreed.
+
+    Args:
+        collections: names or globs; only these are dropped. None: the store as a whole, where it can be removed so.
+        archive: URL of an archive that is there already; else one is made at the URL `into`, or in `ARCHIVES`.
+        unverified: remove it although the ledger knows no verified migration of it.
+
+    Raises:
+        Conflict: other things are among what would be removed; or it is not known to have been moved, or was written
+            to since. Nothing is removed.
+        DataError: source and archive differ. Nothing is removed.
+        ConfigError, Unsupported, ConnectorError, LedgerError: a store or the ledger cannot be used.
+    """
+    with opened(source) as origin:
+        found = _look(origin, source, collections, archive or into or "")
+        moved = _moved(found.collections, origin, ledger)
+    if not unverified:
+        _refuse_unmoved(found, moved)
+    made = archive or _archived(found, into, ledger, observer, stop)
+    runs = tuple((name, f"run {info.id} to {info.target}") for name, info in moved.items())
+    agreed = replace(found, archive=made, moved=runs)
+    if not agree(agreed):
+        return None
+    _prove(agreed, source, observer, stop)
+    with opened(source) as origin:
+        _remove(agreed, origin)
+    return agreed
+
+
+# --------------------------------------------------------------------------- what would be removed
+
+
+def _look(origin: Database, url: str, patterns: Sequence[str], archive: str) -> Retirement:
+    parsed = parse_patterns(patterns)
+    if renaming := [pattern.source for pattern in parsed if pattern.target]:
+        raise ConfigError(f"'{renaming[0]}' is given a new name.", hint="Name collections as the source calls them.")
+    chosen = tuple(select(list(origin.collections()), parsed, store=shown(url)))
+    if not patterns and isinstance(origin, Removable):
+        all_of_it = origin.belongings()
+        return Retirement(
+            source=shown(url), collections=chosen, name=all_of_it.name, what=all_of_it.what, archive=archive,
+            belongings=all_of_it,
+        )  # fmt: skip
+    require(origin, Droppable, operation="drop a collection", instead="Remove it with the store's own means.")
+    where = origin.identity.where
+    name = chosen[0].name if len(chosen) == 1 else where.rstrip("/").rpartition("/")[2]
+    what = f"{len(chosen)} collections of {where}" if len(chosen) > 1 else f"the collection '{name}' of {where}"
+    return Retirement(source=shown(url), collections=chosen, name=name, what=what, archive=archive)
+
+
+# --------------------------------------------------------------------------- was it moved?
+
+
+def _moved(collections: Sequence[CollectionSpec], origin: Database, ledger: str | None) -> dict[str, RunInfo]:
+    """Collection -> the latest verified run that moved it to where an app can use it, with as many records as now."""
+    where = f"{origin.identity.kind} {origin.identity.where}"
+    counts = {spec.qualified_name: spec.count for spec in collections}
+    found: dict[str, RunInfo] = {}
+    with Ledger(ledger) as opened_ledger:
+        for info in opened_ledger.history(limit=LOOKED_AT):
+            if info.source == where and info.outcome is Outcome.DONE and _is_served(info):
+                for name in _verified(info, counts):
+                    found.setdefault(name, info)
+    return found
+
+
+def _is_served(info: RunInfo) -> bool:
+    return info.target.partition(" ")[0] not in _ARCHIVE_KINDS
+
+
+def _verified(info: RunInfo, counts: dict[str, int | None]) -> list[str]:
+    """The collections of the source that this run moved and verified; not those that hold another number now."""
+    steps = {state.source: state.step for state in info.collections}
+    names = []
+    for collection in load_plan(info.plan).collections:
+        if not steps[collection.source].reached(Step.VERIFIED):
+            continue
+        for unit in units_of([collection]):
+            reads = [read.collection for read in unit.reads]
+            same = not unit.plain or counts.get(collection.source) in {None, collection.records}
+            names += [name for name in reads if name in counts and same]
+    return names
+
+
+def _refuse_unmoved(found: Retirement, moved: dict[str, RunInfo]) -> None:
+    left = [spec.qualified_name for spec in found.collections if spec.qualified_name not in moved]
+    if left:
+        raise Conflict(
+            f"The ledger knows no verified migration of what {', '.join(repr(name) for name in left)} holds now. "
+            "Nothing was removed.",
+            hint="Migrate it first, or bring the target up to date with `vecferry sync`. If it was moved by other "
+            "means, or is not needed: --unverified.",
+        )
+
+
+# --------------------------------------------------------------------------- the archive
+
+
+def _archived(found: Retirement, into: str | None, ledger: str | None, observer: Observer, stop: Stop | None) -> str:
+    """URL of a new archive of the collections; it is compared later."""
+    archive = into or f"files:{ARCHIVES / f'{found.name}-{new_run_id()}'}"
+    names = [spec.name for spec in found.collections]
+    template = "{name}" if len(set(names)) == len(names) else "{namespace}_{name}"
+    wishes = PlanOptions(collections=tuple(s.qualified_name for s in found.collections), name=template)
+    settings = Settings(plan=wishes, verify=None, ledger=ledger, reports=None)
+    migrate(found.source, archive, settings=settings, observer=observer, stop=stop)
+    return archive
+
+
+def _prove(found: Retirement, source: str, observer: Observer, stop: Stop | None) -> None:
+    names = [spec.qualified_name for spec in found.collections]
+    with held_still(source) as (origin, _), opened(found.archive) as archive:
+        pairs = pair_up(origin, archive, names, url=found.source)
+        proof = verify(origin, archive, pairs, options=VerifyOptions(levels=DATA_LEVELS), observer=observer, stop=stop)
+    if not proof.identical or proof.differences:
+        what = f"differ in {proof.differences:,} places" if proof.differences else "could not be compared to the end"
+        raise DataError(
+            f"{found.source} and its archive {found.archive} {what}. Nothing was removed.",
+            hint=f"Look at what differs: vecferry verify {found.source} {found.archive}",
+        )
+
+
+# --------------------------------------------------------------------------- the removal
+
+
+def _remove(found: Retirement, origin: Database) -> None:
+    if found.belongings is not None and isinstance(origin, Removable):
+        origin.remove(found.belongings)
+        return
+    power = require(origin, Droppable, operation="drop a collection", instead="Remove it with the store's own means.")
+    now = {spec.qualified_name: (spec.uid, spec.count) for spec in origin.collections()}
+    for spec in found.collections:
+        if now.get(spec.qualified_name) != (spec.uid, spec.count):
+            raise Conflict(
+                f"'{spec.qualified_name}' was written to meanwhile. What is not removed yet stays.",
+                hint="Stop what writes to it, then run the same command again.",
+            )
+        power.drop(spec.qualified_name)
