@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from vecferry.connectors.qdrant._codec.form import Form, is_fragile
+from vecferry.connectors.qdrant._codec.shape import text_keys
 from vecferry.errors import Unsupported
 from vecferry.filters import And, Compare, Contains, Exists, Filter, Not, OneOf, Op, Or, Scalar
 
@@ -88,21 +89,38 @@ class Translator:
                 return {"should": [self.filter(part) for part in parts]} if parts else NOTHING
             case Not(part):
                 return {"must_not": [self.filter(part)]}
-            case Exists(key):
-                return _exists(path(self._form, key))
-            case Compare(key, Op.EQ, value):
-                return self._equal(key, value)
-            case Compare(key, op, value):
-                return self._ordered(key, op, value)
             case OneOf(key, values):
                 return self.filter(Or(tuple(Compare(key, Op.EQ, value) for value in values)))
-            case Contains(key, value):
-                return self._contains(key, value)
+            case Exists() | Compare() | Contains():
+                aside = path(self._form, node.key)
+                split = self._form.ours and node.key in text_keys(self._form.layout)
+                return self._in_two_places(node, aside) if split else self._at(node, aside)
 
     # ----------------------------------------------------------------------- nodes
 
-    def _equal(self, key: str, value: Scalar) -> Condition:
-        where = path(self._form, key)
+    def _at(self, node: Exists | Compare | Contains, where: str) -> Condition:
+        match node:
+            case Exists():
+                return _exists(where)
+            case Compare(key, Op.EQ, value):
+                return self._equal(key, where, value)
+            case Compare(key, op, value):
+                return self._ordered(key, where, op, value)
+            case Contains(key, value):
+                return self._contains(key, where, value)
+
+    def _in_two_places(self, node: Exists | Compare | Contains, aside: str) -> Condition:
+        """A value under a key of the layout's own: a text stands aside, any other may stand where texts do."""
+        if isinstance(node, Exists):
+            raise Unsupported(
+                f"Qdrant cannot tell whether '{node.key}' of {self._form.spec.name} is metadata or the record's own.",
+                hint="Filter on another key.",
+            )
+        if isinstance(node, Compare) and isinstance(node.value, str):
+            return self._at(node, aside)
+        return {"should": [self._at(node, aside), self._at(node, _quoted(node.key))]}
+
+    def _equal(self, key: str, where: str, value: Scalar) -> Condition:
         if isinstance(value, str):
             return self._scalar(key, _match(where, value), _match(f"{where}[]", value), never=self._note(key, "t"))
         if isinstance(value, bool):
@@ -125,16 +143,14 @@ class Translator:
             integers = [self._scalar(key, _match(where, one), _match(f"{where}[]", one))]
         return {"should": floats + integers}
 
-    def _ordered(self, key: str, op: Op, value: Scalar) -> Condition:
+    def _ordered(self, key: str, where: str, op: Op, value: Scalar) -> Condition:
         if isinstance(value, str | bool):
             return NOTHING
-        where = path(self._form, key)
         self._check_range(key, where, value)
         bounds = {_RANGE[op]: value}
         return self._scalar(key, _range(where, bounds), _range(f"{where}[]", bounds))
 
-    def _contains(self, key: str, value: Scalar) -> Condition:
-        where = path(self._form, key)
+    def _contains(self, key: str, where: str, value: Scalar) -> Condition:
         if self._tagged(key):
             raise _inexact(key, value, "some of its values are tagged")
         if isinstance(value, str | bool):

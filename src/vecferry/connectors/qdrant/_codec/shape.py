@@ -41,7 +41,7 @@ def fit(rows: Rows, layout: Layout) -> None:
     if layout.lifted or layout.extras:
         _lift(rows, layout)
     if layout.taken_keys:
-        _move_collisions(rows, layout.taken_keys)
+        _move_collisions(rows, layout)
 
 
 def _nulls(texts: list[bytes | None]) -> list[int]:
@@ -87,13 +87,25 @@ def _lift(rows: Rows, layout: Layout) -> None:
             rows.lift(row, up)
 
 
-def _move_collisions(rows: Rows, taken: frozenset[str]) -> None:
+def text_keys(layout: Layout) -> frozenset[str]:
+    """Keys of the layout's own beside the metadata, where a value of the metadata may stand that is no text."""
+    plain = layout.metadata_key is None and layout.conversion is None
+    return frozenset({layout.document_key, layout.uri_key}) if plain else frozenset()
+
+
+def _move_collisions(rows: Rows, layout: Layout) -> None:
+    """Move metadata that stands under a key of the layout's own, save what nobody takes for a text there."""
+    own, texts = layout.taken_keys, text_keys(layout)
+    columns = {layout.document_key: rows.document, layout.uri_key: rows.uri}
     for row in range(len(rows.ids)):
         values = rows.parse(row)
-        if values is not None and not taken.isdisjoint(values):
+        if values is None or own.isdisjoint(values):
+            continue
+        stays = {key for key in texts & values.keys() if columns[key][row] is None and type(values[key]) is not str}
+        if taken := (own & values.keys()) - stays:
             known = (rows.envelope.get("k") or {row: None})[row] or {}
             rows.set_metadata(row, {key: value for key, value in values.items() if key not in taken})
-            rows.note("k", row, {**{key: value for key, value in values.items() if key in taken}, **known})
+            rows.note("k", row, {**{key: values[key] for key in sorted(taken)}, **known})
 
 
 # --------------------------------------------------------------------------- out of the shape
@@ -137,7 +149,7 @@ def _take_flat(layout: Layout, payload: Payload, envelope: Mapping[str, Any], *,
         document, payload = layout.conversion.decode(payload)
     if document is None and _is_text(payload, layout.document_key):
         document = payload.pop(layout.document_key)
-    uri = payload.pop(layout.uri_key) if ours and _is_text(payload, layout.uri_key) else None
+    uri = payload.pop(layout.uri_key) if _is_text(payload, layout.uri_key) else None
     payload |= envelope.get("k", _NOTHING)
     return _finish(layout, document, uri, payload if payload or ours else None, envelope)
 
