@@ -222,7 +222,10 @@ def refuse(name: str, found: Sequence[Collision]) -> None:
     first = found[0]
     if len(set(first.ids)) == 1:
         message = f"The id '{first.ids[0]}' occurs {len(first.ids)} times in what goes to '{name}'."
-        hint = "A source that holds an id twice is damaged, or two collections were mapped to one name; separate them."
+        hint = (
+            "A source that holds an id twice is damaged. Or two collections were mapped to one name: give them two, or "
+            "new ids on the way (a transform: ids: '{@collection}:{@id}')."
+        )
     else:
         message = f"{' and '.join(repr(text) for text in first.ids)} would both become {first.target} in '{name}'."
         hint = "Choose another id rule in the plan (id_rule.template or id_rule.namespace), or another target name."

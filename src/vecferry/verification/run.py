@@ -78,12 +78,13 @@ def _verify(
     begun = time.monotonic()
     with open_pass(source_db, target_db, pair, options, observer, stop, helper) as one:
         observer(StageStarted(stage=Stage.VERIFY, collection=one.name, records=one.source_spec.count))
-        checks = [_schema(one), *check_data(one)]
+        other = _other_vector(one)
+        checks = [_schema(one), *(_all_not_checked(other) if other else check_data(one))]
         middle = time.monotonic()
         records = one.left.records
         observer(StageFinished(stage=Stage.VERIFY, collection=one.name, records=records, seconds=middle - begun))
         observer(StageStarted(stage=Stage.PARITY, collection=one.name, records=records))
-        checks += _parity(one)
+        checks += _parity(one) if not other else []
         end = time.monotonic()
         observer(StageFinished(stage=Stage.PARITY, collection=one.name, records=records, seconds=end - middle))
         result = CollectionVerification(
@@ -94,6 +95,22 @@ def _verify(
             breakdowns=one.left.groups.breakdowns(one.right.groups),
         )
     return result, {Stage.VERIFY.value: middle - begun, Stage.PARITY.value: end - middle}
+
+
+def _other_vector(one: Pass) -> str:
+    """What keeps the records from being compared at all: a vector of another dimension or kind; empty if nothing."""
+    there = {vector.name: vector for vector in one.target_spec.vectors}
+    for vector in one.source_spec.vectors:
+        found = there.get(vector.name, vector)
+        if found.kind is not vector.kind or (None not in (found.dim, vector.dim) and found.dim != vector.dim):
+            return f"The target's vectors are {found.dim} × {found.kind}, the source's {vector.dim} × {vector.kind}."
+    return ""
+
+
+def _all_not_checked(note: str) -> list[Check]:
+    """Every level behind the schema, left out."""
+    levels = (level for level in Level if level is not Level.SCHEMA)
+    return [Check(level=level, state=State.NOT_CHECKED, note=note) for level in levels]
 
 
 def _asked(check: Check, options: VerifyOptions) -> Check:
