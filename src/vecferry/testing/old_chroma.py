@@ -66,7 +66,9 @@ def start_old_chroma(
         Unavailable: that version cannot be installed, or its server does not start.
     """
     program = python_of(version).with_name("chroma")
-    with start_chroma(folder=folder, program=program, settings=_token_settings(token, header)) as server:
+    ready = f"/api/{'v1' if version.startswith('0.') else 'v2'}/heartbeat"
+    settings = _token_settings(token, header)
+    with start_chroma(folder=folder, program=program, settings=settings, ready_path=ready) as server:
         server.api_key = token
         yield server
 

@@ -54,8 +54,11 @@ def start_qdrant(
     tls: bool = False,
     folder: Path | None = None,
     settings: Mapping[str, str] | None = None,
+    cluster: bool = False,
 ) -> Iterator[QdrantServer]:
     """Run a Qdrant server; `settings` are further `QDRANT__…` variables, `folder` keeps the data of an earlier one.
+
+    With `cluster` it is a cluster of one node, which has shard keys.
 
     Raises:
         Unavailable, Unsupported: the binary cannot be had (see `qdrant_binary`), or the server does not start.
@@ -66,18 +69,19 @@ def start_qdrant(
         extra = {**secured, **({"QDRANT__SERVICE__API_KEY": api_key} if api_key else {}), **(settings or {})}
 
         def build() -> QdrantServer:
-            http_port, grpc_port = free_ports(2)
+            http_port, grpc_port, peers_port = free_ports(3)
+            peers = _cluster(peers_port) if cluster else {}
             return QdrantServer(
                 name="Qdrant",
                 http_url=f"{'https' if tls else 'http'}://{HOST}:{http_port}",
                 http_port=http_port,
                 grpc_port=grpc_port,
-                ports=(http_port, grpc_port),
+                ports=(http_port, grpc_port, *([peers_port] if cluster else [])),
                 folder=room,
                 api_key=api_key,
                 ca_file=room / "ca.pem" if tls else None,
-                command=[str(binary)],
-                environment={**_qdrant_environment(room, http_port, grpc_port), **extra},
+                command=[str(binary), *(["--uri", f"http://{HOST}:{peers_port}"] if cluster else [])],
+                environment={**_qdrant_environment(room, http_port, grpc_port), **peers, **extra},
                 ready_path="/readyz",
             )
 
@@ -86,7 +90,11 @@ def start_qdrant(
 
 @contextmanager
 def start_chroma(
-    *, folder: Path | None = None, program: Path | None = None, settings: Mapping[str, str] | None = None
+    *,
+    folder: Path | None = None,
+    program: Path | None = None,
+    settings: Mapping[str, str] | None = None,
+    ready_path: str = "/api/v2/heartbeat",
 ) -> Iterator[ChromaServer]:
     """Run a Chroma server (`chroma run`) of the chromadb installed here, or of `program` (another environment's).
 
@@ -108,7 +116,7 @@ def start_chroma(
                 folder=room,
                 command=[str(chroma), "run", "--path", str(room / "data"), "--host", HOST, "--port", str(port)],
                 environment={"ANONYMIZED_TELEMETRY": "False", "DO_NOT_TRACK": "1", **(settings or {})},
-                ready_path="/api/v2/heartbeat",
+                ready_path=ready_path,
             )
 
         yield from running(build)
@@ -154,6 +162,10 @@ def _qdrant_environment(room: Path, http_port: int, grpc_port: int) -> dict[str,
         "QDRANT__TELEMETRY_DISABLED": "true",
         "QDRANT__LOG_LEVEL": "INFO",
     }
+
+
+def _cluster(port: int) -> dict[str, str]:
+    return {"QDRANT__CLUSTER__ENABLED": "true", "QDRANT__CLUSTER__P2P__PORT": str(port)}
 
 
 def _certificate(room: Path) -> dict[str, str]:

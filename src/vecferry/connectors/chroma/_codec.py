@@ -55,6 +55,7 @@ class Holds:
     Attributes:
         lists: Chroma before 1.5 has no lists.
         rounds: vectors under cosine come back rounded, so that their bits go into the envelope where a card asks.
+        rounds_some: some of them do (before 1.0: those that reached the index), so that the bits go there in any case.
         sparse: sparse vectors, `{"#type": "sparse_vector", …}`, which only Cloud has.
         keys: all keys together, the envelope among them.
         key_bytes / value_bytes: of one key, of one text.
@@ -62,6 +63,7 @@ class Holds:
 
     lists: bool = True
     rounds: bool = False
+    rounds_some: bool = False
     sparse: bool = False
     keys: int | None = None
     key_bytes: int | None = None
@@ -138,6 +140,11 @@ def hnsw_config(schema: str | None, config: str | None, metadata: Mapping[str, A
     """
     found = _from_schema(schema) or {**_from_config(config), **_from_metadata(metadata)}
     return {"space": "l2", **found}
+
+
+def served_config(schema: str | None, config: str | None, metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """The same, of what a server says: it makes up a schema for collections of 0.4 to 0.6, and says `l2` in it."""
+    return {**hnsw_config(schema, config, {}), **_from_metadata(metadata)}
 
 
 _LEGACY = {

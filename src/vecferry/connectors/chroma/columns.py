@@ -112,10 +112,14 @@ def _metadatas(
     ]
 
 
+def keeps_bits(spec: CollectionSpec, holds: _codec.Holds) -> bool:
+    """Whether the bits of vectors that the server would round go into the envelope."""
+    asked = spec.card is not None and (holds.rounds_some or spec.card.exact_vectors is Keep.BITS)
+    return asked and holds.rounds and spec.vectors[0].metric is Metric.COSINE
+
+
 def _bits(batch: pa.RecordBatch, spec: CollectionSpec, vector: VectorSpec, holds: _codec.Holds) -> list[bytes | None]:
-    """The bits of the vectors that the server would round, where the card asks for them."""
-    asked = spec.card is not None and spec.card.exact_vectors is Keep.BITS
-    if not holds.rounds or not asked or vector.metric is not Metric.COSINE or not batch.num_rows:
+    if not keeps_bits(spec, holds) or not batch.num_rows:
         return [None] * batch.num_rows
     values = dense(batch, vector)
     same = (_codec.rounded(values).view(np.int32) == values.view(np.int32)).all(axis=1)

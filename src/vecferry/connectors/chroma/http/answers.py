@@ -9,7 +9,6 @@ rounded that is the same float32 again, which was tried for all of them (tests/u
 
 from __future__ import annotations
 
-import math
 import threading
 from dataclasses import dataclass
 from typing import Any
@@ -134,8 +133,11 @@ def _one_by_one(lists: Any, rows: int, dim: int, faults: dict[int, str]) -> NDAr
             faults[row] = _NO_VECTOR
         elif len(values) != dim:
             faults[row] = f"Its vector has {len(values)} components, the collection's have {dim}."
-        elif None in values or not all(map(math.isfinite, values)):
-            faults[row] = _NOT_FINITE
         else:
-            vectors[row] = values
+            with np.errstate(over="ignore"):
+                vector = np.array(values, np.float64).astype(np.float32)
+            if np.isfinite(vector).all():  # a missing number is NaN here
+                vectors[row] = vector
+            else:
+                faults[row] = _NOT_FINITE
     return vectors

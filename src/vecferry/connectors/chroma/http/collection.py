@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import orjson
@@ -14,6 +14,7 @@ from vecferry.connectors.chroma.http.transport import Http
 from vecferry.errors import CorruptData, DataError
 from vecferry.model import Card, CollectionSpec, IdKind, Metric, VectorSpec
 
+T = TypeVar("T")
 EVERYTHING = ["embeddings", "documents", "metadatas", "uris"]
 _REQUEST_BYTES = 4 << 20
 """JSON that one request shall hold, about: proxies and servers take 10 MB and more."""
@@ -26,7 +27,8 @@ class Collection:
 
     Attributes:
         raw: what the server says of the collection.
-        most: records that one request may name or bring; listed: ids alone that one answer may hold.
+        most: records that one request may name or bring; listed: ids alone that one answer may hold. Both become
+            smaller where the store says so: the quotas of Cloud are not the same for all tenants.
     """
 
     def __init__(self, http: Http, path: str, raw: Mapping[str, Any], *, most: int, listed: int, old: bool) -> None:
@@ -57,7 +59,7 @@ class Collection:
     def hnsw(self) -> dict[str, Any]:
         """The index settings under 1.x's names, `space` (the metric's truth) among them."""
         schema, config = (self.raw.get(name) for name in ("schema", "configuration_json"))
-        return _codec.hnsw_config(_text(schema), _text(config), self.metadata)
+        return _codec.served_config(_text(schema), _text(config), self.metadata)
 
     @property
     def card(self) -> Card | None:
@@ -105,17 +107,19 @@ class Collection:
 
     def ask(self, **wanted: Any) -> bytes:
         """The answer to `get`, undecoded."""
-        return self._http.send("POST", f"{self.path}/get", orjson.dumps(wanted))
+        try:
+            return self._http.send("POST", f"{self.path}/get", orjson.dumps(wanted))
+        except TooLarge as error:
+            self._learn(error)
+            raise
 
     def get(self, **wanted: Any) -> dict[str, Any]:
-        """See chromadb. Of many ids, as many at a time as the store answers, one behind the other."""
+        """See chromadb. Of many ids, as many at a time as the store answers; never more than it lists at once."""
         ids = wanted.get("ids")
         if ids is None:
-            return self._with_all(self._http.json(self.ask(**wanted)))
-        parts = [
-            self._http.json(self.ask(**{**wanted, "ids": part, "limit": len(part)})) for part in _parts(ids, self.most)
-        ]
-        return self._with_all(_joined(parts))
+            return self._with_all(self._page(wanted))
+        parts = self._in_parts(ids, lambda part: self.ask(**{**wanted, "ids": part, "limit": len(part)}))
+        return self._with_all(_joined([self._http.json(answer) for answer in parts]))
 
     def query(self, vectors: Any, *, k: int) -> dict[str, Any]:
         """The `k` nearest of each vector: ids and distances."""
@@ -130,18 +134,48 @@ class Collection:
         self._write("upsert", columns)
 
     def delete(self, ids: Sequence[str]) -> None:
-        for part in _parts(ids, self.most):
-            self._http.call("POST", f"{self.path}/delete", {"ids": part})
+        for _ in self._in_parts(ids, lambda part: self._http.call("POST", f"{self.path}/delete", {"ids": part})):
+            pass
 
     def modify(self, metadata: Mapping[str, Any]) -> None:
-        """Replace its metadata. Servers before 1.0 keep index settings there, which stay."""
-        kept = {key: value for key, value in self.metadata.items() if self._old and key.startswith("hnsw:")}
+        """Replace its metadata, without the index settings that collections made before 1.0 keep there."""
+        kept = {key: value for key, value in self.metadata.items() if key.startswith("hnsw:")}
         new = {**kept, **metadata}
-        path = self.path
-        self._http.call("PUT", path, {"new_metadata": new})
+        self._http.call("PUT", self.path, {"new_metadata": new})
         self.raw = {**self.raw, "metadata": new}
 
     # ----------------------------------------------------------------------- within
+
+    def _page(self, wanted: Mapping[str, Any]) -> Any:
+        """What `get` answers to a request that names a limit, and no ids."""
+        while True:
+            limit = min(wanted["limit"], self.listed)
+            try:
+                return self._http.json(self.ask(**{**wanted, "limit": limit}))
+            except TooLarge:
+                if limit <= self.listed:
+                    raise
+
+    def _in_parts(self, ids: Sequence[str], call: Callable[[list[str]], T]) -> Iterator[T]:
+        """`call` for as many ids at a time as one request may name."""
+        start = 0
+        while start < len(ids):
+            part = list(ids[start : start + self.most])
+            try:
+                answer = call(part)
+            except TooLarge as error:
+                self._learn(error)
+                if len(part) <= self.most:
+                    raise
+                continue
+            yield answer
+            start += len(part)
+
+    def _learn(self, error: TooLarge) -> None:
+        """Remember how many records the store takes at once, where it said so."""
+        most = error.facts.get("most")
+        if isinstance(most, int):
+            self.most, self.listed = min(self.most, most), min(self.listed, most)
 
     def _with_all(self, answer: dict[str, Any]) -> dict[str, Any]:
         """`answer` with a column for everything, and without `{}` for "no metadata"."""
@@ -170,16 +204,16 @@ class Collection:
             if rows == 1:
                 text = "One record is more than the server takes."
                 raise DataError(text, ids=columns["ids"], hint=error.hint) from error
+            self._learn(error)
+        if rows > self.most:
+            self._write(what, columns)
+            return
         self._send(what, _slice(columns, 0, rows // 2))
         self._send(what, _slice(columns, rows // 2, rows))
 
 
 def _text(value: Any) -> str | None:
     return None if value is None else msgspec.json.encode(value).decode()
-
-
-def _parts(ids: Sequence[str], most: int) -> Iterator[list[str]]:
-    return (list(ids[start : start + most]) for start in range(0, len(ids), most))
 
 
 def _joined(parts: list[dict[str, Any]]) -> dict[str, Any]:

@@ -31,11 +31,19 @@ _QUOTA = re.compile(r"quota|exceeded the limit|limit exceeded|exceeds? .*(quota|
 _MANY = re.compile(
     r"batch size .*(exceed|greater|maximum)|cannot submit more than|too many sql variables", re.IGNORECASE
 )
+_FEWER = re.compile(
+    r"'(?:Number of records|Number of results|Limit value|Number of IDs to filter by in a query)' exceeded quota limit"
+    r".*exceeds limit of ([1-9]\d*)"
+)
+"""Cloud's words for more records in one request than this tenant may have; the number is not the same for all."""
 _SHOWN = 300
 
 
 class TooLarge(ConnectorError):
-    """A request is larger than the server or something in front of it takes: send less at once."""
+    """A request is larger than the server or something in front of it takes: send less at once.
+
+    The fact `most` is the number of records that it would take, where it says so.
+    """
 
 
 class QuotaExceeded(ConnectorError):
@@ -55,9 +63,11 @@ def of_answer(answer: httpx.Response, body: bytes, store: str) -> VecferryError:
         return _page(status, store)
     if status == 429:
         return _throttled(answer, said, store)
-    if status == 413 or _MANY.search(said):
+    fewer = _FEWER.search(said)
+    if status == 413 or fewer or _MANY.search(said):
         hint = "Send less at once (--batch-bytes), or raise the limit of the server or of the proxy before it."
-        return TooLarge(f"{store} takes no request of this size: {said}", store=store, hint=hint, too_large=True)
+        text, most = f"{store} takes no request of this size: {said}", int(fewer[1]) if fewer else None
+        return TooLarge(text, store=store, hint=hint, too_large=True, most=most)
     if kind == "NotFoundError" or status in (404, 410):
         return NotFound(
             said or f"{store} has no such thing.", store=store, hint="Check the name, the tenant and the port."

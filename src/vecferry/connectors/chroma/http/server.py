@@ -96,7 +96,9 @@ class Server:
 
     @cached_property
     def holds(self) -> _codec.Holds:
-        return facts.CLOUD_HOLDS if self.address.cloud else _codec.Holds(lists=self.has_lists, rounds=True)
+        if self.address.cloud:
+            return facts.CLOUD_HOLDS
+        return _codec.Holds(lists=self.has_lists, rounds=True, rounds_some=self.old)
 
     @property
     def card_bytes(self) -> int | None:
@@ -194,7 +196,7 @@ class Server:
         """
         path, params = self._collections(*self.namespace)
         with suppress(NotFound):  # a database that is to be made
-            http.call("GET", path, limit=1, **params)
+            http.call("GET", path, limit=1, offset=0, **params)
 
     def collection(self, tenant: str, database: str, name: str) -> Collection:
         """A collection.

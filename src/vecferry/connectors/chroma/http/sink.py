@@ -6,8 +6,9 @@ import pyarrow as pa
 
 from vecferry.arrow import as_array, column, dense
 from vecferry.connectors.chroma import _codec
+from vecferry.connectors.chroma.columns import keeps_bits
 from vecferry.connectors.chroma.sink import ChromaSink
-from vecferry.model import Keep, Metric
+from vecferry.model import Metric
 
 
 class ServerSink(ChromaSink):
@@ -15,9 +16,9 @@ class ServerSink(ChromaSink):
 
     def expect(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """What reading `batch` back from this server gives, bit for bit. Pure."""
-        vector, card = self._spec.vectors[0], self._spec.card
-        kept = card is not None and card.exact_vectors is Keep.BITS
-        if vector.metric is not Metric.COSINE or kept or not batch.num_rows:
+        vector = self._spec.vectors[0]
+        exact = vector.metric is not Metric.COSINE or keeps_bits(self._spec, self._open_client().holds)
+        if exact or not batch.num_rows:
             return batch
         name = column(vector)
         array = as_array(_codec.rounded(dense(batch, vector)), batch.schema.field(name).type)
