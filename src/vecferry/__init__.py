@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from vecferry.doctor import examine as doctor
     from vecferry.errors import VecferryError
     from vecferry.migration import Migration, Settings, compare, inspect, migrate, plan, repair, verify
+    from vecferry.migration.backups import backup, restore
     from vecferry.registry import open_database
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "Settings",
     "VecferryError",
     "__version__",
+    "backup",
     "compare",
     "doctor",
     "inspect",
@@ -35,12 +37,15 @@ __all__ = [
     "open_database",
     "plan",
     "repair",
+    "restore",
     "verify",
 ]
 
 _HOME = {
     "VecferryError": ("vecferry.errors", "VecferryError"),
+    "backup": ("vecferry.migration.backups", "backup"),
     "doctor": ("vecferry.doctor", "examine"),
+    "restore": ("vecferry.migration.backups", "restore"),
     "open_database": ("vecferry.registry", "open_database"),
 }
 

@@ -1,6 +1,5 @@
 """The whole job as functions: inspect, plan, migrate, sync, verify, compare, repair. The command line calls these."""
 
-from vecferry.migration.backups import Backup, BackupResult, backup, backups, restore
 from vecferry.migration.history import RunStatus, status
 from vecferry.migration.looking import inspect, plan
 from vecferry.migration.moving import Migration, migrate
@@ -14,22 +13,17 @@ from vecferry.report.write import read_json as read_report
 
 __all__ = [
     "Ask",
-    "Backup",
-    "BackupResult",
     "Migration",
     "Proof",
     "Retirement",
     "RunStatus",
     "Settings",
-    "backup",
-    "backups",
     "compare",
     "inspect",
     "migrate",
     "plan",
     "read_report",
     "repair",
-    "restore",
     "retire",
     "rewrite_report",
     "status",
