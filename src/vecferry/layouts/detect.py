@@ -18,6 +18,7 @@ from vecferry.layouts import (
     LLAMAINDEX,
     MEM0,
     OPENWEBUI,
+    OPENWEBUI_SHARED,
     PLAIN,
     Layout,
     haystack,
@@ -146,10 +147,12 @@ def _mem0(seen: Traces) -> Detection | None:
 
 
 def _openwebui(seen: Traces) -> Detection | None:
-    if not openwebui.is_name(seen.name):
+    chunks = min(seen.keys.get(key, 0) for key in openwebui.TRACES) >= AGREEMENT * seen.records
+    if not chunks and not openwebui.is_name(seen.name):
         return None
-    note = "The collection's name is one that Open WebUI gives."
-    return _judge(OPENWEBUI, seen.documents / seen.records, note)
+    shared = seen.keys.get(openwebui.TENANT, 0) >= AGREEMENT * seen.records
+    note = "The collection's name or its keys are Open WebUI's own; it finds it with --layout openwebui[-shared] alone."
+    return _judge(OPENWEBUI_SHARED if shared else OPENWEBUI, seen.documents / seen.records, note)
 
 
 def _langchain(seen: Traces) -> Detection | None:

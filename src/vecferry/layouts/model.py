@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from vecferry.model import FieldIndex, IdRule
+from vecferry.model import FieldIndex, IdRule, JsonObject
 
 ENVELOPE = "_vf"
 """Everything of ours stands under this key."""
@@ -49,6 +49,9 @@ class Layout:
         inner_envelope: the reader minds keys beside its own, so that the envelope stands in the metadata object.
         marks: keys that every payload of the framework has, by which it is told.
         indexes: payload indexes that the framework makes, or needs, where records have these metadata keys.
+        config: settings of a collection as the framework makes it, under Qdrant's own names.
+        place: name of a collection elsewhere -> name of the collection in which the framework looks for its records;
+            several may have one, where `lifted` keys tell them apart.
         conversion: for a text that stands deeper than under a key.
     """
 
@@ -66,6 +69,8 @@ class Layout:
     inner_envelope: bool = False
     marks: frozenset[str] = frozenset()
     indexes: tuple[FieldIndex, ...] = ()
+    config: JsonObject = field(default_factory=dict)
+    place: Callable[[str], str] | None = None
     conversion: Conversion | None = None
 
     @cached_property  # asked for once per record

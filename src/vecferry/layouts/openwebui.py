@@ -14,30 +14,11 @@ from vecferry.model import FieldIndex, IndexKind
 TENANT = "tenant_id"
 PREFIX = "open-webui"
 """Default of its setting QDRANT_COLLECTION_PREFIX."""
-SHARED = ("memories", "knowledge", "files", "web-search", "hash-based")
 _NAMES = re.compile(r"(open-webui|file-|user-memory-|web-search-)")
-_HASH = re.compile(r"[0-9a-fA-F]{63}")
+_HASH = re.compile(r"[0-9a-f]{63}")
+TRACES = ("embedding_config", "hash")
+"""Metadata keys of all its chunks of documents."""
 _INDEXES = tuple(FieldIndex(key=key, kind=IndexKind.KEYWORD) for key in ("hash", "file_id"))
-
-OPENWEBUI = Layout(
-    name="openwebui",
-    writer="Open WebUI",
-    document_key="text",
-    needs_document=True,
-    needs_metadata=True,
-    marks=frozenset({"text", "metadata"}),
-    indexes=_INDEXES,
-)
-OPENWEBUI_SHARED = Layout(
-    name="openwebui-shared",
-    writer="Open WebUI",
-    document_key="text",
-    needs_document=True,
-    needs_metadata=True,
-    lifted=(TENANT,),
-    marks=frozenset({"text", "metadata", TENANT}),
-    indexes=(FieldIndex(key=TENANT, kind=IndexKind.KEYWORD, tenant=True), *_INDEXES),
-)
 
 
 def is_name(name: str) -> bool:
@@ -45,12 +26,19 @@ def is_name(name: str) -> bool:
     return _NAMES.match(name) is not None
 
 
-def shared_collection(name: str, prefix: str = PREFIX) -> str:
+def own_collection(name: str) -> str:
+    """The Qdrant collection in which Open WebUI looks for the logical collection `name`, where each has its own."""
+    return name if name.startswith(f"{PREFIX}_") else f"{PREFIX}_{name}"
+
+
+def shared_collection(name: str) -> str:
     """The shared Qdrant collection in which Open WebUI looks for the logical collection `name`.
 
     `_get_collection_and_tenant_id` of dbs/qdrant_multitenancy.py: full SHA-256 names have 64 digits, and go with the
     knowledge bases.
     """
+    if name.startswith(f"{PREFIX}_"):
+        return name
     if name.startswith("user-memory-"):
         kind = "memories"
     elif name.startswith("file-"):
@@ -61,4 +49,28 @@ def shared_collection(name: str, prefix: str = PREFIX) -> str:
         kind = "hash-based"
     else:
         kind = "knowledge"
-    return f"{prefix}_{kind}"
+    return f"{PREFIX}_{kind}"
+
+
+OPENWEBUI = Layout(
+    name="openwebui",
+    writer="Open WebUI",
+    document_key="text",
+    needs_document=True,
+    needs_metadata=True,
+    marks=frozenset({"text", "metadata"}),
+    indexes=_INDEXES,
+    place=own_collection,
+)
+OPENWEBUI_SHARED = Layout(
+    name="openwebui-shared",
+    writer="Open WebUI",
+    document_key="text",
+    needs_document=True,
+    needs_metadata=True,
+    lifted=(TENANT,),
+    marks=frozenset({"text", "metadata", TENANT}),
+    indexes=(FieldIndex(key=TENANT, kind=IndexKind.KEYWORD, tenant=True), *_INDEXES),
+    config={"hnsw_config": {"m": 0, "payload_m": 16}},
+    place=shared_collection,
+)

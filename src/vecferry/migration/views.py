@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from vecferry.layouts import PLAIN
+from vecferry.layouts import layout as find_layout
 from vecferry.planning.model import Plan
-from vecferry.planning.options import PlanOptions
+from vecferry.planning.options import AUTO, PlanOptions
 from vecferry.planning.patterns import parse_patterns
 from vecferry.planning.units import plan_units, units_of
 from vecferry.protocols import Database
@@ -26,11 +28,12 @@ def wished(
     if decided is not None:
         return _seen(origin, units_of(decided.collections), paying=paying), options
     patterns = parse_patterns(options.collections)
-    if options.transforms == Recipe() and not any(pattern.target for pattern in patterns):
+    layout = PLAIN if options.layout == AUTO else find_layout(options.layout)
+    if options.transforms == Recipe() and not any(pattern.target for pattern in patterns) and layout.place is None:
         return origin, options
-    units = plan_units(origin, options.transforms, patterns)
+    units = plan_units(origin, options.transforms, patterns, layout)
     seen = _seen(origin, units, paying=paying)
-    if seen is origin:
+    if seen is origin and layout.place is None:
         return origin, options
     return seen, replace(options, collections=tuple(_pattern(unit) for unit in units))
 

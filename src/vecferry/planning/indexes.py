@@ -31,12 +31,18 @@ _ID = re.compile(r"(^|[_\-.])(u?u?id|key|source|url|file|filename|path|user|tena
 
 
 def choose_indexes(
-    profile: Profile, options: PlanOptions, limits: Limits, *, own: tuple[FieldIndex, ...] | None = None
+    profile: Profile,
+    options: PlanOptions,
+    limits: Limits,
+    *,
+    own: tuple[FieldIndex, ...] | None = None,
+    usual: tuple[FieldIndex, ...] = (),
 ) -> tuple[FieldIndex, ...]:
     """The payload indexes of one collection, by `options.indexes` and `options.tenant`; none in a store without them.
 
     Args:
         own: those that it brings along from a store of the same kind, which `auto` then leaves as they are.
+        usual: those of its layout, which `auto` makes where the keys are there.
 
     Raises:
         ConfigError: an index that cannot be read.
@@ -44,7 +50,7 @@ def choose_indexes(
     if not limits.payload_indexes:
         return ()
     if options.indexes == AUTO:
-        chosen = _auto(profile) if own is None else list(own)
+        chosen = _auto(profile, usual) if own is None else list(own)
     elif options.indexes == NONE:
         chosen = []
     else:
@@ -59,12 +65,15 @@ def kind_of_key(key: KeyProfile | None) -> IndexKind | None:
     return _KINDS.get(next(iter(types))) if len(types) == 1 else None
 
 
-def _auto(profile: Profile) -> list[FieldIndex]:
+def _auto(profile: Profile, usual: tuple[FieldIndex, ...]) -> list[FieldIndex]:
+    known = {index.key: index for index in usual if index.key in profile.keys}
     worthy = [
-        (key, found, kind) for key, found in profile.keys.items() if (kind := _worthy(key, found, profile.records))
+        (key, found, kind)
+        for key, found in profile.keys.items()
+        if key not in known and (kind := _worthy(key, found, profile.records))
     ]
     ranked = sorted(worthy, key=lambda item: (not _ID.search(item[0]), -item[1].records, item[0]))
-    return [FieldIndex(key=key, kind=kind) for key, _, kind in ranked[:AT_MOST]]
+    return [*known.values(), *(FieldIndex(key=key, kind=kind) for key, _, kind in ranked)][:AT_MOST]
 
 
 def _worthy(key: str, found: KeyProfile, records: int) -> IndexKind | None:

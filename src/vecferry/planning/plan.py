@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import msgspec
 
 from vecferry.errors import ConfigError
-from vecferry.layouts import id_rule
+from vecferry.layouts import PLAIN, id_rule
 from vecferry.layouts import layout as find_layout
 from vecferry.limits import Limits
 from vecferry.model import Card, CollectionSpec, FieldIndex, Json, JsonObject, StoreIdentity
@@ -92,6 +92,7 @@ def _target(
     home = origin if origin.get("kind") == kind else None
     same_kind = source.identity.kind == kind
     settings = _settings(spec, home, same_kind=same_kind)
+    usual = find_layout(_layout(profile, options) if target.limits.payload_indexes else PLAIN.name)
     return configured(
         target,
         CollectionSpec(
@@ -99,8 +100,14 @@ def _target(
             id_kind=spec.id_kind,
             vectors=map_vectors(spec.vectors, target.limits, home=home),
             metadata=settings["metadata"],
-            config={**settings["config"], **options.target_config},
-            indexes=choose_indexes(profile, options, target.limits, own=_indexes(spec, home, same_kind=same_kind)),
+            config={**usual.config, **settings["config"], **options.target_config},
+            indexes=choose_indexes(
+                profile,
+                options,
+                target.limits,
+                own=_indexes(spec, home, same_kind=same_kind),
+                usual=usual.indexes,
+            ),
             count=profile.records,
             card=_card(profile, origin, options),
         ),

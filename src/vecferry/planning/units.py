@@ -10,6 +10,7 @@ from dataclasses import replace
 from vecferry.arrow import utf8
 from vecferry.errors import ConfigError
 from vecferry.filters import Scalar
+from vecferry.layouts import PLAIN, Layout
 from vecferry.model import CollectionSpec, JsonObject
 from vecferry.planning.model import CollectionPlan
 from vecferry.planning.names import fill
@@ -21,14 +22,19 @@ from vecferry.transforms import Read, Recipe, Rule, Step, Unit, View
 _MOST_VALUES = 1_000
 _NAMED = 3
 """Collections that a merged unit is called after; more are counted."""
+_LABEL = 64
+"""Characters of a value that go into a name."""
 _OTHER = "other"
 """The part of a split for records without a value, or with a list or an object."""
 
 
-def plan_units(database: Database, recipe: Recipe, patterns: Sequence[Pattern]) -> tuple[Unit, ...]:
+def plan_units(
+    database: Database, recipe: Recipe, patterns: Sequence[Pattern], layout: Layout = PLAIN
+) -> tuple[Unit, ...]:
     """The units of every collection that `patterns` name (all, where there are none), in the source's order.
 
-    Collections that were given one name become one unit. A split reads its collection once, for the values.
+    Collections that were given one name become one unit. A split reads its collection once, for the values. What is
+    given no name, and that is the place in `layout` where its framework looks for it, goes there.
 
     Raises:
         ConfigError: a rule fits no collection, a name cannot be filled, or a key has too many values to split by.
@@ -43,6 +49,7 @@ def plan_units(database: Database, recipe: Recipe, patterns: Sequence[Pattern]) 
             raise ConfigError(message, hint=f"It has: {known}.")
     chosen = [spec for spec in specs if not patterns or any(pattern.fits(spec) for pattern in patterns)]
     made = [unit for spec in chosen for unit in _units(spec, recipe, patterns, database)]
+    made = [_placed(unit, layout) for unit in made]
     return tuple(_merged(_apart(made)))
 
 
@@ -109,6 +116,15 @@ def _units(spec: CollectionSpec, recipe: Recipe, patterns: Sequence[Pattern], da
         )
 
 
+def _placed(unit: Unit, layout: Layout) -> Unit:
+    """`unit` where the framework of `layout` looks for a collection of its name, marked with that name if need be."""
+    name = _named(unit).name
+    if layout.place is None or unit.target is not None or layout.place(name) == name:
+        return unit
+    marks = tuple(Step(compute={key: "{@collection}"}) for key in layout.lifted)
+    return replace(unit, target=layout.place(name), transforms=(*unit.transforms, *marks))
+
+
 def _told(spec: CollectionSpec, patterns: Sequence[Pattern]) -> str | None:
     ranked = sorted(patterns, key=lambda pattern: "*" in pattern.source)
     return next((name for pattern in ranked if (name := pattern.rename(spec)) is not None), None)
@@ -161,7 +177,7 @@ def _values(database: Database, spec: CollectionSpec, key: str) -> tuple[list[Sc
 
 def _label(value: str, used: set[str]) -> str:
     """A name for `value` that every store takes, different from those `used`."""
-    plain = re.sub(r"[^A-Za-z0-9._-]+", "-", value).strip("-._")[:40] or "value"
+    plain = re.sub(r"[^A-Za-z0-9._-]+", "-", value).strip("-._")[:_LABEL] or "value"
     label, number = plain, 2
     while label in used:
         label, number = f"{plain}-{number}", number + 1
