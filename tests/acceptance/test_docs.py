@@ -34,7 +34,10 @@ def test_the_page_of_commands_is_in_step() -> None:
     assert module.PAGE.read_text(encoding="utf-8") == module.page(), "run: python docs/make_cli_page.py"
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/how-to/chroma-to-qdrant.md", "docs/how-to/troubleshooting.md"])
+@pytest.mark.parametrize(
+    "page",
+    ["README.md", "docs/how-to/chroma-to-qdrant.md", "docs/how-to/open-webui.md", "docs/how-to/troubleshooting.md"],
+)
 def test_commands_and_options_in_a_page_exist(page: str) -> None:
     """A command line that a page shows names a command that there is, with options that it has."""
     reference = (ROOT / "docs" / "reference" / "cli.md").read_text(encoding="utf-8")
