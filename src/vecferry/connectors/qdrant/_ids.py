@@ -31,20 +31,23 @@ def behind(point: str) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """A range of point ids, as text: from `start`, up to but without `end` (None: to the very last)."""
+    """A range of point ids, as text: from `start`, up to but without `end` (None: to the very last).
+
+    `shard` is the key of the shard that is meant, in a collection that has such.
+    """
 
     start: str
     end: str | None
+    shard: str | int | None = None
 
     def text(self) -> str:
         """This range as text that `of` reads."""
-        return json.dumps([self.start, self.end])
+        return json.dumps([self.start, self.end] if self.shard is None else [self.start, self.end, self.shard])
 
     @classmethod
     def of(cls, text: str) -> Bounds:
         """The range in a partition's bounds."""
-        start, end = json.loads(text)
-        return cls(start, end)
+        return cls(*json.loads(text))
 
     def holds(self, point: str) -> bool:
         """Does the range reach as far as `point`?"""

@@ -6,13 +6,14 @@ import logging
 from collections.abc import Iterator
 from dataclasses import replace
 
+from vecferry.connectors.qdrant._codec.shard_keys import KEY, is_custom
 from vecferry.connectors.qdrant._codec.wishes import configured
 from vecferry.connectors.qdrant.facts import LIMITS, REST_REQUEST_BYTES
 from vecferry.connectors.qdrant.server import Server
 from vecferry.connectors.qdrant.sink import QdrantSink
 from vecferry.connectors.qdrant.source import QdrantSource, describe
 from vecferry.connectors.qdrant.transport import Address, Rest, collection_path
-from vecferry.errors import AuthFailed
+from vecferry.errors import AuthFailed, ConfigError
 from vecferry.limits import Limits
 from vecferry.model import CollectionSpec, StoreIdentity
 from vecferry.url import StoreUrl
@@ -93,12 +94,19 @@ class QdrantDatabase:
         return QdrantSink(self._server, spec)
 
     def configured(self, spec: CollectionSpec) -> CollectionSpec:
-        """`spec` with short names (`quantization`, `m` …) spelled out, every setting one that Qdrant has.
+        """`spec` with short names (`quantization`, `m` …) spelled out, every setting one that this server has.
 
         Raises:
-            ConfigError: a setting that Qdrant does not have.
+            ConfigError: a setting that Qdrant does not have, or custom sharding where the server is no cluster.
         """
-        return configured(spec)
+        spec = configured(spec)
+        if is_custom(spec.config) and not self._server.is_cluster():
+            raise ConfigError(
+                f"'{spec.name}' has shard keys, and {self._server.store} is no cluster.",
+                hint="Switch its cluster mode on, or give them up: --target-config sharding_method='\"auto\"'. "
+                f"Each record then keeps its shard key in its metadata, as {KEY}.",
+            )
+        return spec
 
     def drop(self, name: str) -> None:
         """Remove a collection and everything in it."""

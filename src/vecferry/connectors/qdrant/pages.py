@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from vecferry.connectors.qdrant._codec import grpc_read, rest, restore
 from vecferry.connectors.qdrant._codec.form import Form
+from vecferry.connectors.qdrant._codec.shard_keys import ShardKey, of_shard
 from vecferry.connectors.qdrant._codec.values import EntryReader
 from vecferry.connectors.qdrant._ids import Bounds
 from vecferry.connectors.qdrant.server import Server
@@ -43,9 +44,11 @@ class Pages(Protocol):
         ...
 
 
-def open_pages(server: Server, name: str, form: Form) -> Pages:
-    """The pages of a collection, over gRPC where it is open. For one thread at a time."""
-    return RestPages(server, name, form) if server.grpc is None else GrpcPages(server, server.grpc, name, form)
+def open_pages(server: Server, name: str, form: Form, shard: ShardKey | None = None) -> Pages:
+    """The pages of a collection, or of one shard, over gRPC where it is open. For one thread at a time."""
+    if server.grpc is None:
+        return RestPages(server, name, form, shard)
+    return GrpcPages(server, server.grpc, name, form, shard)
 
 
 def chunks(pages: Pages, bounds: Bounds, start: str, most_rows: int) -> Iterator[Chunk]:
@@ -78,13 +81,14 @@ def _within(ids: list[str], bounds: Bounds) -> int:
 class GrpcPages:
     """Pages as protobuf."""
 
-    def __init__(self, server: Server, grpc: Grpc, name: str, form: Form) -> None:
-        self._server, self._grpc, self._name, self._form = server, grpc, name, form
+    def __init__(self, server: Server, grpc: Grpc, name: str, form: Form, shard: ShardKey | None) -> None:
+        self._server, self._grpc, self._name, self._form, self._shard = server, grpc, name, form, shard
         self._entries = EntryReader()
         self._vectors = [vector.name for vector in form.read_vectors]
 
     def ask(self, start: str, limit: int) -> bytes:
-        return self._grpc.call(SCROLL, grpc_read.scroll(self._name, start=start, limit=limit, vectors=self._vectors))
+        message = grpc_read.scroll(self._name, start=start, limit=limit, vectors=self._vectors, shard=self._shard)
+        return self._grpc.call(SCROLL, message)
 
     def next_id(self, answer: bytes) -> str | None:
         return grpc_read.next_id(answer)
@@ -94,7 +98,7 @@ class GrpcPages:
             yield part.ids, self._batch(part)
 
     def get(self, points: Sequence[str]) -> pa.RecordBatch:
-        answer = self._grpc.call(GET, grpc_read.get(self._name, points, vectors=self._vectors))
+        answer = self._grpc.call(GET, grpc_read.get(self._name, points, vectors=self._vectors, shard=self._shard))
         return self._batch(grpc_read.page(answer, self._entries, result=1))
 
     def _batch(self, page: grpc_read.Page) -> pa.RecordBatch:
@@ -105,13 +109,16 @@ class GrpcPages:
 
     def _correct(self, page: grpc_read.Page) -> None:
         """GRPC sends integers past int64 as floats; REST sends them as they are."""
-        found = _rest_payloads(self._server, self._name, [page.ids[row] for row in page.wide])
+        found = _rest_payloads(self._server, self._name, [page.ids[row] for row in page.wide], self._shard)
         for row in page.wide:
             page.payloads[row] = found.get(page.ids[row], page.payloads[row])
 
 
-def _rest_payloads(server: Server, name: str, points: Sequence[str]) -> dict[str, dict[str, Any]]:
-    body = {"ids": [_json_id(point) for point in points], "with_payload": True, "with_vector": False}
+def _rest_payloads(
+    server: Server, name: str, points: Sequence[str], shard: ShardKey | None
+) -> dict[str, dict[str, Any]]:
+    ids = [_json_id(point) for point in points]
+    body = {"ids": ids, "with_payload": True, "with_vector": False, **of_shard(shard)}
     answer = server.rest.call("POST", collection_path(name, "/points"), body)
     return {str(point["id"]): point["payload"] or {} for point in answer}
 
@@ -123,12 +130,13 @@ def _json_id(point: str) -> int | str:
 class RestPages:
     """Pages as JSON."""
 
-    def __init__(self, server: Server, name: str, form: Form) -> None:
-        self._rest, self._name, self._form = server.rest, name, form
+    def __init__(self, server: Server, name: str, form: Form, shard: ShardKey | None) -> None:
+        self._rest, self._name, self._form, self._of_shard = server.rest, name, form, of_shard(shard)
         self._vectors: list[str] | bool = [vector.name for vector in form.read_vectors] or False
 
     def ask(self, start: str, limit: int) -> bytes:
-        body = {"offset": _json_id(start), "limit": limit, "with_payload": True, "with_vector": self._vectors}
+        wanted = {"with_payload": True, "with_vector": self._vectors, **self._of_shard}
+        body = {"offset": _json_id(start), "limit": limit, **wanted}
         return self._rest.post_bytes(collection_path(self._name, "/points/scroll"), body)
 
     def next_id(self, answer: bytes) -> str | None:
@@ -140,7 +148,8 @@ class RestPages:
         yield page.ids, self._batch(page)
 
     def get(self, points: Sequence[str]) -> pa.RecordBatch:
-        body = {"ids": [_json_id(point) for point in points], "with_payload": True, "with_vector": self._vectors}
+        wanted = {"with_payload": True, "with_vector": self._vectors, **self._of_shard}
+        body = {"ids": [_json_id(point) for point in points], **wanted}
         return self._batch(rest.get_page(self._rest.post_bytes(collection_path(self._name, "/points"), body)))
 
     def _batch(self, page: rest.Page) -> pa.RecordBatch:

@@ -8,6 +8,7 @@ from typing import Any
 
 from vecferry.catalog import find
 from vecferry.connectors.qdrant._codec.settings import CARD
+from vecferry.connectors.qdrant._codec.shard_keys import ShardKey, in_order, of_shard
 from vecferry.connectors.qdrant.transport import Address, Grpc, Rest, collection_path, find_grpc, greeting
 from vecferry.errors import AuthFailed, NotFound
 from vecferry.model import IdKind
@@ -64,6 +65,16 @@ class Server:
         """The aliases of a collection, sorted."""
         return sorted(alias for alias, real in self.aliases().items() if real == name)
 
+    def is_cluster(self) -> bool:
+        """Does the server run in distributed mode, which custom sharding needs?"""
+        return bool(self.rest.call("GET", "/cluster").get("status") == "enabled")
+
+    def shard_keys(self, name: str) -> list[ShardKey]:
+        """The shard keys of a collection, numbers first; none where it has no custom sharding."""
+        told = self.rest.call("GET", collection_path(name, "/cluster"))
+        shards = (*told.get("local_shards", ()), *told.get("remote_shards", ()))
+        return in_order(shard["shard_key"] for shard in shards if shard.get("shard_key") is not None)
+
     def info(self, name: str) -> Mapping[str, Any] | None:
         """What the server tells of a collection, None where there is none."""
         try:
@@ -77,9 +88,11 @@ class Server:
         body = {"exact": True, **({"filter": where} if where is not None else {})}
         return int(self.rest.call("POST", collection_path(name, "/points/count"), body)["count"])
 
-    def first_ids(self, name: str, start: int | str, limit: int = 1) -> list[int | str]:
+    def first_ids(
+        self, name: str, start: int | str, limit: int = 1, *, shard: ShardKey | None = None
+    ) -> list[int | str]:
         """The first point ids from `start` on (inclusive), in Qdrant's order: numbers, then UUIDs."""
-        body = {"offset": start, "limit": limit, "with_payload": False, "with_vector": False}
+        body = {"offset": start, "limit": limit, "with_payload": False, "with_vector": False, **of_shard(shard)}
         found = self.rest.call("POST", collection_path(name, "/points/scroll"), body)["points"]
         return [point["id"] for point in found]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Generic, Self, TypeVar
+from dataclasses import replace
+from typing import Any
 
 import pyarrow as pa
 
@@ -24,20 +24,21 @@ from vecferry.connectors.qdrant._codec.settings import (
     merged_card,
     vectors,
 )
+from vecferry.connectors.qdrant._codec.shard_keys import KEY, ShardKey, is_custom, of_shard, take
 from vecferry.connectors.qdrant._codec.values import Unsayable
 from vecferry.connectors.qdrant._codec.wishes import configured
 from vecferry.connectors.qdrant.failures import TooLarge
+from vecferry.connectors.qdrant.requests import GrpcPoints, RestPoints, cut, even
 from vecferry.connectors.qdrant.server import Server
 from vecferry.connectors.qdrant.transport import UPSERT, collection_path
 from vecferry.errors import AlreadyExists, Conflict, ConnectorError, DataError, NotFound, Unavailable, Unsupported
-from vecferry.model import Card, CollectionSpec, Element, Receipt, VectorKind
+from vecferry.model import Card, CollectionSpec, Element, Receipt, Rejection, VectorKind
 
 _LOG = logging.getLogger("vecferry.qdrant")
 _POLL_S, _MAX_POLL_S = 0.05, 1.0
 _DELETE = 1_000
 _LARGE = 1 << 20
 """Bytes of the smallest limit that a server's settings can set on a request."""
-_Points = TypeVar("_Points", list[grpc_write.Point], rest.Points)
 _CARD_FIELDS = ("id_rule", "tenant", "layout", "exact_vectors")
 
 
@@ -55,6 +56,7 @@ class QdrantSink:
         self._path = collection_path(spec.name)
         self._form = Form(_with_card(spec))
         self._most_rows: int | None = None
+        self._shards: list[ShardKey] = []
         self._indexed = 0
 
     # ----------------------------------------------------------------------- prepare
@@ -74,6 +76,7 @@ class QdrantSink:
         else:
             self._check(info)
         self._most_rows = self._server.strict_limit(info, "upsert_max_batchsize")
+        self._make_shards()
         self._defer(info)
         return self._made()
 
@@ -100,6 +103,16 @@ class QdrantSink:
         info = self._info()
         self._check(info)
         return info
+
+    def _make_shards(self) -> None:
+        """Make the shards of a collection with custom sharding; those that are there stay."""
+        if not is_custom(self._form.spec.config):
+            return
+        self._shards = self._server.shard_keys(self._form.spec.name)
+        for key in self._form.spec.config.get("shard_keys", ()):
+            if key not in self._shards:
+                self._server.rest.call("PUT", f"{self._path}/shards", {"shard_key": key})
+                self._shards.append(key)
 
     def _info(self) -> Mapping[str, Any]:
         info = self._server.info(self._form.spec.name)
@@ -157,33 +170,41 @@ class QdrantSink:
         Raises:
             DataError: one record alone is more than the server takes.
         """
-        if not batch.num_rows:
-            return Receipt(0, 0)
-        rows = self._form.rows(batch)
+        if not is_custom(self._form.spec.config):
+            return Receipt(batch.num_rows, self._write(batch, None))
+        bare, keys = take(batch)
+        lost = [row for row, key in enumerate(keys) if key not in self._shards]
         sent = 0
-        for message in self._messages(rows):
-            sent += self._send(message)
-        return Receipt(batch.num_rows, sent)
+        for key in self._shards:
+            chosen = [row for row, own in enumerate(keys) if own == key and type(own) is type(key)]
+            sent += self._write(bare.take(pa.array(chosen, pa.int64())), key)
+        ids = batch.column("id")
+        rejected = tuple(Rejection(ids[row].as_py(), f"its {KEY} is none of the collection's shards") for row in lost)
+        return Receipt(batch.num_rows - len(lost), sent, rejected)
+
+    def _write(self, batch: pa.RecordBatch, shard: ShardKey | None) -> int:
+        """Bytes sent."""
+        return sum(map(self._send, self._messages(self._form.rows(batch), shard))) if batch.num_rows else 0
 
     def expect(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """What reading `batch` back from this collection gives, bit for bit. Pure."""
         return self._form.expect(batch)
 
-    def _messages(self, rows: Rows) -> Sequence[_GrpcPoints | _RestPoints]:
+    def _messages(self, rows: Rows, shard: ShardKey | None) -> Sequence[GrpcPoints | RestPoints]:
         """The points of a batch, in their order, in as few requests as the limits allow; over REST, in cheap ones."""
         if self._server.grpc is not None:
             try:
                 points = grpc_write.points(rows, self._form)
-                parts = _parts([len(front) + len(floats) for front, floats in points], self._most_rows, None)
-                return [_GrpcPoints(rows.ids[start:end], points[start:end]) for start, end in parts]
+                parts = cut([len(front) + len(floats) for front, floats in points], self._most_rows, None)
+                return [GrpcPoints(rows.ids[start:end], points[start:end], shard) for start, end in parts]
             except Unsayable as reason:
                 _LOG.debug("a batch goes over REST: %s", reason)
         columns = rest.points(rows, self._form)
         sizes = columns.sizes()
-        parts = _parts(sizes, self._most_rows, _even(sizes, rest.REQUEST_BYTES))
-        return [_RestPoints(rows.ids[start:end], columns[start:end]) for start, end in parts]
+        parts = cut(sizes, self._most_rows, even(sizes, rest.REQUEST_BYTES))
+        return [RestPoints(rows.ids[start:end], columns[start:end], shard) for start, end in parts]
 
-    def _send(self, message: _GrpcPoints | _RestPoints) -> int:
+    def _send(self, message: GrpcPoints | RestPoints) -> int:
         """Send points; where they are too many at once, in halves."""
         try:
             return self._send_whole(message)
@@ -197,13 +218,13 @@ class QdrantSink:
         half = len(message.ids) // 2
         return self._send(message.part(0, half)) + self._send(message.part(half, len(message.ids)))
 
-    def _send_whole(self, message: _GrpcPoints | _RestPoints) -> int:
-        if isinstance(message, _GrpcPoints):
+    def _send_whole(self, message: GrpcPoints | RestPoints) -> int:
+        if isinstance(message, GrpcPoints):
             assert self._server.grpc is not None
-            body = grpc_write.upsert(self._form.spec.name, message.points)
+            body = grpc_write.upsert(self._form.spec.name, message.points, message.shard)
             self._server.grpc.call(UPSERT, body)
         else:
-            body = rest.upsert(message.points)
+            body = rest.upsert(message.points, message.shard)
             self._put(body)
         return len(body)
 
@@ -225,8 +246,15 @@ class QdrantSink:
         """Remove the records with these original ids."""
         points = [int(point) if point.isdigit() else point for point in self._form.point_ids(ids)]
         for start in range(0, len(points), _DELETE):
-            body = {"points": points[start : start + _DELETE]}
-            self._server.rest.call("POST", f"{self._path}/points/delete", body, wait="true")
+            for key in self._delete_from():
+                body = {"points": points[start : start + _DELETE], **of_shard(key)}
+                self._server.rest.call("POST", f"{self._path}/points/delete", body, wait="true")
+
+    def _delete_from(self) -> Sequence[ShardKey | None]:
+        """The shards that a record may stand in."""
+        if not is_custom(self._form.spec.config):
+            return (None,)
+        return self._shards or self._server.shard_keys(self._form.spec.name)
 
     # ----------------------------------------------------------------------- finish
 
@@ -289,45 +317,6 @@ class QdrantSink:
 
     def close(self) -> None:
         """Nothing of its own is open: the connections belong to the database."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Request(Generic[_Points]):
-    """The points of one request."""
-
-    ids: list[bytes]
-    points: _Points
-
-    def part(self, start: int, end: int) -> Self:
-        """Some of them."""
-        return replace(self, ids=self.ids[start:end], points=self.points[start:end])
-
-
-class _GrpcPoints(_Request[list[grpc_write.Point]]):
-    """Points as protobuf."""
-
-
-class _RestPoints(_Request[rest.Points]):
-    """Points that become JSON."""
-
-
-def _parts(sizes: list[int], most_rows: int | None, most_bytes: int | None) -> list[tuple[int, int]]:
-    """(start, end) of each request; one record may exceed `most_bytes`."""
-    if (most_rows is None or len(sizes) <= most_rows) and (most_bytes is None or sum(sizes) <= most_bytes):
-        return [(0, len(sizes))]
-    parts, start, total = [], 0, 0
-    for row, size in enumerate(sizes):
-        total += size
-        if row > start and (row - start == most_rows or (most_bytes is not None and total > most_bytes)):
-            parts.append((start, row))
-            start, total = row, size
-    return [*parts, (start, len(sizes))]
-
-
-def _even(sizes: list[int], most_bytes: int) -> int:
-    """A limit that makes as few requests as `most_bytes`, but all of about one size: no small one at the end."""
-    total = sum(sizes)
-    return min(most_bytes, total // -(-total // most_bytes) + max(sizes))
 
 
 def _with_card(spec: CollectionSpec) -> CollectionSpec:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from vecferry.connectors.qdrant._codec.filters import Translator
 from vecferry.connectors.qdrant._codec.foreign import SAMPLE, form_of
 from vecferry.connectors.qdrant._codec.form import Form
 from vecferry.connectors.qdrant._codec.settings import described
+from vecferry.connectors.qdrant._codec.shard_keys import ShardKey, is_custom, put
 from vecferry.connectors.qdrant._ids import Bounds, behind, split
 from vecferry.connectors.qdrant.pages import chunks, open_pages
 from vecferry.connectors.qdrant.server import Server, has_card
@@ -39,6 +41,8 @@ def open_form(server: Server, name: str, info: Mapping[str, Any]) -> Form:
     ours = has_card(info)
     kind = IdKind.UUID if ours else server.id_kind(name)
     spec = described(name, info, id_kind=kind, count=server.count(name), aliases=server.aliases_of(name))
+    if is_custom(spec.config):
+        spec = replace(spec, config={**spec.config, "shard_keys": server.shard_keys(name)})
     return form_of(spec, info.get("payload_schema") or {}, lambda: server.payloads(name, SAMPLE))
 
 
@@ -57,6 +61,7 @@ class QdrantSource:
         self._form = open_form(server, name, info)
         schema = info.get("payload_schema") or {}
         self._translator = Translator(self._form, indexed={path: entry["data_type"] for path, entry in schema.items()})
+        self._shard_keys: list[ShardKey | None] = self._form.spec.config.get("shard_keys") or [None]
         self._max_page = min(_MAX_PAGE, server.strict_limit(info, "max_query_limit") or _MAX_PAGE)
 
     def describe(self) -> CollectionSpec:
@@ -67,20 +72,26 @@ class QdrantSource:
 
     def partitions(self) -> list[Partition]:
         """Ranges of point ids, about 4,000 records each, at most 64; the last of numbers and of UUIDs are open."""
-        rows = self.count()
-        shares = min(_MAX_PARTITIONS, max(1, round(rows / _PARTITION_ROWS)))
-        bounds = split(lambda start: self._server.first_ids(self._name, start), shares)
+        rows, keys = self.count(), self._shard_keys
+        shares = min(_MAX_PARTITIONS, max(1, round(rows / len(keys) / _PARTITION_ROWS)))
+        bounds = [bound for key in keys for bound in self._split(key, shares)]
         return [
             Partition(id=PartitionId(f"ids-{number}"), bounds=bound.text(), estimated_rows=rows // len(bounds))
             for number, bound in enumerate(bounds)
         ]
+
+    def _split(self, key: ShardKey | None, shares: int) -> list[Bounds]:
+        parts = split(lambda start: self._server.first_ids(self._name, start, shard=key), shares)
+        return [replace(part, shard=key) for part in parts]
 
     def read(self, partition: Partition, *, after: Position | None = None) -> Iterator[Chunk]:
         """Pages of `partition` behind `after`; the next page is under way while one is decoded."""
         bounds = Bounds.of(partition.bounds)
         start = bounds.start if after is None else behind(after)
         if start is not None and bounds.holds(start):
-            yield from chunks(open_pages(self._server, self._name, self._form), bounds, start, self._max_page)
+            pages = open_pages(self._server, self._name, self._form, bounds.shard)
+            for chunk in chunks(pages, bounds, start, self._max_page):
+                yield chunk if bounds.shard is None else replace(chunk, batch=put(chunk.batch, bounds.shard))
 
     def count(self) -> int:
         """The exact number of records, now."""
@@ -88,12 +99,13 @@ class QdrantSource:
 
     def fetch(self, ids: Sequence[str]) -> pa.RecordBatch:
         """The records with these original ids."""
-        pages = open_pages(self._server, self._name, self._form)
         wanted = list(self._form.point_ids(ids))
-        batches = [pages.get(wanted[start : start + _FETCH]) for start in range(0, len(wanted), _FETCH)]
-        table = pa.Table.from_batches([arrow.empty(self._form.spec), *batches]).combine_chunks()
-        found = table.to_batches()
-        return found[0] if found else arrow.empty(self._form.spec)
+        batches = []
+        for key in self._shard_keys:  # an id may stand in several shards, of which a request without key gives one
+            pages = open_pages(self._server, self._name, self._form, key)
+            found = [pages.get(wanted[start : start + _FETCH]) for start in range(0, len(wanted), _FETCH)]
+            batches += found if key is None else [put(batch, key) for batch in found]
+        return pa.concat_batches([arrow.empty(self._form.spec), *batches])
 
     def existing(self, ids: Sequence[str]) -> frozenset[str]:
         """Those of these original ids that are there."""

@@ -17,6 +17,8 @@ from typing import Any
 
 from vecferry.connectors.qdrant._codec.form import Form, is_fragile
 from vecferry.connectors.qdrant._codec.shape import text_keys
+from vecferry.connectors.qdrant._codec.shard_keys import KEY as SHARD_KEY
+from vecferry.connectors.qdrant._codec.shard_keys import is_custom
 from vecferry.errors import Unsupported
 from vecferry.filters import And, Compare, Contains, Exists, Filter, Not, OneOf, Op, Or, Scalar
 
@@ -38,6 +40,10 @@ def path(form: Form, key: str) -> str:
         Unsupported: Qdrant cannot address this key.
     """
     layout = form.layout
+    if key == SHARD_KEY and is_custom(form.spec.config):
+        raise Unsupported(
+            f"The shard key of a record of {form.spec.name} stands in no payload.", hint="Filter on another key."
+        )
     if key not in layout.taken_keys:
         top = layout.metadata_key is None or key in layout.lifted
         return _quoted(key) if top else f"{layout.metadata_key}.{_quoted(key)}"

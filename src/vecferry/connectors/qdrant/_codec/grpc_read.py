@@ -225,18 +225,30 @@ def point_id(point: str) -> bytes:
     return wire.field(2, point.encode()) if len(point) == 36 else b"\x08" + wire.varint(int(point))
 
 
-def scroll(collection: str, *, start: str | None, limit: int, vectors: Sequence[str]) -> bytes:
+def shard_selector(number: int, key: str | int | None) -> bytes:
+    """The field `number`, a `ShardKeySelector` of one key; nothing without a key."""
+    if key is None:
+        return b""
+    told = wire.field(1, key.encode()) if isinstance(key, str) else b"\x10" + wire.varint(key)
+    return wire.field(number, wire.field(1, told))
+
+
+def scroll(
+    collection: str, *, start: str | None, limit: int, vectors: Sequence[str], shard: str | int | None = None
+) -> bytes:
     """A `ScrollPoints` message: payload whole, the vectors named."""
     parts = [wire.field(1, collection.encode())]
     if start is not None:
         parts.append(wire.field(3, point_id(start)))
-    return b"".join((*parts, b"\x20", wire.varint(limit), _WITH_PAYLOAD, _with_vectors(7, vectors)))
+    parts += [b"\x20", wire.varint(limit), _WITH_PAYLOAD, _with_vectors(7, vectors), shard_selector(9, shard)]
+    return b"".join(parts)
 
 
-def get(collection: str, points: Sequence[str], *, vectors: Sequence[str]) -> bytes:
+def get(collection: str, points: Sequence[str], *, vectors: Sequence[str], shard: str | int | None = None) -> bytes:
     """A `GetPoints` message: payload whole, the vectors named."""
     ids = [wire.field(2, point_id(point)) for point in points]
-    return b"".join((wire.field(1, collection.encode()), *ids, b"\x22\x02\x08\x01", _with_vectors(5, vectors)))
+    tail = (b"\x22\x02\x08\x01", _with_vectors(5, vectors), shard_selector(7, shard))
+    return b"".join((wire.field(1, collection.encode()), *ids, *tail))
 
 
 _WITH_PAYLOAD = b"\x32\x02\x08\x01"

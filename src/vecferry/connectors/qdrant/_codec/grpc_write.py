@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from vecferry.connectors.qdrant._codec.cells import Cells
 from vecferry.connectors.qdrant._codec.form import Form, Rows
+from vecferry.connectors.qdrant._codec.grpc_read import shard_selector
 from vecferry.connectors.qdrant._codec.values import (
     PAYLOAD_ENTRY,
     STRUCT_ENTRY,
@@ -32,7 +33,7 @@ from vecferry.layouts import ENVELOPE
 from vecferry.model import VectorKind
 
 # UpsertPoints
-_COLLECTION, _WAIT, _POINTS = 1, 2, 3
+_COLLECTION, _WAIT, _POINTS, _SHARD = 1, 2, 3, 5
 # PointStruct; Vectors; Vector; DenseVector, SparseVector, MultiDenseVector
 _VECTORS = 4
 _ONE, _NAMED = 1, 2
@@ -45,9 +46,10 @@ Point = tuple[bytes, bytes | memoryview]
 """One record as the repeated field `points` of `UpsertPoints`, in two parts: all but the vector's floats, and those."""
 
 
-def upsert(collection: str, points: Sequence[Point]) -> bytes:
+def upsert(collection: str, points: Sequence[Point], shard: str | int | None = None) -> bytes:
     """The whole message; the server answers when the points are durable and visible. The one copy of every vector."""
-    return b"".join((field(_COLLECTION, collection.encode()), b"\x10\x01", *chain.from_iterable(points)))
+    head = field(_COLLECTION, collection.encode()) + b"\x10\x01" + shard_selector(_SHARD, shard)
+    return b"".join((head, *chain.from_iterable(points)))
 
 
 def points(rows: Rows, form: Form) -> list[Point]:

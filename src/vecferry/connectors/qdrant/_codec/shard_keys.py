@@ -6,7 +6,7 @@ filtered by and found again; in such a collection itself the record stands in th
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -22,6 +22,16 @@ ShardKey = str | int
 def is_custom(config: Mapping[str, Any]) -> bool:
     """Do these settings say that every record has a shard key?"""
     return config.get("sharding_method") == "custom"
+
+
+def in_order(keys: Iterable[ShardKey]) -> list[ShardKey]:
+    """Different keys, numbers first."""
+    return sorted(set(keys), key=lambda key: (isinstance(key, str), key))
+
+
+def of_shard(key: ShardKey | None) -> dict[str, ShardKey]:
+    """What a REST request says to reach one shard alone."""
+    return {} if key is None else {"shard_key": key}
 
 
 def put(batch: pa.RecordBatch, key: ShardKey) -> pa.RecordBatch:

@@ -73,6 +73,8 @@ def configured(spec: CollectionSpec) -> CollectionSpec:
     config: Config = dict(spec.config)
     wishes = {name: config.pop(name) for name in SHORT if name in config}
     _check(config)
+    if config.get("sharding_method") != "custom":
+        config.pop("shard_keys", None)
     for name, wish in wishes.items():
         if name != "datatype":
             config = _APPLY[name](spec, config, wish)

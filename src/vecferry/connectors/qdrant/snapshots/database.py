@@ -12,6 +12,7 @@ from vecferry import catalog
 from vecferry.connectors.qdrant._codec.foreign import SAMPLE, form_of
 from vecferry.connectors.qdrant._codec.form import Form
 from vecferry.connectors.qdrant._codec.settings import described
+from vecferry.connectors.qdrant._codec.shard_keys import in_order, is_custom
 from vecferry.connectors.qdrant.embedded.engine import Shard, engine
 from vecferry.connectors.qdrant.embedded.source import EmbeddedSource
 from vecferry.connectors.qdrant.facts import LIMITS
@@ -119,6 +120,8 @@ class SnapshotDatabase:
             shards = [self._shard(path) for path in found.shards.values()]
             kind = _id_kind(shards)
             spec = described(found.name, found.info, id_kind=kind, count=None, aliases=found.aliases)
+            if is_custom(spec.config):
+                spec = replace(spec, config={**spec.config, "shard_keys": in_order(found.keys.values())})
             schema = found.info["payload_schema"]
             self._forms[found.name] = form_of(spec, schema, lambda: _payloads(shards))
         return self._forms[found.name]
