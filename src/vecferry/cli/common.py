@@ -182,3 +182,8 @@ def consent(question: str, *, yes: bool) -> None:
         )
     if not click.confirm(question, default=False, err=True):
         raise Refused("Nothing was written: you did not agree.")
+
+
+def count(records: int) -> str:
+    """So many records, in words."""
+    return "1 record" if records == 1 else f"{records:,} records"

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from vecferry.cli import grouped, show
+from vecferry.cli.common import count
 from vecferry.progress import duration
-from vecferry.verification.model import Verification
+from vecferry.verification.model import Difference, Level, Verification
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -47,7 +48,7 @@ def _told(console: Console, done: Migration) -> None:
     mover = f" Run {runs} had moved them." if runs else ""
     if len(plan.kept) == len(plan.collections):
         same = proof is not None and proof.identical and not proof.differences
-        found = f"nothing to do: {done.records:,} records, all identical." if same else "nothing was written."
+        found = f"nothing to do: {count(done.records)}, all identical." if same else "nothing was written."
         console.print(f"{found[0].upper()}{found[1:]}{mover}", markup=False, highlight=False)
         return
     copied = done.seconds.get("copy", 0.0)
@@ -65,13 +66,13 @@ def _mended(console: Console, done: Migration) -> None:
     if not done.repairs:
         return
     repairs = done.repairs
-    told = [f"{sum(one.rewritten for one in repairs):,} records were added or changed."]
+    told = [f"Added or changed: {count(sum(one.rewritten for one in repairs))}."]
     if deleted := sum(one.deleted for one in repairs):
-        told.append(f"{deleted:,} were deleted, which only the target had.")
+        told.append(f"Deleted, since only the target had them: {deleted:,}.")
     if left := sum(one.extra_left for one in repairs):
-        told.append(f"{left:,} that only the target has were left there; --delete removes them.")
+        told.append(f"Left there, though only the target has them: {left:,}; --delete removes them.")
     if refused := sum(len(one.refused) for one in repairs):
-        told.append(f"The target refused {refused:,}.")
+        told.append(f"Refused by the target: {refused:,}.")
     console.print(" ".join(told), markup=False, highlight=False)
 
 
@@ -83,6 +84,8 @@ def _next(console: Console, proof: Verification | None, stores: Sequence[str], a
         steps = [("prove it", ("verify", *stores))]
     elif proof.differences:
         steps = [("write what is missing or changed, so that the target is up to date with the source", sync)]
+        if _only_extra(proof):
+            steps = [("delete what only the target has", (*sync, "--delete"))]
     else:
         steps = [
             ("point your app at the target, then measure both sides", ("compare", *stores)),
@@ -92,3 +95,12 @@ def _next(console: Console, proof: Verification | None, stores: Sequence[str], a
         console.print(f"  {why}:")
         text = shlex.join(["vecferry", *command])
         console.print(f"    {text}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _only_extra(proof: Verification) -> bool:
+    """Is all that differs that the target holds more?"""
+    records = [
+        c for one in proof.collections for c in one.checks if c.level in {Level.SCHEMA, Level.IDS, Level.CONTENT}
+    ]
+    found = [finding.difference for check in records for finding in check.findings]
+    return bool(found) and set(found) == {Difference.EXTRA}

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from vecferry.cli import common
+from vecferry.cli.common import count
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -35,6 +36,7 @@ class Person:
     def __init__(self, console: Console, *, yes: bool) -> None:
         self._console = console
         self._yes = yes
+        self._delete = False
 
     @property
     def _silent(self) -> bool:
@@ -96,14 +98,19 @@ class Person:
         """What a synchronisation would write, as a table."""
         from vecferry.cli import show
 
+        self._delete = delete
         show.drifts(self._console, drifts, delete=delete)
 
     def proceed(self, plan: Plan, drifts: Sequence[Drift]) -> bool:
         """The question before the first write."""
         synced = {collection.source for collection in plan.synced}
-        changes = sum(one.writes for one in drifts if one.source in synced)
+        drifts = [one for one in drifts if one.source in synced]
         copied = sum(c.records for c in plan.collections if c not in plan.kept and c not in plan.synced)
-        doomed = [c.target.name for c in plan.collections if c.if_exists == "recreate"]
-        lost = f" and delete what {', '.join(map(repr, doomed))} holds now" if doomed else ""
-        common.consent(f"Write {copied + changes:,} records to {plan.target_url}{lost}?", yes=self._yes)
+        asked = [f"write {count(copied + sum(one.writes for one in drifts))} to {plan.target_url}"]
+        if self._delete and (extra := sum(one.extra for one in drifts)):
+            asked.append(f"delete {extra:,} there")
+        if doomed := [repr(c.target.name) for c in plan.collections if c.if_exists == "recreate"]:
+            asked.append(f"delete what {', '.join(doomed)} holds now")
+        question = " and ".join(asked)
+        common.consent(f"{question[0].upper()}{question[1:]}?", yes=self._yes)
         return True

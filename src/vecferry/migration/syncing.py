@@ -67,6 +67,8 @@ def _adopted(collection: CollectionPlan, state: TargetState, settings: Settings,
     planned = collection.target
     _same_layout(state.found, settings)
     _same_transforms(state.found, planned)
+    if state.found.card is None:
+        return joined(collection, state.found, limits, layout=settings.plan.layout)
     target = replace(state.found, name=planned.name, namespace=planned.namespace, count=planned.count)
     return replace(collection, target=target)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
@@ -17,7 +18,7 @@ from vecferry.model import CollectionSpec, IdKind
 from vecferry.planning.collisions import batches
 from vecferry.planning.model import CollectionPlan, IfExists, Plan
 from vecferry.planning.options import AUTO
-from vecferry.protocols import Countable, Database, Droppable, require
+from vecferry.protocols import Countable, Database, Droppable, Source, require
 
 
 class Standing(StrEnum):
@@ -92,7 +93,8 @@ def look_at_targets(
 def _look(name: str, found: CollectionSpec | None, database: Database) -> TargetState:
     if found is None:
         return TargetState(target=name, standing=Standing.ABSENT)
-    records = _count(found, database)
+    with closing(database.source(found.qualified_name)) as source:
+        records = _count(found, source)
     standing = Standing.OCCUPIED if records else Standing.EMPTY
     return TargetState(target=name, standing=standing, records=records, found=found)
 
@@ -106,14 +108,10 @@ def _judged(state: TargetState, unfinished: Collection[str], finished: str | Non
     return state
 
 
-def _count(spec: CollectionSpec, database: Database) -> int:
-    source = database.source(spec.qualified_name)
-    try:
-        if isinstance(source, Countable):
-            return source.count()
-        return spec.count if spec.count is not None else sum(batch.num_rows for batch, _ in batches(source))
-    finally:
-        source.close()
+def _count(spec: CollectionSpec, source: Source) -> int:
+    if isinstance(source, Countable):
+        return source.count()
+    return spec.count if spec.count is not None else sum(batch.num_rows for batch, _ in batches(source))
 
 
 def check_targets(plan: Plan, states: Iterable[TargetState], database: Database) -> tuple[TargetState, ...]:
