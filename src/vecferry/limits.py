@@ -40,11 +40,15 @@ class Shape(StrEnum):
     """more keys with one value each than a record may have"""
     LONG_LISTS = "long-lists"
     """more elements in a record's lists, all together, than it may have"""
+    LONG_KEY = "long-key"
+    LONG_VALUE = "long-value"
+    """a text, or what a record keeps as text beside itself, longer than the target takes as one value"""
     EMPTY_METADATA = "empty-metadata"
     """`{}`, which is not "no metadata" """
     # document
     NO_DOCUMENT = "no-document"
     URI = "uri"
+    LONG_URI = "long-uri"
     NUL_IN_TEXT = "nul-in-text"
     TOO_LARGE = "too-large"
     # order
@@ -79,6 +83,8 @@ class Limits:
         reserved_keys / reserved_prefixes: metadata keys that must be renamed (and are, with a tag).
         metadata_keys: keys with one value (no list, no object) that one record may have.
         list_elements: elements that all lists of one record may have together.
+        key_bytes / value_bytes: of one metadata key, of one text under it.
+        records: that one collection may hold.
         request_bytes: the largest request that the store accepts.
     """
 
@@ -99,6 +105,10 @@ class Limits:
     record_bytes: int | None = None
     metadata_keys: int | None = None
     list_elements: int | None = None
+    key_bytes: int | None = None
+    value_bytes: int | None = None
+    uri_bytes: int | None = None
+    records: int | None = None
     request_bytes: int | None = None
     request_records: int | None = None
     reserved_keys: frozenset[str] = frozenset()

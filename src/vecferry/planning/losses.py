@@ -29,6 +29,8 @@ VECTOR = "vector"
 """A vector, or a number type, that the target does not have: `vector` or `vector.NAME`."""
 METRIC = "metric"
 """A metric that the target does not have."""
+SIZE = "collection-size"
+"""A collection of more records than the target takes in one."""
 EMPTY = "empty-collection"
 """A collection without a record, whose dimension nobody knows."""
 
@@ -43,6 +45,9 @@ _REFUSED_RECORD = frozenset(
         Shape.ZERO_VECTOR,
         Shape.MANY_KEYS,
         Shape.LONG_LISTS,
+        Shape.LONG_KEY,
+        Shape.LONG_VALUE,
+        Shape.LONG_URI,
     }
 )
 """Shapes whose record the target refuses where it cannot hold them; of any other shape it loses something."""
@@ -62,6 +67,7 @@ def judge(
     """
     cells = [
         *_unreadable(profile),
+        *_size(profile, limits),
         *_untransformed(profile),
         *_vectors(profile, vectors, limits),
         *_shapes(profile, vectors, limits, exact_vectors),
@@ -90,6 +96,7 @@ def _counts(profile: Profile, limits: Limits) -> Iterator[tuple[Shape, int, tupl
     yield Shape.ID_TEXT, texts, ()
     yield Shape.ID_INT, profile.id_kinds.get(IdKind.INT, 0), ()
     yield Shape.ID_TOO_LONG, *larger_than(profile, "id", limits.id_bytes)
+    yield Shape.LONG_URI, *larger_than(profile, "uri", limits.uri_bytes)
     sizes = [
         larger_than(profile, "document", limits.document_bytes),
         larger_than(profile, "record", record_limit(limits)),
@@ -176,6 +183,11 @@ def _untransformed(profile: Profile) -> Iterator[Cell]:
         yield _cell(TRANSFORM, Verdict.IMPOSSIBLE, count, examples, meaning, _QUARANTINE)
 
 
+def _size(profile: Profile, limits: Limits) -> Iterator[Cell]:
+    if limits.records is not None and profile.records > limits.records:
+        yield _cell(SIZE, Verdict.IMPOSSIBLE, profile.records, (), wording.too_many(limits), (Policy.REFUSE,))
+
+
 def _vectors(profile: Profile, planned: tuple[VectorSpec, ...], limits: Limits) -> Iterator[Cell]:
     """Cells for vectors that change their form or have no place."""
     for vector, target in match_vectors(profile.spec.vectors, planned):
@@ -260,7 +272,7 @@ def choose(cell: Cell, policy: Policy) -> Cell:
 
 def _known(key: str) -> None:
     shape = key.rpartition(":")[2]
-    names = [*(item.value for item in Shape), UNREADABLE, TRANSFORM, METRIC, VECTOR]
+    names = [*(item.value for item in Shape), UNREADABLE, SIZE, TRANSFORM, METRIC, VECTOR]
     if shape not in names and not shape.startswith(f"{VECTOR}."):
         near = get_close_matches(shape, names, n=1)
         hint = f"Did you mean '{near[0]}'?" if near else f"Known: {', '.join(names)}."

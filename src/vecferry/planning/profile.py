@@ -96,7 +96,7 @@ class Profiler:
         self._vectors = [VectorStats(vector, self.shapes) for vector in spec.vectors]
         self._metadata = MetadataStats(self.shapes, limits)
         self._ids, self._documents = Spread(), Spread()
-        self._sizes = {"id": Sizes(), "document": Sizes(), "record": Sizes()}
+        self._sizes = {"id": Sizes(), "document": Sizes(), "uri": Sizes(), "record": Sizes()}
         self._document_count = 0
         self._groups = Groups(by)
 
@@ -157,6 +157,8 @@ class Profiler:
         self.shapes.add(Shape.NO_DOCUMENT, documents.null_count, lambda: map(ids, np.flatnonzero(~there).tolist()))
         uris = batch.column("uri")
         self.shapes.add(Shape.URI, rows - uris.null_count, lambda: map(ids, _rows(uris.is_valid())))
+        if uris.null_count < rows:
+            self._sizes["uri"].add(lengths_of(uris), ids)
         nul = nul_rows(documents, raws)
         self.shapes.add(Shape.NUL_IN_TEXT, len(nul), lambda: map(ids, nul))
         ordered = rows - batch.column("seq").null_count

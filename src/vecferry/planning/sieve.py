@@ -20,7 +20,7 @@ from vecferry.planning.elements import kind_column, retyped_column
 from vecferry.planning.losses import record_limit
 from vecferry.planning.model import CollectionPlan, Policy
 from vecferry.planning.profile import lengths_of, nul_rows, record_bytes, squared_norms
-from vecferry.planning.values import elements, is_reserved, parse, shapes_of, singles
+from vecferry.planning.values import elements, is_long, is_reserved, longest, parse, shapes_of, singles
 from vecferry.planning.vectors import match_vectors
 
 Mask = NDArray[np.bool_]
@@ -32,6 +32,9 @@ _REASONS: dict[Shape, str] = {
     Shape.ID_TOO_LONG: "Its id is longer than the target takes.",
     Shape.TOO_LARGE: "It is larger than the target takes.",
     Shape.MANY_KEYS: "It has more metadata keys than the target takes.",
+    Shape.LONG_KEY: "It has a metadata key that is longer than the target takes.",
+    Shape.LONG_VALUE: "It has a metadata value that is longer than the target takes.",
+    Shape.LONG_URI: "Its uri is longer than the target takes.",
     Shape.LONG_LISTS: "Its lists have more elements than the target takes.",
 }
 
@@ -131,6 +134,10 @@ def _uri(batch: pa.RecordBatch, _: CollectionSpec, __: Limits) -> Mask:
     return np.asarray(batch.column("uri").is_valid().to_numpy(zero_copy_only=False), np.bool_)
 
 
+def _long_uri(batch: pa.RecordBatch, _: CollectionSpec, limits: Limits) -> Mask:
+    return _over(lengths_of(batch.column("uri")), limits.uri_bytes)
+
+
 def _nul(batch: pa.RecordBatch, _: CollectionSpec, __: Limits) -> Mask:
     mask = np.zeros(batch.num_rows, np.bool_)
     mask[nul_rows(batch.column("document"), utf8(batch, "metadata"))] = True
@@ -144,6 +151,7 @@ _MASKS: dict[Shape, Callable[[pa.RecordBatch, CollectionSpec, Limits], Mask]] = 
     Shape.ID_TOO_LONG: _id_too_long,
     Shape.TOO_LARGE: _too_large,
     Shape.URI: _uri,
+    Shape.LONG_URI: _long_uri,
     Shape.NUL_IN_TEXT: _nul,
 }
 
@@ -173,6 +181,10 @@ def _has(shape: Shape, raw: bytes | None, tags: bytes | None, limits: Limits) ->
         return any(is_reserved(key, limits) for key in metadata)
     if shape is Shape.MANY_KEYS:
         return limits.metadata_keys is not None and singles(metadata) > limits.metadata_keys
+    if shape is Shape.LONG_KEY:
+        return any(is_long(key, limits) for key in metadata)
+    if shape is Shape.LONG_VALUE:
+        return limits.value_bytes is not None and longest(metadata) > limits.value_bytes
     if shape is Shape.LONG_LISTS:
         return limits.list_elements is not None and elements(metadata) > limits.list_elements
     return any(shape in shapes_of(value) for value in metadata.values())

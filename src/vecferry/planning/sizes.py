@@ -35,7 +35,7 @@ class Sizes:
 
 
 def larger_than(profile: Profile, what: str, limit: int | None) -> tuple[int, tuple[str, ...]]:
-    """(how many, examples) of the profile's `id`, `document` or `record` sizes that exceed `limit` bytes.
+    """(how many, examples) of the profile's `id`, `document`, `uri` or `record` sizes that exceed `limit` bytes.
 
     Exact while at most four do, or where the limit is a power of two; otherwise an upper bound.
     """

@@ -26,6 +26,7 @@ _TOP = 20
 _LONGEST_VALUE = 128
 _INT64 = 1 << 63
 
+_NOT_FLAT = frozenset({"object", "list"})
 _SCALARS = (str, int, float, bool)
 _NAMES: dict[type, str] = {str: "str", int: "int", float: "float", bool: "bool", type(None): "null", dict: "object"}
 
@@ -205,6 +206,25 @@ def elements(metadata: Mapping[str, Any]) -> int:
     return sum(len(value) for value in metadata.values() if isinstance(value, list))
 
 
+def is_long(key: str, limits: Limits) -> bool:
+    """Whether metadata key `key` has more bytes than the target takes."""
+    return limits.key_bytes is not None and len(key.encode()) > limits.key_bytes
+
+
+def longest(metadata: Mapping[str, Any]) -> int:
+    """Bytes of the longest text, all that a flat store keeps as one text beside the record counting as one."""
+    texts = (len(text.encode()) for value in metadata.values() for text in _texts(value))
+    beside = sum(len(orjson.dumps(value, default=str)) for value in metadata.values() if type_name(value) in _NOT_FLAT)
+    return max(*texts, beside, 0, 0)
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, list):
+        yield from (item for item in value if isinstance(item, str))
+
+
 class MetadataStats:
     """The metadata of one collection over the records so far.
 
@@ -246,12 +266,15 @@ class MetadataStats:
     ) -> None:
         """Count what only this target minds."""
         for key in columns:
+            examples = partial(_having, rows, ids, key)
             if is_reserved(key, limits):
-                examples = partial(_having, rows, ids, key)
                 self._tally.add(Shape.RESERVED_KEY, len(columns[key]), examples)
+            if is_long(key, limits):
+                self._tally.add(Shape.LONG_KEY, len(columns[key]), examples)
         for shape, limit, count in (
             (Shape.MANY_KEYS, limits.metadata_keys, singles),
             (Shape.LONG_LISTS, limits.list_elements, elements),
+            (Shape.LONG_VALUE, limits.value_bytes, longest),
         ):
             over = [] if limit is None else list(_over(limit, count, rows, raws))
             self._tally.add(shape, len(over), partial(_wide, over, ids))

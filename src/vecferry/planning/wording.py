@@ -35,6 +35,9 @@ _RESTORED: dict[Shape, str] = {
         "{store} takes at most {list_elements:,} list elements a record: lists past it are kept as JSON text, which "
         "filters cannot see."
     ),
+    Shape.LONG_KEY: (
+        "{store} takes keys of at most {key_bytes} bytes: these are kept as JSON text, which filters cannot see."
+    ),
     Shape.EMPTY_METADATA: "{store} has no empty metadata object: that it was empty is kept beside the record.",
     Shape.NO_VECTOR: "{store} needs a vector: a placeholder is written, and that there was none is kept beside it.",
     Shape.URI: "{store} has no uri: it is kept beside the record.",
@@ -70,6 +73,11 @@ _REFUSED: dict[Shape, str] = {
     Shape.LONG_LISTS: (
         "{store} takes at most {list_elements:,} list elements a record; these would be left out and listed."
     ),
+    Shape.LONG_KEY: "{store} takes keys of at most {key_bytes} bytes; these records would be left out and listed.",
+    Shape.LONG_VALUE: (
+        "{store} takes metadata values of at most {value_bytes:,} bytes; these records would be left out and listed."
+    ),
+    Shape.LONG_URI: "{store} takes uris of at most {uri_bytes:,} bytes; these records would be left out and listed.",
     Shape.TOO_LARGE: "{store} takes no record or document of this size; these would be left out and listed.",
 }
 
@@ -87,7 +95,15 @@ def meaning(shape: Shape, verdict: Verdict, limits: Limits) -> str:
         id_bytes=limits.id_bytes,
         metadata_keys=limits.metadata_keys or 0,
         list_elements=limits.list_elements or 0,
+        key_bytes=limits.key_bytes,
+        value_bytes=limits.value_bytes or 0,
+        uri_bytes=limits.uri_bytes or 0,
     )
+
+
+def too_many(limits: Limits) -> str:
+    """A collection of more records than the target takes in one."""
+    return f"{_title(limits.store)} takes at most {limits.records:,} records in a collection."
 
 
 def no_place(vector: VectorSpec, limits: Limits) -> str:

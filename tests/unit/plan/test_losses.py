@@ -235,3 +235,29 @@ def test_integer_ids() -> None:
     found = profiled([record("1"), record("2")], spec)
     assert judged(found, QDRANT_LIKE)["id-int"].verdict is Verdict.EXACT
     assert judged(found, CHROMA_LIKE)["id-int"].verdict is Verdict.RESTORABLE
+
+
+def test_quotas_of_a_cloud_are_cells_of_the_plan() -> None:
+    """Each with its count and examples; what can be kept beside the record is restorable, the rest is set aside."""
+    limits = replace(CHROMA_LIKE, key_bytes=4, value_bytes=10, uri_bytes=8, records=4)
+    records = [
+        record("key", metadata={"a long key": 1}),
+        record("value", metadata={"a": "x" * 11}),
+        record("beside", metadata={"a": {"b": "x" * 10}}),
+        record("uri", uri="x" * 9),
+        record("fits", metadata={"a": "x" * 10, "b": ["x" * 10, "y" * 10]}, uri="x" * 8),
+    ]
+    cells = judge(profiled(records, limits=limits), SPEC.vectors, limits, exact_vectors=Keep.RESTORE)
+    found = {cell.shape: (cell.verdict, cell.count, cell.examples) for cell in cells}
+    assert found["long-key"] == (Verdict.IMPOSSIBLE, 1, ("key: a long key",))
+    assert found["long-value"] == (Verdict.IMPOSSIBLE, 2, ("value (11)", "beside (18)"))
+    assert found["long-uri"] == (Verdict.IMPOSSIBLE, 1, ("uri (9 bytes)",))
+    assert found["collection-size"][:2] == (Verdict.IMPOSSIBLE, 5)
+    answers = dict.fromkeys(("long-key", "long-value", "long-uri"), Policy.QUARANTINE)
+    plan = CollectionPlan(source="docs", target=SPEC, records=5, bytes=1, cells=accept(("docs",), cells, answers))
+    left, aside = Sieve(plan, SPEC, limits).apply(from_records(SPEC, records))
+    assert left.column("id").to_pylist() == ["fits"]
+    assert sorted(one.id for one in aside) == ["beside", "key", "uri", "value"]
+    kept = replace(limits, restores=limits.restores | {Shape.LONG_KEY})
+    cells = judge(profiled(records, limits=kept), SPEC.vectors, kept, exact_vectors=Keep.RESTORE)
+    assert {cell.shape: cell.verdict for cell in cells}["long-key"] is Verdict.RESTORABLE

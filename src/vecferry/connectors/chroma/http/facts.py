@@ -36,6 +36,11 @@ CLOUD = replace(
     id_bytes=128,
     document_bytes=16_384,
     metadata_keys=32,
+    key_bytes=36,
+    value_bytes=8_182,
+    uri_bytes=256,
+    records=5_000_000,
+    restores=SERVER.restores | {Shape.LONG_KEY},
     collection_name=r"[a-zA-Z0-9][a-zA-Z0-9._-]{1,126}[a-zA-Z0-9]",
 )
 CLOUD_HOLDS = Holds(rounds=True, sparse=True, keys=32, key_bytes=36, value_bytes=8_182)
