@@ -7,6 +7,7 @@ from typing import Any
 
 from vecferry.catalog import gone
 from vecferry.connectors.chroma import _codec
+from vecferry.connectors.chroma.emptying import empty
 from vecferry.errors import ConfigError, StoreFull
 from vecferry.registry import missing_extra
 
@@ -93,7 +94,8 @@ class Client:
         )
 
     def drop(self, tenant: str, database: str, name: str) -> None:
-        """Remove a collection."""
+        """Remove a collection, emptied first (see `emptying`)."""
+        empty(self.collection(tenant, database, name))
         self.of(tenant, database).delete_collection(name)
 
     def close(self) -> None:

@@ -17,6 +17,7 @@ from platformdirs import user_state_path
 
 from vecferry.catalog import find, gone
 from vecferry.connectors.chroma import _codec
+from vecferry.connectors.chroma.emptying import empty
 from vecferry.connectors.chroma.http import facts, failures
 from vecferry.connectors.chroma.http.address import Address
 from vecferry.connectors.chroma.http.collection import Collection
@@ -224,9 +225,11 @@ class Server:
         return self._collection(tenant, database, self.http.call("POST", path, body, **params))
 
     def drop(self, tenant: str, database: str, name: str) -> None:
-        """Remove a collection."""
+        """Remove a collection; what holds lists is emptied first (see `emptying`)."""
         path, params = self._collections(tenant, database)
         with suppress(NotFound):
+            if self.has_lists and not self.address.cloud:
+                empty(self.collection(tenant, database, name))
             self.http.call("DELETE", f"{path}/{_quoted(name)}", **params)
 
     def close(self) -> None:
