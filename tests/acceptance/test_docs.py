@@ -36,7 +36,7 @@ def test_the_page_of_commands_is_in_step() -> None:
 
 @pytest.mark.parametrize(
     "page",
-    ["README.md", "docs/how-to/chroma-to-qdrant.md", "docs/how-to/open-webui.md", "docs/how-to/troubleshooting.md"],
+    ["README.md", *(f"docs/how-to/{page.name}" for page in sorted((ROOT / "docs" / "how-to").glob("*.md")))],
 )
 def test_commands_and_options_in_a_page_exist(page: str) -> None:
     """A command line that a page shows names a command that there is, with options that it has."""

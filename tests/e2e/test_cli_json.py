@@ -79,6 +79,11 @@ def test_every_command_prints_what_is_documented(
     check("verify", vecferry("verify", *stores, "--queries", "3", "--json", expect=1))
     check("repair", vecferry("repair", *stores, "--yes", "--json"))
     check("compare", vecferry("compare", *stores, "--queries", "3", "--json"))
+    synced = check("migrate", vecferry("sync", *stores, "--queries", "3", "--json"))
+    assert [(one["target"], one["written"]) for one in synced["synced"]] == [(name, 0)]
+    archives = f"files:{small.parent}/backups"
+    check("backup", vecferry("backup", f"chroma:{small}", archives, "--keep", "1", "--json"))
+    check("migrate", vecferry("restore", archives, f"files:{small.parent}/restored", "--yes", "--json"))
     check("status", vecferry("status", "--json"))
     report = vecferry("report", Path(moved["report"]).parent, "--json").json
     jsonschema.validate(report, json.loads((REFERENCE / "report.schema.json").read_text()))
