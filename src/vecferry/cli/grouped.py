@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from vecferry.cli.show import table
+from vecferry.cli import common
+from vecferry.cli.show import plain, table
 from vecferry.planning.breakdown import KEPT, Breakdown, Group, Row
 from vecferry.planning.model import Inspection
 from vecferry.verification.model import Verification
@@ -31,12 +32,18 @@ def of_verification(console: Console, proof: Verification | None) -> None:
         _tables(console, one.target, one.breakdowns)
 
 
+def as_data(proof: Verification | None) -> list[dict[str, Any]]:
+    """The same for `--json`."""
+    found = ((one.target, each) for one in (proof.collections if proof else ()) for each in one.breakdowns)
+    return [{"collection": target, **common.as_data(each)} for target, each in found]
+
+
 def _tables(console: Console, collection: str, breakdowns: Sequence[Breakdown]) -> None:
     for one in breakdowns:
         both = one.in_target is not None
-        heads = (one.key or '""', "records", "share", *(("in the target", "") if both else ()))
+        heads = ("value", "records", "share", *(("in the target", "") if both else ()))
         rows = [_shown(line, one, both=both) for line in lines(one)]
-        title = f"{collection} by {one.key}: {'more than ' if one.cut else ''}{one.values:,} values"
+        title = plain(f"{collection} by {one.key}: {'more than ' if one.cut else ''}{one.values:,} values").plain
         table(console, title, heads, rows, numbers=("records", "share", "in the target"))
         if one.cut:
             console.print(f"There are more than {KEPT:,} values; those seen later are counted together.\n")

@@ -239,6 +239,8 @@ def say(done: Migration, stores: Sequence[str], *, accepted: Sequence[str], as_j
 
 def summary(done: Migration) -> dict[str, Any]:
     """What `--json` prints; documented in docs/reference/json.md."""
+    from vecferry.cli import grouped
+
     proof = done.verification
     return {
         "dry_run": done.run is None,
@@ -256,6 +258,7 @@ def summary(done: Migration) -> dict[str, Any]:
         "verified": proof is not None,
         "ok": proof.ok if proof else None,
         "differences": done.differences,
+        "breakdowns": grouped.as_data(proof),
         "report": str(done.report) if done.report else None,
         "plan": common.as_data(done.plan) if done.run is None else None,
     }

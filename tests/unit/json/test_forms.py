@@ -165,7 +165,7 @@ def test_metric_of_a_dump_without_one_is_chromas_default(save: Save, options: st
 def test_without_embeddings(save: Save) -> None:
     records, rejected = read(save({**GET, "embeddings": None}))
     assert rejected == []
-    assert [r.vectors[""] for r in records] == [None, None, None]
+    assert [r.vectors for r in records] == [{}, {}, {}]
     assert [r.document for r in records] == GET["documents"]
 
 

@@ -212,7 +212,9 @@ class _Survey:
                 self._dims[name] = Counter([len(value[0]) if value and isinstance(value[0], list) else 0])
 
     def vectors(self, metric: Metric) -> tuple[VectorSpec, ...]:
-        """The vectors, each with the dimension that most records have."""
+        """The vectors, each with the dimension that most records have; one without it where there are no records."""
+        if not self._found.rows:
+            return (VectorSpec(metric=metric),)
         return tuple(
             VectorSpec(
                 name=name,
@@ -221,7 +223,7 @@ class _Survey:
                 metric=Metric.IP if kind is VectorKind.SPARSE else metric,
             )
             for name, kind in self._forms.items()
-        ) or (VectorSpec(metric=metric),)
+        )
 
 
 def _kind(raw: bytes) -> VectorKind:
