@@ -9,7 +9,7 @@ import pytest
 from tests.e2e.command import Vecferry
 
 COMMANDS = (
-    "doctor", "inspect", "plan", "migrate", "status", "verify", "compare", "repair", "report", "demo",
+    "doctor", "inspect", "plan", "migrate", "sync", "status", "verify", "compare", "repair", "retire", "report", "demo",
 )  # fmt: skip
 
 
