@@ -70,8 +70,9 @@ def _loaded(name: str) -> Callable[[list[str]], Any]:
         return _LIBRARIES[library](model)
     except ImportError as error:
         raise ConfigError(f"The model '{name}' needs {library}.", hint=f"pip install {library}") from error
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"The model '{name}' cannot be loaded: {error}.", hint="Check its name or path.") from error
+    except (OSError, ValueError, LookupError, AttributeError) as error:  # how the libraries say that there is none
+        said = str(error).rstrip(".")
+        raise ConfigError(f"The model '{name}' cannot be loaded: {said}.", hint="Check its name or path.") from error
 
 
 def _model2vec(name: str) -> Callable[[list[str]], Any]:

@@ -98,7 +98,12 @@ def _verify(
 
 
 def _other_vector(one: Pass) -> str:
-    """What keeps the records from being compared at all: a vector of another dimension or kind; empty if nothing."""
+    """What keeps the records from being compared at all: a vector of another dimension or kind; empty if nothing.
+
+    Only a target that predicts its read-back has to take the source's vectors for that.
+    """
+    if one.predicted is None:
+        return ""
     there = {vector.name: vector for vector in one.target_spec.vectors}
     for vector in one.source_spec.vectors:
         found = there.get(vector.name, vector)
