@@ -139,7 +139,7 @@ def _s3(stack: contextlib.ExitStack, **options: Any) -> S3Server:
     from vecferry.testing import s3, skips
 
     try:
-        s3.s3_binary()
+        s3.VERSITYGW.path()
     except Unavailable as error:  # what cannot be had; a server that does not start is a failure
         skips.skip("s3-server", error.message)
     return stack.enter_context(s3.start_s3(**options))

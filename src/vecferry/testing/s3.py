@@ -11,27 +11,25 @@ that runs already, with the keys of `VECFERRY_TEST_S3_ACCESS_KEY_ID` and `VECFER
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
-import shutil
-import subprocess
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import platformdirs
-
-from vecferry.errors import ConfigError, Unavailable
+from vecferry.testing import certificate
+from vecferry.testing.go_binary import GoProgram
 from vecferry.testing.ports import HOST, free_ports
 from vecferry.testing.process import Server, room_for, running
 
-VERSION = "v1.8.0"
-MODULE = f"github.com/versity/versitygw/cmd/versitygw@{VERSION}"
-BUILD_TIMEOUT_S = 900
+VERSITYGW = GoProgram(
+    name="versitygw",
+    module="github.com/versity/versitygw/cmd/versitygw",
+    version="v1.8.0",
+    variable="VECFERRY_TEST_S3_BINARY",
+)
 ACCESS_LOG = "access.log"
 BUCKET = "vecferry-test"
 ACCESS_KEY = "AKIAVECFERRYTEST"
@@ -71,63 +69,18 @@ class S3Server(Server):
         return port
 
 
-def s3_binary() -> Path:
-    """The path of a versitygw that can be started; built into the user's cache on first use.
-
-    Raises:
-        Unavailable: Go is missing, or the module cannot be fetched or built.
-        ConfigError: VECFERRY_TEST_S3_BINARY names no program.
-    """
-    if named := os.environ.get("VECFERRY_TEST_S3_BINARY"):
-        if not os.access(named, os.X_OK):
-            raise ConfigError(
-                f"VECFERRY_TEST_S3_BINARY names {named}, which is no program.",
-                hint="Name a versitygw that may be executed, or unset the variable.",
-            )
-        return Path(named).resolve()
-    folder = Path(platformdirs.user_cache_dir("vecferry")) / "versitygw" / VERSION
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # parallel test workers build once
-        if not (folder / "versitygw").is_file():
-            _build(folder)
-    return folder / "versitygw"
-
-
-def _build(folder: Path) -> None:
-    go = shutil.which("go") or shutil.which("go", path="/usr/local/go/bin:/usr/lib/go/bin")
-    if go is None:
-        raise Unavailable("Go is not installed.", hint="Install Go, or set VECFERRY_TEST_S3_BINARY=PATH.")
-    with tempfile.TemporaryDirectory(dir=folder) as fresh:
-        try:
-            subprocess.run(
-                [go, "install", MODULE],
-                env={**os.environ, "GOBIN": fresh, "CGO_ENABLED": "0"},
-                capture_output=True,
-                check=True,
-                text=True,
-                timeout=BUILD_TIMEOUT_S,
-            )
-        except (OSError, subprocess.SubprocessError) as error:
-            said = str(getattr(error, "stderr", "") or error).strip()
-            raise Unavailable(
-                f"go install {MODULE} failed: {said[-400:]}",
-                hint="Run again once Go's module proxy can be reached, or set VECFERRY_TEST_S3_BINARY=PATH.",
-            ) from error
-        (Path(fresh) / "versitygw").replace(folder / "versitygw")
-
-
 @contextmanager
 def start_s3(*, folder: Path | None = None, tls: bool = False) -> Iterator[S3Server]:
     """Run an S3-compatible server with an empty bucket `BUCKET`; `folder` keeps the data of an earlier one.
 
     Raises:
-        Unavailable, ConfigError: the binary cannot be had (see `s3_binary`), or the server does not start.
+        Unavailable, ConfigError: the binary cannot be had (see `go_binary`), or the server does not start.
     """
-    binary = s3_binary()
+    binary = VERSITYGW.path()
     with room_for("s3", folder) as room:
         (room / "buckets" / BUCKET).mkdir(parents=True, exist_ok=True)
-        secured = _certificate(room) if tls else []
+        issued = certificate.issue(room) if tls else None
+        secured = ["--cert", str(issued.chain), "--key", str(issued.key)] if issued else []
 
         def build() -> S3Server:
             (port,) = free_ports(1)
@@ -138,7 +91,7 @@ def start_s3(*, folder: Path | None = None, tls: bool = False) -> Iterator[S3Ser
                 http_url=f"{'https' if tls else 'http'}://{HOST}:{port}",
                 ports=(port,),
                 folder=room,
-                ca_file=room / "ca.pem" if tls else None,
+                ca_file=issued.ca if issued else None,
                 command=[*command, "posix", "--sidecar", str(room / "sidecar"), str(room / "buckets")],
                 environment={"ROOT_ACCESS_KEY_ID": ACCESS_KEY, "ROOT_SECRET_ACCESS_KEY": SECRET_KEY},
                 ready_path="/health",
@@ -159,14 +112,3 @@ def running_s3(url: str) -> S3Server:
         secret_key=os.environ.get("VECFERRY_TEST_S3_SECRET_ACCESS_KEY", ""),
         folder=Path(os.devnull),
     )
-
-
-def _certificate(room: Path) -> list[str]:
-    import trustme
-
-    authority = trustme.CA()
-    issued = authority.issue_cert(HOST, "localhost")
-    authority.cert_pem.write_to_path(room / "ca.pem")
-    issued.private_key_pem.write_to_path(room / "key.pem")
-    (room / "cert.pem").write_bytes(b"".join(blob.bytes() for blob in issued.cert_chain_pems))
-    return ["--cert", str(room / "cert.pem"), "--key", str(room / "key.pem")]
