@@ -155,6 +155,24 @@ def test_haystack_reads_from_chroma_what_it_wrote_into_qdrant(
     assert home == {key: payload for key, payload in points.items() if key not in gone}
 
 
+@pytest.mark.parametrize("layout", ["haystack", "flat"])
+def test_every_way_to_write_a_payload_says_the_same(
+    tmp_path: Path, qdrant_server: QdrantServer, client: QdrantClient, name: str, layout: str
+) -> None:
+    """Over gRPC, over REST and into an embedded folder: the same payloads, each verified with searches and filters."""
+    chroma(tmp_path / "a").write_documents(documents())
+    source, folder = f"chroma:{tmp_path / 'a'}", f"qdrant:{tmp_path / 'embedded'}"
+    first = canonical(source, IN_CHROMA)
+    targets = {f"{name}-grpc": qdrant_server.url, f"{name}-rest": f"{qdrant_server.url}&transport=rest", name: folder}
+    for target, url in targets.items():
+        carry(source, url, tmp_path, collections=(f"{IN_CHROMA}={target}",), layout=layout)
+        assert_same(canonical(url, target), first)
+    grpc, rest = (
+        {point.id: point.payload for point in client.scroll(f"{name}-{way}", limit=100)[0]} for way in ("grpc", "rest")
+    )
+    assert grpc == rest
+
+
 def _said(payload: dict[str, object] | None) -> dict[str, object]:
     """What a payload says: Haystack writes keys that are null, and reads a missing one as null."""
     found = {key: value for key, value in (payload or {}).items() if value is not None}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from vecferry.layouts import LAYOUTS
 from vecferry.model import VectorSpec
 from vecferry.planning.model import Cell, Inspection, Plan, Profile, Verdict
 from vecferry.progress import duration, size
@@ -90,6 +91,11 @@ def inspection(console: Console, found: Inspection) -> None:
         rows,
         numbers=("records", "size", "keys"),
     )
+    noted = [p for p in found.profiles if p.layout_note]
+    for p in noted:
+        console.print(plain(f"{p.spec.qualified_name}: {p.layout_note}"))
+    if noted:
+        console.print()
 
 
 def details(console: Console, profile: Profile) -> None:
@@ -134,12 +140,25 @@ def the_plan(console: Console, plan: Plan) -> None:
         rows,
         numbers=("records", "size"),
     )
+    for layout, names in _layouts(plan).items():
+        console.print(plain(f"Layout {layout}, so that {LAYOUTS[layout].writer} reads it: {', '.join(names)}"))
+        console.print()
     if plan.left_out:
         names = ", ".join(plan.left_out)
         console.print(f"Left out, empty and of unknown dimension: {names}\n", markup=False, highlight=False)
     _changes(console, plan)
     _estimate(console, plan)
     _cells(console, plan)
+
+
+def _layouts(plan: Plan) -> dict[str, list[str]]:
+    """Layout -> target collections that a framework is to read in it."""
+    found: dict[str, list[str]] = {}
+    for collection in plan.collections:
+        card = collection.target.card
+        if card is not None and card.layout in LAYOUTS and LAYOUTS[card.layout].writer:
+            found.setdefault(card.layout, []).append(collection.target.name)
+    return found
 
 
 def standing(console: Console, states: Sequence[TargetState]) -> None:

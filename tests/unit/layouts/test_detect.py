@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from vecferry.layouts.detect import detect_payloads, detect_records
+from vecferry.layouts.openwebui import own_collection, shared_collection
 
 
 @pytest.mark.parametrize(
@@ -84,6 +85,69 @@ def test_llamaindex_nodes_are_told() -> None:
     mixed = detect_records(name="docs", records=100, keys=dict.fromkeys(keys, 94), documents=100)
     assert mixed.layout == "plain"
     assert "94%" in mixed.note
+
+
+MEMORY = {"data": 20, "hash": 20, "created_at": 20}
+CHUNK = {"hash": 20, "embedding_config": 20}
+
+
+@pytest.mark.parametrize(
+    "traces,layout,writer",
+    [
+        ({"keys": MEMORY, "documents": 0}, "mem0", "mem0"),
+        ({"keys": MEMORY, "documents": 20}, "plain", ""),
+        ({"keys": MEMORY | {"hash": 18}, "documents": 0}, "plain", ""),
+        ({"name": "file-1", "keys": {}, "documents": 20}, "openwebui", "Open WebUI"),
+        ({"name": "user-memory-1", "keys": {"tenant_id": 20}, "documents": 20}, "openwebui-shared", "Open WebUI"),
+        ({"keys": CHUNK, "documents": 20}, "openwebui", "Open WebUI"),
+        ({"keys": CHUNK | {"hash": 18}, "documents": 20}, "plain", ""),
+        ({"name": "documents", "keys": {}, "documents": 20, "id_bytes": (64, 64)}, "haystack", "Haystack"),
+        ({"name": "documents", "keys": {}, "documents": 20, "id_bytes": (36, 64)}, "plain", ""),
+        ({"keys": {"source_id": 1, "split_id": 1}, "documents": 20, "id_bytes": (64, 64)}, "haystack", "Haystack"),
+        ({"keys": {}, "documents": 20, "id_bytes": (64, 64)}, "plain", ""),
+    ],
+)
+def test_each_framework_leaves_its_traces(traces: dict[str, Any], layout: str, writer: str) -> None:
+    """In Chroma: keys, names and ids, of which each alone may be anybody's."""
+    found = detect_records(**{"name": "docs", "records": 20, **traces})
+    assert (found.layout, found.writer) == (layout, writer)
+
+
+@pytest.mark.parametrize(
+    "payload,layout",
+    [
+        ({"id": "a", "content": "x", "meta": {"a": 1}, "blob": None, "score": 0.5}, "haystack"),
+        ({"id": "a", "content": None, "meta": {}}, "haystack"),
+        ({"id": 7, "content": "x", "meta": {}}, "flat"),
+        ({"id": "a", "content": "x", "meta": {}, "more": 1}, "flat"),
+        ({"text": "x", "metadata": {"a": 1}}, "openwebui"),
+        ({"text": "x", "metadata": {}, "tenant_id": "file-1"}, "openwebui-shared"),
+        ({"text": "x", "metadata": {}, "tenant_id": 1}, "flat"),
+        ({"data": "x", "hash": "h", "created_at": "t", "user_id": "u"}, "mem0"),
+    ],
+)
+def test_payloads_of_each_framework(payload: dict[str, Any], layout: str) -> None:
+    """In Qdrant: exactly its keys and types, where it has an object for metadata; its marks, where it has none."""
+    assert detect_payloads([payload] * 20) == layout
+
+
+@pytest.mark.parametrize(
+    "name,place",
+    [
+        ("file-1", "open-webui_files"),
+        ("user-memory-1", "open-webui_memories"),
+        ("web-search-1", "open-webui_web-search"),
+        ("a" * 63, "open-webui_hash-based"),
+        ("a" * 64, "open-webui_knowledge"),
+        ("A" * 63, "open-webui_knowledge"),
+        ("4a1c", "open-webui_knowledge"),
+        ("open-webui_files", "open-webui_files"),
+    ],
+)
+def test_where_open_webui_looks(name: str, place: str) -> None:
+    """As its own routing says; a name of 64 digits goes with the knowledge bases."""
+    assert shared_collection(name) == place
+    assert own_collection(place) == place
 
 
 def test_a_card_is_believed() -> None:
