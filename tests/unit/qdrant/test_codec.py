@@ -23,7 +23,8 @@ from qdrant_client.grpc import points_pb2 as pb
 from vecferry import arrow
 from vecferry.connectors.qdrant._codec import grpc_read, grpc_write, rest, restore
 from vecferry.connectors.qdrant._codec.cells import Cells
-from vecferry.connectors.qdrant._codec.form import Form, is_fragile
+from vecferry.connectors.qdrant._codec.floats import is_fragile
+from vecferry.connectors.qdrant._codec.form import Form
 from vecferry.connectors.qdrant._codec.values import STRUCT_ENTRY, EntryReader, Unsayable, entries
 from vecferry.errors import CorruptData
 from vecferry.layouts import LAYOUTS

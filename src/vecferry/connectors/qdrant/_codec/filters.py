@@ -15,7 +15,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from vecferry.connectors.qdrant._codec.form import Form, is_fragile
+from vecferry.connectors.qdrant._codec.floats import is_fragile
+from vecferry.connectors.qdrant._codec.form import Form
 from vecferry.connectors.qdrant._codec.shape import text_keys
 from vecferry.connectors.qdrant._codec.shard_keys import KEY as SHARD_KEY
 from vecferry.connectors.qdrant._codec.shard_keys import is_custom

@@ -19,7 +19,7 @@ A point's payload has the shape of its layout (`vecferry.layouts`, `shape`), and
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,17 +29,12 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from vecferry import arrow
-from vecferry.connectors.qdrant._codec import norms, shape
+from vecferry.connectors.qdrant._codec import floats, norms, shape
 from vecferry.connectors.qdrant._codec.cells import Cells, dtype, from_batch, to_column
 from vecferry.ids import IdMapper, is_canonical_uuid, is_u64
 from vecferry.layouts import ENVELOPE, Layout, id_rule, layout
 from vecferry.model import Card, CollectionSpec, Element, IdKind, Keep, Metric, VectorKind, VectorSpec
 from vecferry.tags import canonical
-
-_EXACT_CHARACTERS = 16
-_NINES = bytes.maketrans(b"0123456789.", b"9" * 11)
-_LONG, _EXPONENT = b"9" * _EXACT_CHARACTERS, b"9e"
-"""With digits and points written as 9, each JSON text that holds a fragile float holds one of these; others may."""
 
 
 @dataclass(slots=True)
@@ -215,7 +210,7 @@ class Form:
             names=arrow.utf8(batch, "id") if self.layout.id_key is not None else None,
             envelope={**notes, "seq": batch.column("seq").to_pylist(), "t": tags},
         )
-        _guard_floats(rows)
+        floats.guard(rows)
         shape.fit(rows, self.layout)
         for vector in self.spec.vectors:
             self._add_vector(rows, batch, vector)
@@ -294,20 +289,6 @@ def _texts(batch: pa.RecordBatch, name: str) -> list[bytes | None]:
     return [None] * batch.num_rows if empty else arrow.utf8(batch, name)
 
 
-def _guard_floats(rows: Rows) -> None:
-    """Write down the floats that Qdrant's JSON storage would not give back bit for bit."""
-    if not _suspect(b"\n".join(filter(None, rows.metadata))):  # all at once: most collections have none
-        return
-    for row, text in enumerate(rows.metadata):
-        if text is not None and _suspect(text) and (fragile := dict(fragile_floats(rows.parse(row)))):
-            rows.note("f", row, fragile)
-
-
-def _suspect(text: bytes) -> bool:
-    nines = text.translate(_NINES)
-    return _LONG in nines or _EXPONENT in nines
-
-
 def told(point: bytes | str) -> IdKind:
     """The kind that a point's id itself tells."""
     return IdKind.UUID if len(point) == 36 else IdKind.INT
@@ -318,36 +299,6 @@ def _beside(vector: VectorSpec) -> VectorSpec:
     return VectorSpec(
         name=kept_name(vector.name), kind=vector.kind, dim=vector.dim, metric=Metric.IP, element=vector.element
     )
-
-
-def fragile_floats(value: Any, pointer: str = "") -> Iterator[tuple[str, str]]:
-    """(JSON Pointer, text) of each float below `value` that Qdrant 1.16 may move by a unit in the last place.
-
-    It keeps payloads as JSON text and parses them with serde_json's fast reader, which is exact for up to 15 digits
-    and small exponents; every re-reading (optimisation, restart) may move the value again.
-    """
-    if type(value) is dict:
-        pairs: Iterable[tuple[Any, Any]] = value.items()
-    elif type(value) is list:
-        pairs = enumerate(value)
-    else:
-        return
-    for key, item in pairs:
-        kind = type(item)
-        if kind is float and is_fragile(item):
-            yield f"{pointer}/{_escape(str(key))}", repr(item)
-        elif kind is dict or kind is list:
-            yield from fragile_floats(item, f"{pointer}/{_escape(str(key))}")
-
-
-def is_fragile(value: float) -> bool:
-    """True for a float whose shortest JSON text has more digits than Qdrant reads exactly, or an exponent."""
-    text = orjson.dumps(value)
-    return len(text) > _EXACT_CHARACTERS or b"e" in text
-
-
-def _escape(key: str) -> str:
-    return key.replace("~", "~0").replace("/", "~1")
 
 
 def as_stored(scaled: NDArray[np.float32], vector: VectorSpec) -> NDArray[Any]:
