@@ -222,7 +222,7 @@ class _Clock:
 
 def _scratch(database: Database) -> list[Step]:
     """Create, upsert, search, filter and delete on a collection of our own, removed whatever happens."""
-    if isinstance(database, Pinnable):
+    if isinstance(database, Pinnable) and database.identity.transport == "file":
         detail = "a directory that an app may be using is read from a snapshot, and never written to here"
         return [Step(name="write", state=State.SKIPPED, detail=detail)]
     if not isinstance(database, Droppable):

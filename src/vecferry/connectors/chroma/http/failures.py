@@ -36,6 +36,8 @@ _FEWER = re.compile(
     r".*exceeds limit of ([1-9]\d*)"
 )
 """Cloud's words for more records in one request than this tenant may have; the number is not the same for all."""
+_PLAIN = re.compile(r"HTTP request .*HTTPS", re.IGNORECASE)
+"""What Caddy, nginx and Go's server say where TLS is meant."""
 _SHOWN = 300
 
 
@@ -59,6 +61,8 @@ def of_answer(answer: httpx.Response, body: bytes, store: str) -> VecferryError:
     status, (kind, said) = answer.status_code, _said(body)
     if status in (401, 403) or kind in ("AuthError", "PermissionDenied"):
         return _auth(said, store)
+    if status == 400 and _PLAIN.search(said):
+        return ConfigError(f"{store} speaks TLS on this port.", hint="Write chroma+https://.")
     if "text/html" in answer.headers.get("content-type", ""):
         return _page(status, store)
     if status == 429:
