@@ -33,6 +33,7 @@ from vecferry.model import Record
 from vecferry.objects import cache as cache_module
 from vecferry.objects.bucket import Bucket, open_bucket
 from vecferry.objects.cache import cache_folder, sweep
+from vecferry.planning.options import PlanOptions
 from vecferry.registry import open_database
 from vecferry.testing.contracts import assert_same
 from vecferry.testing.contracts.base import read_all
@@ -494,7 +495,34 @@ def test_from_object_storage_to_qdrant_nothing_is_left_behind(storage, data, tru
     assert unpacked(tmp_path) == []
 
 
-def migration_plan(names: tuple[str, ...], prefix: str):
-    from vecferry.planning.options import PlanOptions
+def test_a_run_does_not_go_on_with_another_archive(storage, data, truth, tmp_path):
+    """Killed in the middle; somebody replaces the archive: refused. The earlier one is put back: it goes on."""
+    archive = packed(data.path)
+    url, target, ledger = storage.put("chroma.tar.gz", archive), f"files:{tmp_path}/target", str(tmp_path / "ledger.db")
+    settings = migration.Settings(plan=PlanOptions(collections=("tail_l2", "types")), ledger=ledger, reports=None)
+    program = (
+        "import os, sys\n"
+        "from vecferry import hooks, migration\n"
+        "from vecferry.planning.options import PlanOptions\n"
+        "hooks.install(lambda point: os._exit(9) if point == 'checkpoint.committed' else None)\n"
+        "settings = migration.Settings(plan=PlanOptions(collections=('tail_l2', 'types')), ledger=sys.argv[3])\n"
+        "migration.migrate(*sys.argv[1:3], settings=settings)\n"
+    )
+    command = [sys.executable, "-c", program, url, target, ledger]
+    assert subprocess.run(command, cwd=tmp_path, check=False, timeout=120).returncode == 9
+    storage.put("chroma.tar.gz", packed(data.path, inside="newer"))
+    with pytest.raises(PlanChanged, match="was replaced since this run began"):
+        migration.migrate(url, target, settings=settings)
+    storage.put("chroma.tar.gz", archive)
+    done = migration.migrate(url, target, settings=settings)
+    assert done.run is not None
+    assert done.run.resumed > 0
+    assert done.verification is not None
+    assert done.verification.sound
+    for name in ("tail_l2", "types"):
+        assert_same(contents(target)[name], truth[name])
+    assert unpacked(tmp_path) == []
 
+
+def migration_plan(names: tuple[str, ...], prefix: str):
     return PlanOptions(collections=names, name=prefix.replace("_", "-") + "-{tenant}-{database}-{name}")

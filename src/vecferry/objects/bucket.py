@@ -291,11 +291,13 @@ def _translated(error: Exception, where: str) -> VecferryError:
     status = int(found[1]) if (found := _STATUS.search(text)) else 0
     said = f" ({code})" if code else f" (HTTP {status})" if status else ""
     if status in {401, 403} or _KEYS.search(code):
+        aws = "the keys (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or R2_…), the region"
+        keys = "GOOGLE_APPLICATION_CREDENTIALS" if where.startswith("gs:") else aws
         return AuthFailed(
             f"{where} may not be used with these keys{said}.",
             store=where,
-            hint="Check the keys (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or R2_…), the region, and what the key "
-            "may do: list the bucket, read it, and for backups write and delete. Public buckets: ?anonymous=true.",
+            hint=f"Check {keys}, and what the key may do: list the bucket, read it, and for backups write and delete. "
+            "Public buckets: ?anonymous=true.",
         )
     if code == "NoSuchBucket":
         return NotFound(
