@@ -96,7 +96,7 @@ def journal_rows(file: Path, name: str) -> Iterator[dict[str, Any]]:
     for text in journal.read_text().splitlines() if journal.exists() else ():
         values = json.loads(text)
         if "op" in values:
-            wanted = values["collection"] == [name]
+            wanted = values.get("collection") == [name]
             if wanted and values["op"] == "remove":
                 yield {"removed": values["ids"]}
         elif wanted:

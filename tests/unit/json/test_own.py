@@ -104,6 +104,39 @@ def test_a_torn_entry_of_the_journal_counts_for_nothing(url: str) -> None:
     assert_same([*records(0, 10), *records(20, 30)], read(url))
 
 
+def test_a_journal_that_was_folded_already_changes_nothing(url: str) -> None:
+    """As a process leaves it that is killed behind the rename, before the journal is removed."""
+    write(url, records(0, 20), records(10, 30, version=1), gone=["id-3"], finish=False)
+    journal = path(url).with_name(f"{path(url).name}.journal")
+    left = journal.read_bytes()
+    write(url)
+    expected = read(url)
+    journal.write_bytes(left)
+    assert_same(expected, read(url))
+    write(url)
+    assert_same(expected, read(url))
+    assert not journal.exists()
+
+
+def test_a_sink_goes_on_in_a_journal_that_another_one_began(url: str) -> None:
+    """One finishes, which takes the journal away, and writes more than there was, while the other still writes."""
+    other = CollectionSpec(name="other", vectors=(VectorSpec(dim=2),))
+    with closing(open_database(url)) as database:
+        first, second = database.sink(SPEC), database.sink(other)
+        first.prepare(SPEC)
+        second.prepare(other)
+        first.write(from_records(SPEC, records(0, 5)))
+        second.finish()
+        second.write(from_records(other, records(0, 200)))
+        first.write(from_records(SPEC, records(5, 10)))
+        second.write(from_records(other, records(200, 210)))
+        first.finish()
+        second.close()
+        first.close()
+    assert_same(records(0, 10), read(url))
+    assert_same(records(0, 210), read(url, "other"))
+
+
 def test_several_collections_in_one_file(url: str) -> None:
     other = CollectionSpec(name="other", namespace=("t", "d"), vectors=(VectorSpec(dim=2),))
     write(url, records(0, 10))

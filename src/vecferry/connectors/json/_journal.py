@@ -1,5 +1,6 @@
 """What was written since the file was: `FILE.journal`, a log that only grows, folded into the file by `finish`.
 
+    {"op":"begin","journal":"5f0c…"}                                                a name of its own, the first line
     {"op":"make","collection":["docs"],"spec":{…}}
     {"op":"write","collection":["docs"],"count":50,"bytes":40123,"xxh3":"…"}        followed by as many record lines
     {"op":"remove","collection":["docs"],"ids":["a","b"]}
@@ -19,6 +20,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
+from uuid import uuid4
 
 import orjson
 import xxhash
@@ -47,6 +49,8 @@ class Journal:
 
     def __init__(self, file: Path) -> None:
         self.path = file.with_name(f"{file.name}.journal")
+        self._known: tuple[bytes, int] = (b"", 0)
+        """first line of the journal that was written last, and an end of it that was whole"""
 
     @contextmanager
     def locked(self) -> Iterator[BinaryIO]:
@@ -66,34 +70,39 @@ class Journal:
                     return file
             file.close()
 
-    def append(self, file: BinaryIO, values: dict[str, Any], payload: bytes = b"", *, after: int = 0) -> int:
-        """Add an entry, durable when this returns; the torn one of a killed writer is cut off first.
-
-        Args:
-            after: an end of the journal that was known to be whole.
-
-        Returns:
-            The new end.
-        """
+    def append(self, file: BinaryIO, values: dict[str, Any], payload: bytes = b"") -> None:
+        """Add an entry, durable when this returns; the torn one of a killed writer is cut off first."""
         if payload:
             values = {**values, "bytes": len(payload), "xxh3": xxhash.xxh3_128_hexdigest(payload)}
+        data = _line(values) + payload
         with writing(self.path):
-            end = whole(file, after)
+            first, end = self._end(file)
+            if not end:
+                first = _line({"op": "begin", "journal": uuid4().hex})
+                data = first + data
             os.ftruncate(file.fileno(), end)
-            line = json.dumps(values, separators=(",", ":"), allow_nan=False).encode() + b"\n"
             try:
-                _write(file.fileno(), line + payload)
+                _write(file.fileno(), data)
                 os.fsync(file.fileno())
             except BaseException:
                 os.ftruncate(file.fileno(), end)
                 raise
-            return end + len(line) + len(payload)
+            self._known = first, end + len(data)
+
+    def _end(self, file: BinaryIO) -> tuple[bytes, int]:
+        """The first line, and where the last whole entry ends: looked for from where we left this very journal."""
+        file.seek(0)
+        first, known = file.readline(), self._known
+        end = known[1] if first == known[0] and known[1] <= os.fstat(file.fileno()).st_size else 0
+        for entry in _entries(file, end):
+            end = entry.end
+        return first, end
 
     def entries(self) -> list[Entry]:
-        """Every whole entry; none where there is no journal."""
+        """Every whole entry about a collection; none where there is no journal."""
         try:
             with self.path.open("rb") as file:
-                return list(_entries(file, 0))
+                return [entry for entry in _entries(file, 0) if "collection" in entry.values]
         except FileNotFoundError:
             return []
 
@@ -103,15 +112,8 @@ class Journal:
             self.path.unlink(missing_ok=True)
 
 
-def whole(file: BinaryIO, after: int) -> int:
-    """Where the last whole entry ends."""
-    size = os.fstat(file.fileno()).st_size
-    end = after if after <= size else 0
-    if end == size:
-        return end
-    for entry in _entries(file, end):
-        end = entry.end
-    return end
+def _line(values: dict[str, Any]) -> bytes:
+    return json.dumps(values, separators=(",", ":"), allow_nan=False).encode() + b"\n"
 
 
 def _entries(file: BinaryIO, start: int) -> Iterator[Entry]:

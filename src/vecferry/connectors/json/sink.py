@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from threading import RLock
-from typing import Any
 from uuid import uuid4
 
 import pyarrow as pa
@@ -34,7 +33,6 @@ class JsonSink:
         self._journal = Journal(path)
         self._name = (*spec.namespace, spec.name)
         self._spec: CollectionSpec | None = None
-        self._end = 0
         self._lock = RLock()
 
     def prepare(self, spec: CollectionSpec) -> CollectionSpec:
@@ -52,7 +50,7 @@ class JsonSink:
             else:
                 made = replace(there.spec, vectors=fit(there.spec, spec, store=self._store), count=None)
             if there is None or made.vectors != there.spec.vectors:
-                self._append(file, {"op": "make", "collection": self._name, "spec": _own.spec_to_json(made)})
+                self._journal.append(file, {"op": "make", "collection": self._name, "spec": _own.spec_to_json(made)})
             self._spec = made
             written = there is not None and bool(there.entries)
             rows = there.found.rows if there is not None and there.found is not None else 0
@@ -65,7 +63,7 @@ class JsonSink:
             return Receipt(rows=0, bytes=0)
         payload = b"".join(_own.encode(batch, spec))
         with self._lock, self._journal.locked() as file:
-            self._append(file, {"op": "write", "collection": self._name, "count": batch.num_rows}, payload)
+            self._journal.append(file, {"op": "write", "collection": self._name, "count": batch.num_rows}, payload)
         return Receipt(rows=batch.num_rows, bytes=len(payload))
 
     def finish(self) -> None:
@@ -73,18 +71,14 @@ class JsonSink:
         self._prepared()
         with self._lock, self._journal.locked():
             fold(self._path, self._journal, lines=self._lines)
-            self._end = 0
 
     def delete(self, ids: Sequence[str]) -> None:
         self._prepared()
         with self._lock, self._journal.locked() as file:
-            self._append(file, {"op": "remove", "collection": self._name, "ids": list(ids)})
+            self._journal.append(file, {"op": "remove", "collection": self._name, "ids": list(ids)})
 
     def close(self) -> None:
         """Nothing is held; what was written and not finished stays in the journal."""
-
-    def _append(self, file: Any, values: dict[str, Any], payload: bytes = b"") -> None:
-        self._end = self._journal.append(file, values, payload, after=self._end)
 
     def _prepared(self) -> CollectionSpec:
         if self._spec is None:
