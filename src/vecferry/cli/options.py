@@ -72,8 +72,9 @@ _OPTIONS = (
         "--target-config",
         "config",
         multiple=True,
-        metavar="NAME=JSON",
-        help="A setting under the target's own name, for example hnsw_config='{\"m\": 32}' or on_disk_payload=true.",
+        metavar="NAME=VALUE",
+        help="A setting of the target: for Qdrant quantization=scalar, datatype=float16, on_disk=true, m=32, "
+        "payload_m=16, or as JSON under its own name: hnsw_config='{\"m\": 32}'.",
     ),
     click.option(
         "--name",
@@ -97,7 +98,7 @@ def plan_options(given: Mapping[str, Any]) -> PlanOptions:
 
     Raises:
         ConfigError: see `parse_policies`.
-        click.UsageError: a target setting is not NAME=JSON.
+        click.UsageError: a target setting is not NAME=VALUE.
     """
     from vecferry.model import Keep
     from vecferry.planning.model import IfExists, OnConflict
@@ -130,7 +131,10 @@ def _setting(text: str) -> tuple[str, Any]:
     name, separator, value = text.partition("=")
     try:
         if separator and name:
-            return name, orjson.loads(value)
+            return name, value if value.isidentifier() and value not in _JSON_WORDS else orjson.loads(value)
     except orjson.JSONDecodeError:
         pass
-    raise click.UsageError(f"'{text}' is not NAME=JSON, for example --target-config shard_number=2.")
+    raise click.UsageError(f"'{text}' is not NAME=VALUE, for example --target-config shard_number=2.")
+
+
+_JSON_WORDS = frozenset({"true", "false", "null"})

@@ -101,7 +101,7 @@ def test_no_index_is_a_choice() -> None:
 
 @pytest.mark.parametrize("text", ["m", "=2", "m=", "m={", ""])
 def test_a_setting_must_be_name_and_json(text: str) -> None:
-    with pytest.raises(click.UsageError, match="NAME=JSON"):
+    with pytest.raises(click.UsageError, match="NAME=VALUE"):
         read("--target-config", text)
 
 
@@ -114,6 +114,17 @@ def test_a_setting_must_be_name_and_json(text: str) -> None:
         ({"CHROMA_DB_PATH": "a", "QDRANT_URL": "qdrant:./folder"}, "chroma:a", "qdrant:./folder"),
         ({"CHROMA_PERSIST_DIR": "b", "QDRANT_URL": "https://h"}, "chroma:b", "qdrant+https://h"),
         ({"CHROMA_DB_PATH": "a", "CHROMA_PERSIST_DIR": "b", "QDRANT_HOST": "h"}, "chroma:a", "qdrant+http://h:6333"),
+        ({"CHROMA_HOST": "c", "QDRANT_URL": "h"}, "chroma+http://c:8000", "qdrant+http://h"),
+        (
+            {"CHROMA_HOST": "c", "CHROMA_PORT": "443", "CHROMA_SSL": "True", "QDRANT_URL": "h"},
+            "chroma+https://c:443",
+            "qdrant+http://h",
+        ),
+        (
+            {"CHROMA_HOST": "api.trychroma.com", "CHROMA_TENANT": "t", "CHROMA_DATABASE": "d", "QDRANT_URL": "h"},
+            "chroma+cloud://t/d",
+            "qdrant+http://h",
+        ),
         ({"CHROMA_DB_PATH": "a", "QDRANT_HOST": "h", "QDRANT_PORT": "7"}, "chroma:a", "qdrant+http://h:7"),
         (
             {"CHROMA_DB_PATH": "a", "QDRANT_URL": "qdrant+http://h?grpc_port=5"},

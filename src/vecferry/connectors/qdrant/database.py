@@ -103,7 +103,7 @@ class QdrantDatabase:
         if is_custom(spec.config) and not self._server.is_cluster():
             raise ConfigError(
                 f"'{spec.name}' has shard keys, and {self._server.store} is no cluster.",
-                hint="Switch its cluster mode on, or give them up: --target-config sharding_method='\"auto\"'. "
+                hint="Switch its cluster mode on, or give them up: --target-config sharding_method=auto. "
                 f"Each record then keeps its shard key in its metadata, as {KEY}.",
             )
         return spec
