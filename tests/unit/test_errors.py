@@ -59,7 +59,6 @@ def test_ids_are_a_tuple() -> None:
 SOURCES = Path(errors.__file__).parent
 WITHOUT_A_HINT = {
     "cli/common.py": "you did not agree",  # a person said no: that is what to do
-    "migration/moving.py": "you did not agree",  # likewise, asked by a program
 }
 """file -> words of a message that needs no advice, each with its reason."""
 
