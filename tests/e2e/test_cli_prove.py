@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.command import Vecferry
-from tests.e2e.stores import DIM, points
+from tests.e2e.stores import DIM, occupied, points
 
 pytestmark = pytest.mark.qdrant
 
@@ -114,8 +114,11 @@ def test_a_migration_that_is_verified_says_so_everywhere(
     assert folder.name in vecferry("status").out
 
 
-def test_stores_that_lack_the_collection(small: Path, qdrant_server: Any, name: str, vecferry: Vecferry) -> None:
+def test_stores_that_lack_the_collection(
+    small: Path, qdrant_server: Any, qdrant: Any, name: str, vecferry: Vecferry
+) -> None:
     """Verifying against a target without the collection is a difference or a refusal that names it, never a pass."""
+    occupied(qdrant, f"{name}-another")
     done = vecferry("verify", f"chroma:{small}", qdrant_server.url, "-c", f"docs={name}", "--no-parity", expect=None)
     assert done.code in {1, 5}
     assert name in done.text
