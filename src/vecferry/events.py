@@ -7,7 +7,8 @@ the epoch; durations are seconds of a monotonic clock.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -114,3 +115,22 @@ Observer = Callable[[Event], None]
 
 def silent(_: Event) -> None:
     """The observer that looks away."""
+
+
+_listener: Observer = silent
+
+
+def tell(event: Event) -> None:
+    """Tell whoever listens in this process: for what happens where no observer was handed down, as in opening a URL."""
+    _listener(event)
+
+
+@contextmanager
+def listening(observer: Observer) -> Iterator[None]:
+    """Hear what is told during the block."""
+    global _listener  # one per process, on purpose: it is for a command line
+    before, _listener = _listener, observer
+    try:
+        yield
+    finally:
+        _listener = before

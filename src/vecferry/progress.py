@@ -42,7 +42,12 @@ def observer(console: Console, *, quiet: bool, log: Path | None) -> Iterator[Obs
             seen.append(stack.enter_context(bars(console)) if console.is_terminal else Lines(sys.stderr))
         if log is not None:
             seen.append(json_lines(stack.enter_context(_opened(log))))
-        yield lambda event: _tell(seen, event)
+
+        def observe(event: Event) -> None:
+            _tell(seen, event)
+
+        with events.listening(observe):
+            yield observe
 
 
 def _opened(log: Path) -> TextIO:

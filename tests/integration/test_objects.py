@@ -19,7 +19,7 @@ import pytest
 from obstore.store import S3Store
 
 from tests.chroma_data import ChromaData
-from vecferry import migration
+from vecferry import events, migration
 from vecferry.errors import (
     AuthFailed,
     ConfigError,
@@ -184,6 +184,16 @@ def test_what_is_unchanged_is_not_fetched_again(storage, data, truth):
     storage.put("chroma.tar.gz", packed(data.path, "zip"))
     same(contents(url), truth)
     assert storage.fetched("chroma.tar.gz") == 2 * fetched
+
+
+def test_a_person_is_told_of_a_long_download(storage, data, monkeypatch):
+    monkeypatch.setattr(cache_module, "NOTICED_BYTES", 1_000)
+    url, told = storage.put("chroma.tar.gz", packed(data.path)), []
+    with events.listening(told.append):
+        for _ in range(2):
+            open_database(url).close()
+    (notice,) = told
+    assert notice.message == f"Fetching s3://{url.partition('://')[2]}: 0 MB."
 
 
 def test_a_damaged_cache_is_fetched_again(storage, data, truth, tmp_path):

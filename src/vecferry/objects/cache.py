@@ -30,12 +30,15 @@ from uuid import uuid4
 from platformdirs import user_cache_path
 
 from vecferry.errors import StoreFull, Unavailable
+from vecferry.events import Notice, tell
 from vecferry.objects.bucket import Bucket, Stat
 from vecferry.objects.disk import writing
 
 VARIABLE = "VECFERRY_CACHE"
 PIECE_BYTES = 8 << 20
 IN_FLIGHT = 4
+NOTICED_BYTES = 20_000_000
+"""A person is told of a download that may take a while."""
 KEPT_SECONDS = 7 * 86_400
 """What nobody has read for so long is removed by the next process that fetches something."""
 
@@ -74,6 +77,8 @@ def fetch(bucket: Bucket, stat: Stat, cache: Path) -> Fetched:
         known = _known(file)
         if known is not None:
             return known
+        if stat.size > NOTICED_BYTES:
+            tell(Notice(message=f"Fetching {bucket.shown(stat.key)}: {stat.size / 1e6:,.0f} MB."))
         sha256 = _download(bucket, stat, file.with_suffix(".part"))
         facts = {
             "object": f"{bucket.place}/{stat.key}",
