@@ -40,7 +40,7 @@ from vecferry.url import StoreUrl
 from vecferry.version import __version__
 
 _BRINGS = re.compile(r"([\w.-]+)[^;]*; *extra == ['\"]([\w-]+)['\"]")
-"""A requirement of an extra, as the installed package's own metadata says it."""
+"""A requirement of an extra, as the installed package's own metadata says it; not of some versions of Python only."""
 _NOT_FOR_STORES = {"all", "testing"}
 
 SCRATCH_RECORDS = 200

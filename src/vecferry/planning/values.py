@@ -212,8 +212,8 @@ def is_long(key: str, limits: Limits) -> bool:
 
 
 def longest(metadata: Mapping[str, Any]) -> int:
-    """Bytes of the longest text, all that a flat store keeps as one text beside the record counting as one."""
-    texts = (len(text.encode()) for value in metadata.values() for text in _texts(value))
+    """Bytes of the longest text; those of a list count together, and so does all that is kept beside the record."""
+    texts = (sum(len(text.encode()) for text in _texts(value)) for value in metadata.values())
     beside = sum(len(orjson.dumps(value, default=str)) for value in metadata.values() if type_name(value) in _NOT_FLAT)
     return max(*texts, beside, 0, 0)
 

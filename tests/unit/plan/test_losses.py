@@ -245,7 +245,7 @@ def test_quotas_of_a_cloud_are_cells_of_the_plan() -> None:
         record("value", metadata={"a": "x" * 11}),
         record("beside", metadata={"a": {"b": "x" * 10}}),
         record("uri", uri="x" * 9),
-        record("fits", metadata={"a": "x" * 10, "b": ["x" * 10, "y" * 10]}, uri="x" * 8),
+        record("fits", metadata={"a": "x" * 10, "b": ["x" * 5, "y" * 5]}, uri="x" * 8),
     ]
     cells = judge(profiled(records, limits=limits), SPEC.vectors, limits, exact_vectors=Keep.RESTORE)
     found = {cell.shape: (cell.verdict, cell.count, cell.examples) for cell in cells}

@@ -93,7 +93,7 @@ def _endpoint(url: StoreUrl) -> str:
 def _namespace(url: StoreUrl, *, cloud: bool) -> tuple[str | None, str | None]:
     tenant, database = url.options.get("tenant"), url.options.get("database")
     if not cloud:
-        return tenant or os.environ.get("CHROMA_TENANT") or None, database or os.environ.get("CHROMA_DATABASE") or None
+        return tenant or None, database or None
     path = url.path.strip("/")
     if "/" in path or url.port:
         raise ConfigError(f"{url} is not TENANT/DATABASE.", hint="Write chroma+cloud://TENANT/DATABASE.")
