@@ -133,14 +133,25 @@ def test_a_full_collection_takes_replacements_only(double, collection):
     collection.upsert(**some(3, begin=4))
     assert collection.count() == 7
     collection.upsert(**some(3, begin=4))
+    double.quotas = replace(double.quotas, collection_records=5)  # a smaller plan: what is there stays there
+    collection.upsert(**some(3, begin=4))
     double.quotas = replace(double.quotas, collection_records=8)
     collection.upsert(**some(2, begin=6))
     assert collection.count() == 8
 
 
-def test_the_last_place_is_given_once(double, collection):
+def test_the_last_place_is_given_once(double, collection, monkeypatch):
     """Writes at the same time do not both take the room that is left for one."""
     double.quotas = replace(double.quotas, collection_records=3)
+    counted = double._full
+
+    def counted_slowly(*arguments):
+        """The moment between counting and writing, made long enough for everybody to come in."""
+        found = counted(*arguments)
+        time.sleep(0.02)
+        return found
+
+    monkeypatch.setattr(double, "_full", counted_slowly)
     path = room(double, collection, "add")
     with ThreadPoolExecutor(8) as pool:
         statuses = list(pool.map(lambda n: ask(double, path, body=some(1, begin=n))[0], range(8)))
@@ -341,6 +352,7 @@ def test_a_slow_answer_ends_with_the_fault(double, collection):
     done = threading.Thread(target=collection.count)
     done.start()
     until(lambda: double.fired == 1)
+    done.join(0.3)
     assert done.is_alive()
     double.inject(Pass())
     done.join(10)
