@@ -1,6 +1,7 @@
 """Chroma over HTTP against real servers: the same records as the directory reader gives, through every generation."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,11 @@ import pytest
 
 from tests.chroma_data import NAMES, ChromaData
 from vecferry.arrow import from_records, to_records
-from vecferry.connectors.chroma._codec import rounded
 from vecferry.connectors.chroma.http.database import ChromaServerDatabase
 from vecferry.connectors.chroma.http.ids import Ids
+from vecferry.connectors.chroma.rounding import rounded
 from vecferry.errors import Conflict, Unavailable
-from vecferry.model import CollectionSpec, Metric, Record, VectorSpec
+from vecferry.model import Card, CollectionSpec, Keep, Metric, Record, VectorSpec
 from vecferry.protocols import Source
 from vecferry.registry import open_database
 from vecferry.testing.contracts.base import read_all
@@ -294,3 +295,42 @@ def test_foretells_how_the_server_rounds_cosine(server: ChromaServer) -> None:
         assert_same(to_records(foretold, spec), read_all(database.source(spec.name)))
         sink.close()
     database.close()
+
+
+def test_records_that_are_moved_are_not_rounded_twice(server: ChromaServer) -> None:
+    """Writing in another order moves records at the end of a load; they read as `expect` said, in the right order."""
+    random = np.random.default_rng(8)
+    spec = target(CollectionSpec(name="moved", vectors=(VectorSpec(dim=96, metric=Metric.COSINE),)))
+    records = plain_records(spec, 60, unit=False)
+    records = [Record(**{**fields(r), "vectors": {"": random.standard_normal(96).astype(np.float32)}}) for r in records]
+    database = opened(server.url)
+    sink = database.sink(spec)
+    sink.prepare(spec)
+    for start in (40, 20, 0):
+        sink.write(from_records(spec, records[start : start + 20]))
+    foretold = to_records(sink.expect(from_records(spec, records)), spec)
+    sink.finish()
+    sink.close()
+    found = read_ordered(database.source("moved"))
+    assert [record.id for record in found] == [record.id for record in records]
+    assert_same(foretold, found)
+    database.close()
+
+
+def test_kept_bits_are_read_from_the_directory_too(tmp_path: Path) -> None:
+    """What a server was given with `exact_vectors: keep` comes out of its directory bit for bit, index or log."""
+    spec = target(CollectionSpec(name="exact", vectors=(VectorSpec(dim=8, metric=Metric.COSINE),)))
+    spec = replace(spec, card=replace(spec.card or Card(), exact_vectors=Keep.BITS))
+    records = plain_records(spec, 1_500, unit=False)
+    with start_chroma(folder=tmp_path) as server:
+        database = opened(server.url)
+        sink = database.sink(spec)
+        sink.prepare(spec)
+        sink.write(from_records(spec, records))
+        sink.finish()
+        assert_same(records, read_all(database.source("exact")))
+        sink.close()
+        database.close()
+    directory = open_database(f"chroma:{tmp_path / 'data'}")
+    assert_same(records, read_all(directory.source("exact")))
+    directory.close()

@@ -34,7 +34,7 @@ def test_an_envelope_is_undone_exactly(metadata: dict[str, Any] | None, kind: Id
     wrapped = _codec.wrap(text, tags, kind)
     assert wrapped is None or all(key and (key == "_vf" or _codec.plain(key, item)) for key, item in wrapped.items())
     stored = None if wrapped is None else pack(wrapped)[0]
-    assert _codec.unwrap(stored) == (text, tags, kind.value if kind else None)
+    assert _codec.unwrap(stored) == (text, tags, kind.value if kind else None, None)
 
 
 def test_what_chroma_can_hold_stands_beside_the_envelope() -> None:

@@ -187,19 +187,6 @@ def _from_metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:
     return {name: metadata[key] for key, name in _LEGACY.items() if metadata.get(key) is not None}
 
 
-def rounded(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    """What a server gives back of vectors under cosine, shape (rows, dim): direction times length, bit for bit.
-
-    hnswlib scales a vector to length 1 when it takes it, Chroma keeps the length beside it. The squares are summed one
-    after the other in float32, which `cumsum` does and `sum` does not. Measured on 1.5.9; tests/integration/
-    test_chroma_http.py holds it against the server.
-    """
-    with np.errstate(over="ignore", invalid="ignore"):
-        squared = np.cumsum(vectors * vectors, axis=1, dtype=np.float32)[:, -1:]
-        length = np.sqrt(squared)
-        return vectors * (np.float32(1) / (length + np.float32(1e-30))) * length
-
-
 # --------------------------------------------------------------------------- the envelope
 
 
@@ -250,22 +237,29 @@ def _as_many(flat: dict[str, Any]) -> dict[str, Any]:
     return kept
 
 
-def unwrap(metadata: bytes | None) -> tuple[bytes | None, bytes | None, str | None]:
-    """(metadata, tags, id kind) as `wrap` was given them. What is not our envelope stays as it is."""
+def unwrap(metadata: bytes | None) -> tuple[bytes | None, bytes | None, str | None, bytes | None]:
+    """(metadata, tags, id kind, bits) as `wrap` was given them. What is not our envelope stays as it is."""
     value = loads(metadata) if metadata is not None else {}
     envelope = _envelope(value.get(ENVELOPE))
     if envelope is None:
-        return metadata, None, None
+        return metadata, None, None, None
     del value[ENVELOPE]
     value.update(envelope.get("m", {}))
     tags = envelope.get("t")
     there = value or "e" in envelope
-    return canonical(value) if there else None, canonical(tags) if tags else None, envelope.get("k")
+    text = canonical(value) if there else None
+    return text, canonical(tags) if tags else None, envelope.get("k"), _bits(envelope)
 
 
-def bits_of(text: object) -> bytes | None:
-    """The bits of the vector that an envelope holds."""
-    held = (_envelope(text) or {}).get("v")
+def with_bits(metadata: Mapping[str, Any] | None, bits: bytes) -> dict[str, Any]:
+    """Metadata as Chroma holds it, with the bits of the vector in its envelope, unless some stand there already."""
+    held = dict(metadata or {})
+    envelope = {"v": b64encode(bits).decode(), **(_envelope(held.get(ENVELOPE)) or {})}
+    return {**held, ENVELOPE: canonical(envelope).decode()}
+
+
+def _bits(envelope: Mapping[str, Any]) -> bytes | None:
+    held = envelope.get("v")
     return b64decode(held) if isinstance(held, str) else None
 
 

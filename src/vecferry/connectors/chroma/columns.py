@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from vecferry.arrow import dense, present, utf8
-from vecferry.connectors.chroma import _codec
+from vecferry.connectors.chroma import _codec, rounding
 from vecferry.model import CollectionSpec, IdKind, Keep, Metric, Rejection, VectorSpec
 
 
@@ -122,8 +122,7 @@ def _bits(batch: pa.RecordBatch, spec: CollectionSpec, vector: VectorSpec, holds
     if not keeps_bits(spec, holds) or not batch.num_rows:
         return [None] * batch.num_rows
     values = dense(batch, vector)
-    same = (_codec.rounded(values).view(np.int32) == values.view(np.int32)).all(axis=1)
-    return [None if same[row] else values[row].tobytes() for row in range(batch.num_rows)]
+    return [row.tobytes() if changed else None for row, changed in zip(values, rounding.rounds(values), strict=True)]
 
 
 def _faults(

@@ -22,7 +22,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from vecferry.arrow import JSON, build, empty
-from vecferry.connectors.chroma import _codec, catalog, hnsw
+from vecferry.connectors.chroma import _codec, catalog, hnsw, rounding
 from vecferry.connectors.chroma.catalog import Entry
 from vecferry.errors import CorruptData
 from vecferry.model import Chunk, CollectionSpec, IdKind, Position, Rejection
@@ -81,6 +81,7 @@ class Records:
         self._dim = spec.vectors[0].dim or 0
         self._rows = _within(CHUNK_BYTES // (4 * self._dim + ROW_BYTES))
         self._odd = False
+        self._bits: dict[int, bytes] = {}  # row of the chunk -> bits of its vector, where we kept them
         self._mark = f"\x01{secrets.token_hex(8)}:"  # before what JSON cannot say; no text of a record can begin so
         db.create_scalar_function("vf_odd", self._real, 1, deterministic=True)
         lists = "SELECT 1 FROM embedding_metadata_array LIMIT 1"
@@ -163,6 +164,8 @@ class Records:
             **self._metadata(numbers, own),
         }
         vectors, kept, rejected = self._vectors(places, columns["id"])
+        bits = {int(kept[:row].sum()): bits for row, bits in self._bits.items() if kept[row]}
+        vectors = rounding.restored(vectors, bits)
         if rejected:
             columns = {name: _filtered(column, kept) for name, column in columns.items()}
         batch = build(self._spec, columns | {"vector": vectors}) if len(vectors) else empty(self._spec)
@@ -243,10 +246,12 @@ class Records:
     def _unwrap(self, texts: list[bytes | None]) -> dict[str, Any]:
         """Undo our envelopes, in a collection that we wrote: the columns metadata, tags and, where mixed, id_kind."""
         tags, kinds = list[Any]([None] * len(texts)), [IdKind.TEXT.value] * len(texts)
+        self._bits.clear()
         for row, text in enumerate(texts):
             if text is not None and b'"_vf":' in text:
-                texts[row], tags[row], kind = _codec.unwrap(text)
+                texts[row], tags[row], kind, bits = _codec.unwrap(text)
                 kinds[row] = kind or kinds[row]
+                self._bits.update({row: bits} if bits is not None else {})
         mixed = {"id_kind": kinds} if self._spec.id_kind is IdKind.MIXED else {}
         return {"metadata": texts, "tags": tags, **mixed}
 

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 import pyarrow as pa
 
-from vecferry.connectors.chroma import _codec, cards
+from vecferry.connectors.chroma import _codec, cards, rounding
 from vecferry.connectors.chroma.columns import Columns, columns_of, some
 from vecferry.connectors.chroma.order import Order
 from vecferry.errors import Conflict, DataError, NotFound, Unsupported
@@ -193,11 +193,22 @@ class ChromaSink:
             metadatas=[found["metadatas"][row] or None for row in rows],
             seqs=[None] * len(rows),
         )
+        self._keep_as_it_stands(records)
         if rows:
             order.hold(records.held())
             collection.delete(ids=records.ids)
             collection.add(**records.arguments())
             order.hold(None)
+
+    def _keep_as_it_stands(self, records: Columns) -> None:
+        """What a server would round once more when it takes it again is given back as it stands there now."""
+        cosine = self._spec.vectors[0].metric is Metric.COSINE
+        if not self._holds.rounds or not cosine or self._spec.card is None or not records.ids:
+            return
+        for row in np.flatnonzero(rounding.rounds(records.embeddings)).tolist():
+            held = _codec.with_bits(records.metadatas[row], records.embeddings[row].tobytes())
+            if self._holds.value_bytes is None or len(held[_codec.ENVELOPE]) <= self._holds.value_bytes:
+                records.metadatas[row] = held
 
     def _put_back_held(self) -> None:
         """Add what a crash left between deleting and adding."""

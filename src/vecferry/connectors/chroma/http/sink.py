@@ -5,7 +5,7 @@ from __future__ import annotations
 import pyarrow as pa
 
 from vecferry.arrow import as_array, column, dense
-from vecferry.connectors.chroma import _codec
+from vecferry.connectors.chroma import rounding
 from vecferry.connectors.chroma.columns import keeps_bits
 from vecferry.connectors.chroma.sink import ChromaSink
 from vecferry.model import Metric
@@ -21,5 +21,5 @@ class ServerSink(ChromaSink):
         if exact or not batch.num_rows:
             return batch
         name = column(vector)
-        array = as_array(_codec.rounded(dense(batch, vector)), batch.schema.field(name).type)
+        array = as_array(rounding.rounded(dense(batch, vector)), batch.schema.field(name).type)
         return batch.set_column(batch.schema.get_field_index(name), batch.schema.field(name), array)

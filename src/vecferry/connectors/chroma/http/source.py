@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from vecferry import arrow
-from vecferry.connectors.chroma import _codec
+from vecferry.connectors.chroma import _codec, rounding
 from vecferry.connectors.chroma.http import facts, filtering
 from vecferry.connectors.chroma.http.answers import Page, page
 from vecferry.connectors.chroma.http.collection import EVERYTHING, Collection
@@ -133,40 +133,30 @@ class ServerSource:
         columns: dict[str, Any] = {
             "id": pa.array(found.ids, pa.string()),
             "seq": pa.array(seqs, pa.int64()),
-            "vector": self._vectors(found) if self._spec.card is not None else found.vectors,
             "document": found.documents,
             "uri": found.uris,
-            **self._metadata(found.metadatas),
+            **self._unwrapped(found),
         }
         batch = arrow.build(self._spec, columns)
         if not found.faults:
             return batch
         return batch.filter(pa.array([row not in found.faults for row in range(len(found.ids))]))
 
-    def _vectors(self, found: Page) -> NDArray[np.float32]:
-        """The vectors of a page, with those that the server rounded and whose bits we kept."""
-        kept = {
-            row: bits
-            for row, held in enumerate(found.metadatas)
-            if (bits := _codec.bits_of((held or {}).get(_codec.ENVELOPE))) is not None and len(bits) == 4 * self._dim
-        }
-        vectors = found.vectors.copy() if kept else found.vectors
-        for row, bits in kept.items():
-            vectors[row] = np.frombuffer(bits, "<f4")
-        return vectors
-
-    def _metadata(self, metadatas: Sequence[dict[str, Any] | None]) -> dict[str, Any]:
-        """The columns metadata, tags and, where our card says so, id_kind."""
-        texts: list[bytes | None] = [None if held is None else canonical(held) for held in metadatas]
+    def _unwrapped(self, found: Page) -> dict[str, Any]:
+        """The columns vector, metadata, tags and, where our card says so, id_kind; our envelopes undone."""
+        texts: list[bytes | None] = [None if held is None else canonical(held) for held in found.metadatas]
         if self._spec.card is None:
-            return {"metadata": texts}
+            return {"vector": found.vectors, "metadata": texts}
         tags, kinds = list[Any]([None] * len(texts)), [IdKind.TEXT.value] * len(texts)
-        for row, held in enumerate(metadatas):
+        kept: dict[int, bytes] = {}
+        for row, held in enumerate(found.metadatas):
             if held is not None and _codec.ENVELOPE in held:
-                texts[row], tags[row], kind = _codec.unwrap(texts[row])
+                texts[row], tags[row], kind, bits = _codec.unwrap(texts[row])
                 kinds[row] = kind or kinds[row]
+                kept.update({row: bits} if bits is not None else {})
+        vectors = rounding.restored(found.vectors, kept)
         mixed = {"id_kind": kinds} if self._spec.id_kind is IdKind.MIXED else {}
-        return {"metadata": texts, "tags": tags, **mixed}
+        return {"vector": vectors, "metadata": texts, "tags": tags, **mixed}
 
     # ----------------------------------------------------------------------- powers
 
