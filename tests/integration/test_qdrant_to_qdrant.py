@@ -69,7 +69,7 @@ def points(client: QdrantClient, name: str) -> list[dict[str, Any]]:
 def settings(client: QdrantClient, name: str) -> dict[str, Any]:
     """What a collection is told to be, without what vecferry added."""
     config: dict[str, Any] = client.get_collection(name).config.model_dump()
-    config["metadata"].pop("vecferry", None)
+    config["metadata"] = {k: v for k, v in (config["metadata"] or {}).items() if k != "vecferry"}
     return config
 
 
@@ -224,6 +224,39 @@ def test_a_narrower_number_type_is_a_loss_that_is_named(
     found = np.array([one["vector"] for one in points(target, name)], np.float32)
     wanted = np.array([one["vector"] for one in points(origin, name)], np.float32).astype(np.float16)
     assert (found == wanted.astype(np.float32)).all()
+
+
+STRICT: dict[str, dict[str, Any]] = {
+    "no-exact-search": {"search_allow_exact": False},
+    "no-unindexed-filter": {"unindexed_filtering_retrieve": False, "unindexed_filtering_update": False},
+    "few-at-once": {"max_query_limit": 5, "upsert_max_batchsize": 7, "filter_max_conditions": 1},
+    "rates": {"read_rate_limit": 600, "write_rate_limit": 600},
+}
+
+
+def test_a_strict_collection_is_moved_and_verified(
+    start_qdrant: Callable[..., QdrantServer], target: QdrantClient, other: QdrantServer, tmp_path: Path
+) -> None:
+    """Whatever its owner forbids: it is counted, read in small pages, and compared by other means."""
+    server = start_qdrant()
+    with closing(QdrantClient(url=server.http_url, check_compatibility=False, timeout=60)) as client:
+        for name, rules in STRICT.items():
+            strict = models.StrictModeConfig(enabled=True, **rules)
+            client.create_collection(
+                name,
+                vectors_config=models.VectorParams(size=4, distance=models.Distance.COSINE),
+                strict_mode_config=strict,
+            )
+            for start in range(0, 40, 5):
+                rows = [
+                    models.PointStruct(id=n, vector=[1.0, n, 2.0, -n], payload={"n": n % 4, "city": f"c{n % 3}"})
+                    for n in range(start, start + 5)
+                ]
+                client.upsert(name, rows, wait=True)
+        done = migrate(server.url, other.url, settings=Settings(ledger=str(tmp_path / "ledger.db"), reports=None))
+        assert (done.records, done.differences) == (40 * len(STRICT), 0)
+        for name in STRICT:
+            assert settings(target, name)["strict_mode_config"] == settings(client, name)["strict_mode_config"]
 
 
 def test_indexes_may_be_left_out_or_named(

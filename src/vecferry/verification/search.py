@@ -75,8 +75,11 @@ def check_search(question: Question, target: Source, limits: Limits, *, tries: T
     skipped = dict(result.skipped)
     notes = [f"Vector '{name}'." if name else "", how]
     if isinstance(target, Searchable):
-        figures |= _approximate(question, target, tries)
-        notes.append(_recall_note(figures, question.truth.k))
+        try:
+            figures |= _approximate(question, target, tries)
+            notes.append(_recall_note(figures, question.truth.k))
+        except Unsupported as reason:
+            skipped[f"the target's own search: {reason.message}"] = len(question.truth.queries)
     else:
         skipped["the target's own search: it answers none through this connector"] = len(question.truth.queries)
     return Check(

@@ -19,6 +19,7 @@ from vecferry.errors import (
     StoreFull,
     Throttled,
     Unavailable,
+    Unsupported,
     VecferryError,
 )
 
@@ -27,6 +28,7 @@ _FULL = re.compile(
 )
 _LARGE = re.compile(r"larger than allowed|too large|message length too large|exceeds? .*limit.*bytes", re.IGNORECASE)
 _MANY = re.compile(r"upsert limit exceeded|limit exceeded .* > \d+", re.IGNORECASE)
+_STRICT = re.compile(r"exact search disabled|index required but not found|filter.* limit", re.IGNORECASE)
 _SLOW = re.compile(r"timed? ?out|timeout", re.IGNORECASE)
 _RETRY = re.compile(r"retry[- ]after[^0-9]*([0-9.]+)|([0-9.]+) ?s", re.IGNORECASE)
 _SHOWN = 300
@@ -170,6 +172,8 @@ def _full(said: str, store: str) -> StoreFull:
 def _other(message: str, said: str, store: str) -> ConnectorError:
     if _FULL.search(said):
         return _full(said, store)
+    if _STRICT.search(said):
+        return Unsupported(message, store=store, hint="The collection's strict mode forbids it (strict_mode_config).")
     if _MANY.search(said):
         return TooLarge(message, store=store, hint="The collection's strict mode limits how much may be sent at once.")
     return ConnectorError(message, store=store, hint="The server's log says more.")

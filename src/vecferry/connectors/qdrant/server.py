@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from vecferry.catalog import find
 from vecferry.connectors.qdrant._codec.settings import CARD
 from vecferry.connectors.qdrant._codec.shard_keys import ShardKey, in_order, of_shard
 from vecferry.connectors.qdrant.transport import Address, Grpc, Rest, collection_path, find_grpc, greeting
-from vecferry.errors import AuthFailed, NotFound
+from vecferry.errors import AuthFailed, NotFound, Unsupported
 from vecferry.model import IdKind
 
+_IDS = 10_000
 _LAST_NUMBER, _FIRST_UUID = (1 << 64) - 1, "00000000-0000-0000-0000-000000000000"
 
 
@@ -84,9 +85,29 @@ class Server:
         return told
 
     def count(self, name: str, where: Mapping[str, Any] | None = None) -> int:
-        """The exact number of points, of those that match a Qdrant filter if one is given."""
-        body = {"exact": True, **({"filter": where} if where is not None else {})}
-        return int(self.rest.call("POST", collection_path(name, "/points/count"), body)["count"])
+        """The exact number of points, of those that match a Qdrant filter if one is given.
+
+        Where the strict mode allows no exact count, they are gone through.
+        """
+        narrowed = {"filter": where} if where is not None else {}
+        try:
+            return int(
+                self.rest.call("POST", collection_path(name, "/points/count"), {"exact": True, **narrowed})["count"]
+            )
+        except Unsupported:
+            info = self.info(name)
+            most = None if info is None else self.strict_limit(info, "max_query_limit")
+            return sum(self._pages_of_ids(name, min(_IDS, most or _IDS), narrowed))
+
+    def _pages_of_ids(self, name: str, limit: int, narrowed: Mapping[str, Any]) -> Iterator[int]:
+        """How many points each page of a scroll holds."""
+        body: dict[str, Any] = {"limit": limit, "with_payload": False, "with_vector": False, **narrowed}
+        while True:
+            found = self.rest.call("POST", collection_path(name, "/points/scroll"), body)
+            yield len(found["points"])
+            if found["next_page_offset"] is None:
+                return
+            body["offset"] = found["next_page_offset"]
 
     def first_ids(
         self, name: str, start: int | str, limit: int = 1, *, shard: ShardKey | None = None

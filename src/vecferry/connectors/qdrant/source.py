@@ -21,6 +21,7 @@ from vecferry.connectors.qdrant._ids import Bounds, behind, split
 from vecferry.connectors.qdrant.pages import chunks, open_pages
 from vecferry.connectors.qdrant.server import Server, has_card
 from vecferry.connectors.qdrant.transport import collection_path
+from vecferry.errors import Unsupported
 from vecferry.filters import Filter
 from vecferry.model import Chunk, CollectionSpec, Hit, IdKind, Partition, PartitionId, Position
 
@@ -43,7 +44,8 @@ def open_form(server: Server, name: str, info: Mapping[str, Any]) -> Form:
     spec = described(name, info, id_kind=kind, count=server.count(name), aliases=server.aliases_of(name))
     if is_custom(spec.config):
         spec = replace(spec, config={**spec.config, "shard_keys": server.shard_keys(name)})
-    return form_of(spec, info.get("payload_schema") or {}, lambda: server.payloads(name, SAMPLE))
+    most = server.strict_limit(info, "max_query_limit")
+    return form_of(spec, info.get("payload_schema") or {}, lambda: server.payloads(name, min(SAMPLE, most or SAMPLE)))
 
 
 class QdrantSource:
@@ -136,6 +138,12 @@ class QdrantSource:
         where: Filter | None = None,
     ) -> list[list[Hit]]:
         """The `k` nearest records of each query (shape (q, dim)), best first; scores are Qdrant's own."""
+        if k > self._max_page:
+            raise Unsupported(
+                f"{self._name} gives at most {self._max_page} results for a search.",
+                store=self._server.store,
+                hint="The limit is max_query_limit of its strict_mode_config.",
+            )
         found: list[list[Hit]] = []
         common: dict[str, Any] = {"limit": k, "params": {"exact": exact}, "with_payload": [self._form.layout.id_path]}
         if vector:
