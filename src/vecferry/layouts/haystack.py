@@ -1,9 +1,9 @@
-"""Haystack 2: `ChromaDocumentStore` and `QdrantDocumentStore`.
+"""Haystack 2 and 3: `ChromaDocumentStore` and `QdrantDocumentStore`.
 
 A payload is `Document.to_dict(flatten=False)` without its vectors (haystack_integrations' qdrant/converters.py), and a
 point's id is the uuid5 of the document's own id in a namespace of Haystack's. Documents are overwritten and deleted by
-that id, so any other would leave doubles behind. `Document.from_dict` of Haystack before 2.2x refuses, and later ones
-take for metadata, whatever stands beside its own keys: our envelope stands inside `meta`.
+that id, so any other would leave doubles behind. `Document.from_dict` refuses whatever stands beside its own keys
+(Haystack 2), or takes it for metadata (Haystack 3): our envelope stands inside `meta`.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from vecferry.model import FieldIndex, IndexKind
 TENANT = "tenant_id"
 PREFIX = "open-webui"
 """Default of its setting QDRANT_COLLECTION_PREFIX."""
-_NAMES = re.compile(r"(open-webui|file-|user-memory-|web-search-)")
+_NAMES = re.compile(r"open-webui|(file|user-memory|web-search)-[0-9a-f]{8}-[0-9a-f]{4}-")
 _HASH = re.compile(r"[0-9a-f]{63}")
 TRACES = ("embedding_config", "hash")
 """Metadata keys of all its chunks of documents."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -97,8 +98,13 @@ CHUNK = {"hash": 20, "embedding_config": 20}
         ({"keys": MEMORY, "documents": 0}, "mem0", "mem0"),
         ({"keys": MEMORY, "documents": 20}, "plain", ""),
         ({"keys": MEMORY | {"hash": 18}, "documents": 0}, "plain", ""),
-        ({"name": "file-1", "keys": {}, "documents": 20}, "openwebui", "Open WebUI"),
-        ({"name": "user-memory-1", "keys": {"tenant_id": 20}, "documents": 20}, "openwebui-shared", "Open WebUI"),
+        ({"name": f"file-{UUID(int=1)}", "keys": {}, "documents": 20}, "openwebui", "Open WebUI"),
+        ({"name": "file-notes", "keys": {}, "documents": 20}, "plain", ""),
+        (
+            {"name": f"user-memory-{UUID(int=1)}", "keys": {"tenant_id": 20}, "documents": 20},
+            "openwebui-shared",
+            "Open WebUI",
+        ),
         ({"keys": CHUNK, "documents": 20}, "openwebui", "Open WebUI"),
         ({"keys": CHUNK | {"hash": 18}, "documents": 20}, "plain", ""),
         ({"name": "documents", "keys": {}, "documents": 20, "id_bytes": (64, 64)}, "haystack", "Haystack"),
