@@ -20,7 +20,10 @@ What `vecferry COMMAND --help` says. Made by `docs/make_cli_page.py`; a test kee
 
 def page() -> str:
     """The whole page."""
-    context = click.Context(cli, info_name="vecferry", max_content_width=100, terminal_width=100)
+    names = cli.context_settings["help_option_names"]  # as when it runs; click remembers them for each command
+    context = click.Context(
+        cli, info_name="vecferry", max_content_width=100, terminal_width=100, help_option_names=names
+    )
     parts = [_HEAD]
     for name in COMMANDS:
         command = cli.get_command(context, name)
