@@ -101,6 +101,12 @@ class Found:
             return b"[" + piece.rstrip(_BETWEEN) + b"]"
         return b"[" + b",".join(filter(None, map(bytes.strip, piece.split(b"\n")))) + b"]"
 
+    def lines(self, block: int) -> list[bytes]:
+        """The record lines of a block of our own form, without what stands behind them."""
+        self.text.check()
+        start, end = self.parts[""].block(block)
+        return [line.rstrip(b",") for line in self.text.data[start:end].split(b"\n") if line]
+
     @property
     def _is_list(self) -> bool:
         return self.parts[""].kind == "["
