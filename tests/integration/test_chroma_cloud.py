@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -15,6 +16,8 @@ from vecferry.connectors.chroma.http.failures import QuotaExceeded
 from vecferry.errors import AuthFailed, ConfigError, Throttled, Unsupported
 from vecferry.filters import And, Compare, Op, matches
 from vecferry.limits import Shape
+from vecferry.migration import migrate
+from vecferry.migration.settings import Settings
 from vecferry.model import Card, CollectionSpec, Metric, Record, VectorSpec
 from vecferry.planning.inspect import inspect
 from vecferry.planning.losses import judge
@@ -132,6 +135,18 @@ def test_too_many_requests_say_when_to_come_back(double: CloudDouble, cloud: Dat
     for chunk in source.read(partition, after=position):
         seen += chunk.batch.column("id").to_pylist()
     assert seen == [f"id-{number:06}" for number in range(900)]
+
+
+def test_a_migration_lives_through_a_storm(double: CloudDouble, cloud: Database, tmp_path: Path) -> None:
+    """429 again and again, from the listing of ids on: it waits, goes on, and nothing is missing."""
+    sink = cloud.sink(SPEC)
+    sink.prepare(SPEC)
+    sink.write(from_records(SPEC, plain_records(SPEC, 1_000)))
+    double.inject(Throttle(times=4, retry_after=0), at="get", skip=3)
+    done = migrate(
+        double.url, f"files:{tmp_path / 'out'}", settings=Settings(ledger=str(tmp_path / "ledger.db"), reports=None)
+    )
+    assert (done.records, done.differences, double.fired) == (1_000, 0, 4)
 
 
 def test_quotas_are_cells_of_a_plan(double: CloudDouble, cloud: Database) -> None:

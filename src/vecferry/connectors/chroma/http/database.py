@@ -116,7 +116,7 @@ class ChromaServerDatabase:
         tenant, database, collection = self._server.find(name)
         cloud, pinned = self._server.address.cloud, self._pinned is not None
         ids = Ids(collection, self._file(collection), page=collection.listed)
-        spec = self._spec(tenant, database, collection, ids if pinned else None)
+        spec = self._spec(tenant, database, collection, ids if pinned and ids.kept else None)
         return ServerSource(collection, spec, ids, cloud=cloud, pinned=pinned)
 
     def sink(self, spec: CollectionSpec) -> ServerSink:

@@ -31,6 +31,11 @@ class Ids:
         self._parts: list[pa.Array] = []
         self._at = 0
 
+    @property
+    def kept(self) -> bool:
+        """Whether the list is there already, from this process or an earlier one."""
+        return self._file.exists()
+
     def __len__(self) -> int:
         return len(self._all())
 
