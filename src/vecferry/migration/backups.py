@@ -112,7 +112,7 @@ def backup(
         return BackupResult(made=made, migration=done, kept=_verified(found))
     made = _verify(root, made, done)
     kept, doomed = _verified([made, *found]), _verified([made, *found])[keep:] if keep is not None else ()
-    stale = [one for one in found if one not in kept and one.name != made.name]
+    stale = [one for one in found if one not in kept and one not in cut]
     for one in (*doomed, *stale):
         _remove(root, one)
         observer(Notice(message=f"Removed the backup {one.name}."))
