@@ -48,7 +48,7 @@ def ids(database: Database, name: str) -> list[str]:
 
 BY_CLIENT = [
     record(f"r{n}", {"client": value} if value is not None else {})
-    for n, value in enumerate(["acme", "b&b", "acme", 7, None, True, "7", ["acme"]])
+    for n, value in enumerate(["acme", "b&b", "acme", 7, None, True, "7", ["acme"], 1, 1.0])
 ]
 
 
@@ -57,6 +57,7 @@ def test_a_split_has_a_unit_for_each_value_and_one_for_the_rest() -> None:
     source = store(docs=BY_CLIENT)
     seen, plan = planned(source, "collections: [{source: docs, split: client, target: 'x_{value}'}]")
     assert {c.source: (c.target.name, c.records) for c in plan.collections} == {
+        "docs@1": ("x_1", 2),
         "docs@7": ("x_7", 1),
         "docs@True": ("x_True", 1),
         "docs@7-2": ("x_7-2", 1),
@@ -65,7 +66,7 @@ def test_a_split_has_a_unit_for_each_value_and_one_for_the_rest() -> None:
         "docs@other": ("x_other", 2),
     }
     everything = [ident for c in plan.collections for ident in ids(seen, c.source)]
-    assert sorted(everything) == [f"r{n}" for n in range(8)]
+    assert sorted(everything) == [f"r{n}" for n in range(10)]
 
 
 def test_a_merge_is_one_unit_with_steps_for_each_part() -> None:
@@ -218,7 +219,11 @@ def test_transforms_are_facts_of_a_run() -> None:
 
     source = store(a=[record("1")])
     plain = planned(source, "[]")[1]
-    changed = planned(source, "[{constant: {x: 1}}]")[1]
+    changed, otherwise = (planned(source, f"[{{constant: {{x: {value}}}}}]")[1] for value in (1, 2))
     assert job(changed).fingerprint != job(plain).fingerprint
+    assert {name for name, fact in job(changed).facts.items() if job(otherwise).facts[name] != fact} == {
+        "'a' transform 1",
+        "target",
+    }
     assert not [name for name in job(plain).facts if "transform" in name]
     assert isinstance(plain.collections[0], CollectionPlan)
