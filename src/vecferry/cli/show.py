@@ -214,7 +214,7 @@ def _estimate(console: Console, plan: Plan) -> None:
     )
     if texts := sum(c.estimate.texts for c in plan.collections):
         tokens, price = (sum(getattr(c.estimate, name) for c in plan.collections) for name in ("tokens", "price"))
-        paid = f", about {price:,.2f} at the given price" if price else ""
+        paid = f", about {max(price, 0.01):,.2f} at the given price" if price else ""
         told = f"At most {texts:,} texts to embed, about {tokens:,} tokens{paid}; texts embedded before cost nothing."
         console.print(told, highlight=False)
     console.print()
