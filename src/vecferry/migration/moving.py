@@ -25,7 +25,7 @@ from vecferry.migration.settings import Ask, Consent, Settings
 from vecferry.migration.stores import check_folder, forget, held_still, opened, pin, pin_again, shown
 from vecferry.model import IdKind, Pin
 from vecferry.planning.inspect import inspect
-from vecferry.planning.model import CollectionPlan, Inspection, Plan, Profile
+from vecferry.planning.model import CollectionPlan, IfExists, Inspection, Plan, Profile
 from vecferry.process import let_go
 from vecferry.protocols import Database
 from vecferry.report.recorder import Recorder
@@ -377,7 +377,16 @@ class Trip:
             profiles={profile.spec.qualified_name: profile for profile in held.profiles},
             promised={collection.target.qualified_name: collection.target for collection in held.plan.collections},
             set_aside=self._set_aside(held),
+            shared=frozenset(self._shared(held)),
         )
+
+    def _shared(self, held: Held) -> Iterator[str]:
+        """The target collections in which records that only the target has are to stay."""
+        synced = set() if self.settings.delete_extra else {drift.source for drift in held.drifts}
+        for collection in held.plan.collections:
+            stays = collection.if_exists is IfExists.SYNC and not self.settings.delete_extra
+            if stays or collection.if_exists is IfExists.APPEND or collection.source in synced:
+                yield collection.target.qualified_name
 
     def _set_aside(self, held: Held) -> dict[str, dict[str, str]]:
         """Source collection -> {record id: reason} of what this run, or the one whose work is kept, left out."""

@@ -63,7 +63,10 @@ def check_data(one: Pass) -> list[Check]:
 
 def _add_ids(ids: _Found, diff: BucketDiff, one: Pass) -> None:
     ids.add(Difference.MISSING, diff.missing, one.left)
-    ids.add(Difference.EXTRA, diff.extra, one.right)
+    if one.shared:
+        one.others += len(diff.extra)
+    else:
+        ids.add(Difference.EXTRA, diff.extra, one.right)
     ids.add(Difference.MISSING, diff.repeated, one.left, _REPEATED)
     ids.add(Difference.EXTRA, diff.doubled, one.right, _DOUBLED)
 
@@ -102,7 +105,7 @@ def _counts(one: Pass) -> Check:
         )
         if (finding := _told(one, label, side, store, aside, figures)) is not None
     ]
-    short = abs(one.left.records - one.right.records)
+    short = abs(one.left.records + one.others - one.right.records)
     return Check(
         level=Level.COUNTS,
         state=_state(short + len(findings), {}),
@@ -112,8 +115,13 @@ def _counts(one: Pass) -> Check:
         differences=short + len(findings),
         findings=tuple(findings),
         figures={name: float(value) for name, value in figures.items()},
-        note=f"{one.left.records:,} records in the source, {one.right.records:,} in the target, all of them read.",
+        note=f"{one.left.records:,} records in the source, {one.right.records:,} in the target, all of them read."
+        f"{_of_others(one)}",
     )
+
+
+def _of_others(one: Pass) -> str:
+    return f" {one.others:,} of the target's are not from this source, and stay there." if one.others else ""
 
 
 def _told(one: Pass, label: str, side: Side, store: Source, aside: int, figures: dict[str, int]) -> Finding | None:

@@ -167,6 +167,8 @@ class VerifyOptions:
         promised: target collection -> the spec that its sink was asked to prepare: what the schema is held against.
         by: metadata keys by whose values the records of both sides are counted, as they are read.
         set_aside: source collection -> {record id: reason}: records that the plan kept out of the target.
+        shared: target collections that may hold records of others too, because they were appended to, or brought up to
+            date without deleting: such records are counted, and are no differences.
     """
 
     levels: frozenset[Level] = frozenset(Level)
@@ -181,6 +183,7 @@ class VerifyOptions:
     profiles: Mapping[str, Profile] = field(default_factory=dict)
     promised: Mapping[str, CollectionSpec] = field(default_factory=dict)
     set_aside: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    shared: frozenset[str] = frozenset()
     by: tuple[str, ...] = ()
 
 

@@ -96,6 +96,14 @@ class Pass:
     elsewhere: Elsewhere | None
     """the process that scans the target, where that is worth one"""
 
+    others: int = 0
+    """records of others in a target that is shared, once both sides were read"""
+
+    @property
+    def shared(self) -> bool:
+        """Whether the target may hold records that the source has not."""
+        return self.target_spec.qualified_name in self.options.shared
+
     def wanted(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """`batch` without the records that the plan set aside, with the target's number types."""
         batch = pick(batch, self.set_aside, keep=False) if len(self.set_aside) else batch
@@ -242,4 +250,4 @@ def _target(database: Database, name: str, source: CollectionSpec) -> Source:
     try:
         return database.source(name)
     except NotFound:
-        return Absent(replace(source, name=name, namespace=(), count=0, card=None))
+        return Absent(replace(source, name=name, namespace=(), count=0, card=None, config={}))

@@ -139,6 +139,9 @@ def _schema(one: Pass) -> Check:
 
 def _parity(one: Pass) -> list[Check]:
     """Search and filter parity, from one more pass over the source."""
+    if one.others:
+        note = f"The target also holds {one.others:,} records that are not from this source: its answers must differ."
+        return [Check(level=level, state=State.NOT_CHECKED, note=note) for level in (Level.SEARCH, Level.FILTERS)]
     if one.options.levels <= DATA_LEVELS or isinstance(one.target, Absent) or not one.left.records:
         note = "The target has no such collection." if isinstance(one.target, Absent) else "The source is empty."
         state = State.NOT_CHECKED if isinstance(one.target, Absent) else State.NOT_APPLICABLE
