@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from vecferry.filters import Filter
 
-PARTITION_ROWS = 8_192
+PARTITION_ROWS = 16_384
 _FIRST_ROWS = 100
 _PAGE_BYTES = 3 << 20
 """JSON that one answer shall hold, about."""
@@ -46,6 +46,7 @@ class ServerSource:
         self._collection, self._spec, self._ids = collection, spec, ids
         self._cloud, self._pinned = cloud, pinned
         self._dim = spec.vectors[0].dim or 0
+        self._rows = _FIRST_ROWS
         self._in_flight = facts.CLOUD_IN_FLIGHT if cloud else facts.IN_FLIGHT
 
     def describe(self) -> CollectionSpec:
@@ -83,7 +84,7 @@ class ServerSource:
 
     def _chunks(self, start: int, stop: int) -> Iterator[Chunk]:
         """Pages in order; the next ones are under way while one is decoded."""
-        rows = min(self._collection.most, max(1, _PAGE_BYTES // (12 * self._dim + 2_000)), _FIRST_ROWS)
+        rows = min(self._collection.most, max(1, _PAGE_BYTES // (12 * self._dim + 2_000)), self._rows)
         waiting: deque[tuple[int, list[str], Future[list[bytes]]]] = deque()
         with ThreadPoolExecutor(self._in_flight, thread_name_prefix="chroma-get") as pool:
             try:
@@ -96,6 +97,7 @@ class ServerSource:
                     answers = answer.result()
                     size = max(1, sum(map(len, answers)) // len(ids))
                     rows = max(1, min(self._collection.most, _PAGE_BYTES // size, 4 * rows))
+                    self._rows = rows  # where the next partition begins
                     yield self._chunk(first, ids, answers)
             finally:
                 for *_, future in waiting:
