@@ -150,7 +150,7 @@ def _other(status: int, said: str, store: str) -> VecferryError:
     if status in (405, 501):
         return Unsupported(f"{store} cannot do this: {said}", store=store, hint="A newer Chroma may.")
     if status in (400, 422):
-        return DataError(f"{store} refused the request: {said}", hint="The records named above are not what it takes.")
+        return DataError(f"{store} refused the request: {said}", hint="The message says what it does not take.")
     hint = "The server's log says more. What is written stays; run the same command again."
     return ConnectorError(f"{store} refused ({status}): {said}", store=store, hint=hint)
 
