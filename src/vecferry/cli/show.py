@@ -144,8 +144,8 @@ def the_plan(console: Console, plan: Plan) -> None:
         console.print(plain(f"Layout {layout}, so that {LAYOUTS[layout].writer} reads it: {', '.join(names)}"))
         console.print()
     if plan.left_out:
-        names = ", ".join(plan.left_out)
-        console.print(f"Left out, empty and of unknown dimension: {names}\n", markup=False, highlight=False)
+        left_out = ", ".join(plan.left_out)
+        console.print(f"Left out, empty and of unknown dimension: {left_out}\n", markup=False, highlight=False)
     _changes(console, plan)
     _estimate(console, plan)
     _cells(console, plan)
