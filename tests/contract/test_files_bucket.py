@@ -17,7 +17,6 @@ from vecferry.testing.s3 import S3Server
 
 
 class TestFilesInBucket(on_disk.TestFiles):
-
     @pytest.fixture
     def url(self, s3_server: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
         for name, value in s3_server.variables.items():
