@@ -23,7 +23,7 @@ _GRID = 1e12
 _EXACT_LOW, _EXACT_HIGH = 1e-3, 9e3
 """Lengths between these are multiples of 1e-12 below 2**53: numbers that any JSON parser reads exactly."""
 _SMALLEST_NORMAL = np.finfo(np.float32).tiny
-_BLOCK = 48 << 10
+_BLOCK = 128 << 10
 """Numbers worked on at a time: as float64 they stay in the CPU's second-level cache."""
 _NARROW = 32
 
