@@ -24,6 +24,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from installed import COMPILED, as_installed
 from qdrant_ceiling import BATCH, make
 
 from vecferry.connectors.qdrant._codec import grpc_read, grpc_write
@@ -124,6 +125,7 @@ class Route:
 
 
 def main() -> None:
+    as_installed()
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--rows", type=int, default=100_000)
     options.add_argument("--dim", type=int, default=128)
@@ -139,7 +141,7 @@ def main() -> None:
     shown = {name: round(value, 3) if value < 2 else round(value) for name, value in found.items()}
     for name, value in shown.items():
         print(f"{name:>24} {value:>12,}")
-    print(json.dumps({"rows": route.rows, "dim": chosen.dim, "rounds": chosen.rounds, **shown}))
+    print(json.dumps({"rows": route.rows, "dim": chosen.dim, "rounds": chosen.rounds, "compiled": COMPILED, **shown}))
 
 
 if __name__ == "__main__":
