@@ -23,7 +23,16 @@ from tests.integration import embedded_writer as writer
 from vecferry.arrow import from_records, to_records
 from vecferry.connectors.qdrant.embedded import engine as embedded_engine
 from vecferry.connectors.qdrant.embedded.folder import MANIFEST
-from vecferry.errors import ConfigError, Conflict, CorruptData, NotFound, StoreFull, Unavailable, VecferryError
+from vecferry.errors import (
+    ConfigError,
+    Conflict,
+    CorruptData,
+    NotFound,
+    StoreFull,
+    Unavailable,
+    Unsupported,
+    VecferryError,
+)
 from vecferry.filters import Compare, Contains, Exists, Filter, Not, OneOf, Op, matches
 from vecferry.model import Card, CollectionSpec, FieldIndex, IdKind, IdRule, IndexKind, Keep, Metric, Record, VectorSpec
 from vecferry.registry import open_database
@@ -339,6 +348,14 @@ def test_another_dimension_metric_or_rule_is_a_conflict(tmp_path: Path) -> None:
             with pytest.raises(Conflict, match="docs"):
                 database.sink(spec).prepare(spec)
     assert len(read_all(tmp_path)) == writer.ROWS
+
+
+def test_a_collection_without_vectors_is_refused(tmp_path: Path) -> None:
+    """The engine cannot make one; nothing is left behind by trying."""
+    with closing(open_database(f"qdrant:{tmp_path / 'q'}")) as database:
+        with pytest.raises(Unsupported, match="no collection without vectors"):
+            database.sink(replace(SPEC, vectors=())).prepare(replace(SPEC, vectors=()))
+        assert list(database.collections()) == []
 
 
 def test_a_dimension_that_is_learnt_later(tmp_path: Path) -> None:

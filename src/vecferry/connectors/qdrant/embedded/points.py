@@ -33,7 +33,16 @@ _DATATYPES = {
 
 
 def configuration(form: Form) -> Any:
-    """The engine's configuration for the collection of `form`."""
+    """The engine's configuration for the collection of `form`.
+
+    Raises:
+        Unsupported: it has no vectors at all.
+    """
+    if not form.stored_vectors:
+        raise Unsupported(
+            f"Embedded Qdrant holds no collection without vectors, and '{form.spec.name}' has none.",
+            hint="Embed its documents on the way (--transform, re_embed), or move it to a Qdrant server or an archive.",
+        )
     edge = engine()
     dense = {v.name: _dense(v) for v in form.stored_vectors if v.kind is not VectorKind.SPARSE}
     sparse = {v.name: edge.EdgeSparseVectorParams() for v in form.stored_vectors if v.kind is VectorKind.SPARSE}
