@@ -36,7 +36,7 @@ class Nearest:
         """Let records pass: `vectors` has shape (rows, dim)."""
         for start in range(0, len(vectors), _ROWS):
             part = vectors[start : start + _ROWS].astype(np.float32, copy=False)
-            self._longest = max(self._longest, float(np.sqrt(np.einsum("ij,ij->i", part, part).max(initial=0.0))))
+            self._longest = max(self._longest, scores.longest(part))
             self._add(ids.slice(start, _ROWS), part)
 
     def slack(self) -> NDArray[np.float64]:
@@ -66,7 +66,7 @@ class Nearest:
             mine = np.flatnonzero(queries == query)
             self._merge(int(query), exact[mine], ids.take(pa.array(rows[mine])))
 
-    def _floor(self, near: NDArray[np.float32]) -> NDArray[np.float64]:
+    def _floor(self, near: scores.Floats) -> NDArray[np.float64]:
         """What a record must reach to be among the `k` nearest, per query."""
         known = [hits[self.k - 1][0] if len(hits) >= self.k else -np.inf for hits in self._hits]
         floor = np.array(known)

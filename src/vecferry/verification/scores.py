@@ -51,19 +51,45 @@ def similarity(metric: Metric, queries: NDArray[np.float64], vectors: NDArray[np
     return found
 
 
-def rough(metric: Metric, queries: NDArray[np.float32], vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The similarity of every vector with every query, shape (vectors, queries), in single precision."""
-    found: NDArray[np.float32]
+Floats = NDArray[np.floating[Any]]
+
+
+def rough(metric: Metric, queries: NDArray[np.float32], vectors: NDArray[np.float32]) -> Floats:
+    """The similarity of every vector with every query, shape (vectors, queries), in single precision.
+
+    In double precision where single has no number that is large enough.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        found = _similarities(metric, queries, vectors)
+    if np.isfinite(found).all():
+        return found
+    return _similarities(metric, queries.astype(np.float64), vectors.astype(np.float64))
+
+
+def _similarities(metric: Metric, queries: Floats, vectors: Floats) -> Floats:
+    found: Floats
     if metric is Metric.L1:
-        return np.asarray(np.stack([-np.abs(vectors - query).sum(axis=1) for query in queries], axis=1), np.float32)
+        return np.stack([-np.abs(vectors - query).sum(axis=1) for query in queries], axis=1)
     found = vectors @ queries.T
     if metric is Metric.IP:
         return found
     squares = np.einsum("ij,ij->i", vectors, vectors)[:, None]
     if metric is Metric.L2:
-        return np.asarray(2 * found - squares - np.einsum("ij,ij->i", queries, queries), np.float32)
+        found = 2 * found - squares - np.einsum("ij,ij->i", queries, queries)
+        return found
     lengths = np.sqrt(squares) * np.linalg.norm(queries, axis=1)
-    return np.asarray(np.divide(found, lengths, out=np.zeros_like(found), where=lengths > 0), np.float32)
+    found = np.divide(found, lengths, out=np.zeros_like(found), where=lengths > 0)
+    return found
+
+
+def longest(vectors: NDArray[np.float32]) -> float:
+    """The length of the longest of these vectors, shape (rows, dim); 0 where there is none."""
+    with np.errstate(over="ignore"):
+        square = np.einsum("ij,ij->i", vectors, vectors).max(initial=0.0)
+    if not np.isfinite(square):
+        wide = vectors.astype(np.float64)
+        square = np.einsum("ij,ij->i", wide, wide).max()
+    return float(np.sqrt(square))
 
 
 def scale(metric: Metric, queries: NDArray[Any], longest: float) -> NDArray[np.float64]:

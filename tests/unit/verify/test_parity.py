@@ -81,6 +81,19 @@ def test_products_too_small_for_float32_may_have_vanished_in_a_store():
     assert {ident for _, ident in nearest.hits(0)} == {"a", "b", "c"}
 
 
+@pytest.mark.parametrize("metric", [Metric.L2, Metric.IP, Metric.COSINE])
+def test_products_too_large_for_float32_are_measured_all_the_same(metric):
+    """Among vectors whose squares float32 cannot hold, the nearest are still those of a full sort."""
+    random = np.random.default_rng(5)
+    vectors = (random.standard_normal((500, 8)) * 1e25).astype(np.float32)
+    queries = (random.standard_normal((5, 8)) * 1e20).astype(np.float32)
+    nearest = Nearest(queries, metric, k=3, tie=1e-9)
+    nearest.add(pa.array([str(n) for n in range(500)]), vectors)
+    for number, query in enumerate(queries):
+        order = np.argsort(-_plain(metric, query, vectors), kind="stable")[:3]
+        assert [id_ for _, id_ in nearest.hits(number)[:3]] == [str(n) for n in order]
+
+
 def test_zero_vectors_have_cosine_similarity_zero():
     nearest = Nearest(np.eye(4, dtype=np.float32)[:1], Metric.COSINE, k=2, tie=1e-6)
     nearest.add(pa.array(["zero", "away"]), np.array([[0, 0, 0, 0], [-1, 0, 0, 0]], np.float32))
