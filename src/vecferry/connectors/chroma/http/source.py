@@ -169,8 +169,9 @@ class ServerSource:
         wanted = list(dict.fromkeys(ids))
         places = self._ids.places(wanted) if wanted else {}
         batches = [arrow.empty(self._spec)]
-        for start in range(0, len(wanted), self._collection.most):
-            for answer in self._ask(wanted[start : start + self._collection.most]):
+        most = self._collection.most  # it may become smaller on the way
+        for start in range(0, len(wanted), most):
+            for answer in self._ask(wanted[start : start + most]):
                 found = self._page(answer)
                 batches.append(self._batch(found, [places.get(text) for text in found.ids]))
         return pa.concat_batches(batches)
@@ -216,8 +217,9 @@ class ServerSource:
     def _seen(self) -> filtering.Seen:
         """What stands under each key; one pass over the metadata, where a filter needs it."""
         seen = filtering.Seen()
-        for start in range(0, len(self._ids), self._collection.most):
-            ids = self._ids.between(start, start + self._collection.most)
+        most = self._collection.most  # it may become smaller on the way
+        for start in range(0, len(self._ids), most):
+            ids = self._ids.between(start, start + most)
             seen.add(self._collection.get(ids=ids, include=["metadatas"])["metadatas"])
         return seen
 
