@@ -27,6 +27,7 @@ from vecferry.planning.units import units_of
 from vecferry.protocols import Database, Droppable, Removable, require
 from vecferry.state.ledger import Ledger, new_run_id
 from vecferry.state.model import Outcome, RunInfo, Step
+from vecferry.url import StoreUrl
 from vecferry.verification.model import DATA_LEVELS, VerifyOptions
 from vecferry.verification.run import verify
 
@@ -34,6 +35,7 @@ ARCHIVES = Path("vecferry-archives")
 """Where archives of retired sources lie by default: a folder of the working directory."""
 _ARCHIVE_KINDS = frozenset({"files", "json", "jsonl"})
 """Stores that no app is served from: a copy there is an archive, not a migration."""
+_SERVERS = frozenset({"http", "https", "cloud"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,8 +89,10 @@ def retire(
         Conflict: other things are among what would be removed; or it is not known to have been moved, or was written
             to since. Nothing is removed.
         DataError: source and archive differ. Nothing is removed.
+        ConfigError: the archive is the source itself, lies in it, or is a server.
         ConfigError, Unsupported, ConnectorError, LedgerError: a store or the ledger cannot be used.
     """
+    _check_apart(source, archive or into or f"files:{ARCHIVES}")
     with opened(source) as origin:
         found = _look(origin, source, collections, archive or into or "")
         moved = _moved(found.collections, origin, ledger)
@@ -103,6 +107,23 @@ def retire(
     with opened(source) as origin:
         _remove(agreed, origin)
     return agreed
+
+
+def _check_apart(source: str, archive: str) -> None:
+    """An archive that is the source itself equals it in every record, and would go with it."""
+    here, there = StoreUrl.parse(source), StoreUrl.parse(archive)
+    if there.transport in _SERVERS:
+        raise ConfigError(
+            f"{there} is a server, and no archive.", hint="Name a folder or a file: files:DIR, files+s3://…, json:FILE."
+        )
+    if there.host is not None or here.host is not None:
+        together = (here.host, here.path.strip("/")) == (there.host, there.path.strip("/"))
+    else:
+        together = there.local_path.resolve().is_relative_to(here.local_path.resolve())
+    if together:
+        raise ConfigError(
+            f"The archive {there} would be removed with {here}.", hint="Put the archive elsewhere: --into files:DIR."
+        )
 
 
 # --------------------------------------------------------------------------- what would be removed
