@@ -262,3 +262,59 @@ def test_a_killed_backup_is_finished_by_the_next(source, target, ledger, tmp_pat
     (name,) = names(target)
     assert_same(contents(f"{target}/{name}")["docs"], contents(source)["docs"])
     assert backups.chosen(target).endswith(name)
+
+
+def test_another_choice_of_collections_is_another_series(source, target, ledger):
+    """One line of cron per collection, into one folder: neither removes what the other made, nor goes on with it."""
+    grow(source, 7, name="users")
+    users = backups.backup(source, target, keep=1, collections=["users"], ledger=ledger)
+    every = backups.backup(source, target, keep=1, ledger=ledger)
+    again = backups.backup(source, target, keep=1, collections=["users"], ledger=ledger)
+    assert names(target) == [every.made.name, again.made.name]
+    assert again.removed == (users.made.name,)
+    with pytest.raises(ConfigError, match="several choices") as error:
+        backups.chosen(target)
+    assert "(users)" in (error.value.hint or "")
+    assert backups.chosen(target, at=every.made.name).endswith(every.made.name)
+
+
+def test_keeping_none_is_refused_before_anything_is_written(source, target, ledger):
+    for keep in (0, -1):
+        with pytest.raises(ConfigError, match="cannot be kept"):
+            backups.backup(source, target, keep=keep, ledger=ledger)
+    assert names(target) == []
+
+
+def test_one_that_was_never_verified_is_not_restored_by_its_own_name_either(source, target, ledger, monkeypatch):
+    with monkeypatch.context() as patched:
+        patched.setattr(backups, "_verify", lambda *_: (_ for _ in ()).throw(Interrupted("cut", hint="again")))
+        with pytest.raises(Interrupted):
+            backups.backup(source, target, ledger=ledger)
+    (name,) = names(target)
+    with pytest.raises(CorruptData, match="never verified"):
+        backups.chosen(f"{target}/{name}")
+
+
+def test_what_a_killed_removal_left_goes_with_the_next(source, target, ledger, monkeypatch):
+    """The mark is the last to go: without it nobody would know the rest for ours."""
+
+    class Killed(BaseException):
+        pass
+
+    first = backups.backup(source, target, keep=1, ledger=ledger).made.name
+    place = type(open_place(StoreUrl.parse(target)))
+    real = place.remove
+
+    def torn(self, some):
+        real(self, some)
+        if self.name == first:
+            raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr(place, "remove", torn)
+        with pytest.raises(Killed):
+            backups.backup(source, target, keep=1, ledger=ledger)
+    assert backups.MARK in open_place(StoreUrl.parse(target)).below(first).names()
+    monkeypatch.setattr(backups, "_GOES_ON_WITHIN", timedelta(0))
+    last = backups.backup(source, target, keep=1, ledger=ledger).made.name
+    assert names(target) == [last]

@@ -42,11 +42,17 @@ BEGUN, VERIFIED, REMOVING = "begun", "verified", "removing"
 
 
 class Mark(msgspec.Struct, frozen=True, kw_only=True):
-    """What we note of a backup. `manifest` is the SHA-256 of the archive's manifest once all of it was compared."""
+    """What we note of a backup.
+
+    Attributes:
+        collections: the patterns that chose some of the source's; none where it is a backup of all.
+        manifest: the SHA-256 of the archive's manifest once all of it was compared.
+    """
 
     version: int = 1
     state: str
     source: str
+    collections: tuple[str, ...] = ()
     begun: datetime
     run: str = ""
     records: int = 0
@@ -64,7 +70,7 @@ class Backup:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BackupResult:
-    """How a backup went. `kept` and `removed` are the verified ones of this source, newest first."""
+    """How a backup went. `kept` and `removed` are the verified ones of the same choice, newest first."""
 
     made: Backup
     migration: Migration
@@ -90,19 +96,22 @@ def backup(
 ) -> BackupResult:
     """Archive `source` under a new dated name below `target`, verify it, then remove what is beyond the newest `keep`.
 
-    One that was cut off within the last day is continued instead, from the snapshot that it began with.
+    One that was cut off within the last day is continued instead, from the snapshot that it began with. Backups of
+    other stores, and of another choice of `collections`, are none of its business.
 
     Raises:
-        ConfigError: `target` is no folder or prefix for archives.
+        ConfigError: `target` is no folder or prefix for archives, or none is to be kept.
         LossRefused: the source holds what an archive cannot (NaN in vectors), and no policy accepts it.
         Interrupted, ConnectorError, LedgerError: stopped; the same call goes on.
     """
+    if keep is not None and keep < 1:
+        raise ConfigError(f"{keep} backups cannot be kept.", hint="Keep one at least: the new one.")
     url = _folder(target)
-    root, (where, template) = open_place(url), _source(source, collections)
-    found = [one for one in _backups(url, root) if one.mark.source == where]
+    root, (where, template), choice = open_place(url), _source(source, collections), tuple(sorted(set(collections)))
+    found = [one for one in _backups(url, root) if (one.mark.source, one.mark.collections) == (where, choice)]
     now = _now()
     cut = [one for one in found if one.mark.state == BEGUN and now - one.mark.begun < _GOES_ON_WITHIN]
-    made = cut[0] if cut else _begin(url, root, where, now)
+    made = cut[0] if cut else _begin(url, root, Mark(state=BEGUN, source=where, collections=choice, begun=now))
     wishes = PlanOptions(
         collections=tuple(collections), name=template, policies=policies or {}, if_exists=IfExists.RECREATE
     )
@@ -154,6 +163,8 @@ def chosen(archive: str, at: str | None = None) -> str:
     url = _folder(archive)
     root = open_place(url)
     if at is None and root.exists(MANIFEST):
+        if (mark := _mark(root)) is not None:
+            _check(str(url), root, mark)
         return str(url)
     every = _verified(_backups(url, root))
     found = [one for one in every if at is None or one.name.startswith(at)]
@@ -164,10 +175,13 @@ def chosen(archive: str, at: str | None = None) -> str:
             store=str(url),
             hint=f"There are: {names}." if names else "`vecferry backup SOURCE TARGET` makes one.",
         )
-    if len({one.mark.source for one in found}) > 1:
-        several = ", ".join(f"{one.name} of {one.mark.source}" for one in found[:5])
-        raise ConfigError(f"{url} holds backups of several stores.", hint=f"Name one with --at NAME: {several}.")
-    _check(root, found[0])
+    if len({(one.mark.source, one.mark.collections) for one in found}) > 1:
+        several = ", ".join(f"{one.name} of {_what(one.mark)}" for one in found[:5])
+        raise ConfigError(
+            f"{url} holds backups of several stores, or of several choices of collections.",
+            hint=f"Name one with --at NAME: {several}.",
+        )
+    _check(found[0].url, root.below(found[0].name), found[0].mark)
     return found[0].url
 
 
@@ -178,11 +192,11 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
-def _begin(url: StoreUrl, root: Place, source: str, now: datetime) -> Backup:
-    there = set(root.names())
+def _begin(url: StoreUrl, root: Place, mark: Mark) -> Backup:
+    there, now = set(root.names()), mark.begun
     while (name := now.strftime(_DATE)) in there:
         now += timedelta(seconds=1)
-    made = Backup(name=name, url=_below(url, name), mark=Mark(state=BEGUN, source=source, begun=now))
+    made = Backup(name=name, url=_below(url, name), mark=msgspec.structs.replace(mark, begun=now))
     root.below(name).make()
     return _note(root, made)
 
@@ -202,35 +216,48 @@ def _migrated(
 
 
 def _verify(root: Place, made: Backup, done: Migration) -> Backup:
-    mark = Mark(
+    mark = msgspec.structs.replace(
+        made.mark,
         state=VERIFIED,
-        source=made.mark.source,
-        begun=made.mark.begun,
         run=done.run.run if done.run else "",
         records=done.records,
-        manifest=_manifest(root, made),
+        manifest=_manifest(root.below(made.name)),
     )
     return _note(root, replace(made, mark=mark))
 
 
-def _check(root: Place, one: Backup) -> None:
+def _check(shown: str, place: Place, mark: Mark) -> None:
     """The archive's manifest proves all its other files; the mark proves the manifest."""
-    if _manifest(root, one) != one.mark.manifest:
+    if mark.state != VERIFIED:
         raise CorruptData(
-            f"{one.url} was changed since it was verified.", hint="Restore an earlier one with --at NAME."
+            f"{shown} was never verified: it may hold a part of its source.",
+            hint=f"Restore another backup. What there is of this one: vecferry migrate {shown} TARGET",
         )
+    if _manifest(place) != mark.manifest:
+        raise CorruptData(f"{shown} was changed since it was verified.", hint="Restore an earlier one with --at NAME.")
 
 
-def _manifest(root: Place, one: Backup) -> str:
+def _what(mark: Mark) -> str:
+    return f"{mark.source} ({', '.join(mark.collections)})" if mark.collections else mark.source
+
+
+def _manifest(place: Place) -> str:
     try:
-        return hashlib.sha256(root.below(one.name).read(MANIFEST)).hexdigest()
+        return hashlib.sha256(place.read(MANIFEST)).hexdigest()
     except FileNotFoundError:
         return ""
 
 
 def _remove(root: Place, one: Backup) -> None:
+    """The mark goes last: what a killed process leaves is known for ours by the next one, and goes then."""
     _note(root, replace(one, mark=msgspec.structs.replace(one.mark, state=REMOVING)))
-    root.below(one.name).remove_all()
+    place = root.below(one.name)
+    rest = [name for name in place.names() if name != MARK]
+    for name in rest:
+        place.below(name).remove_all()
+    place.remove(rest)
+    if place.names() == [MARK]:
+        place.remove_all()
 
 
 def _note(root: Place, one: Backup) -> Backup:
