@@ -147,7 +147,7 @@ class _Work:
             return
         sink = self._open()
         for found in batches_by_id(self._one.source, ids, self._one.tries):
-            for batch in split(found, max_rows=AT_ONCE, max_bytes=_BATCH_BYTES):
+            for batch in split(self._one.wanted(found), max_rows=AT_ONCE, max_bytes=_BATCH_BYTES):
                 receipt = self._one.tries.call("writing", partial(sink.write, batch))
                 self.rewritten += receipt.rows
                 self._tell(receipt)

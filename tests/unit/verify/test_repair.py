@@ -6,9 +6,12 @@ from dataclasses import replace
 
 import pytest
 
+from tests.unit.verify.conftest import SPEC
 from vecferry.errors import NotFound, Unavailable
 from vecferry.events import Retried
-from vecferry.verification import VerifyOptions, repair
+from vecferry.model import Element, Metric, VectorSpec
+from vecferry.verification import Level, VerifyOptions, repair
+from vecferry.verification.model import State
 
 PAIRS = [("docs", "docs")]
 
@@ -129,3 +132,32 @@ def test_a_collection_that_is_not_there_must_be_moved_first(stage):
     stage.target.drop("docs")
     with pytest.raises(NotFound, match="vecferry migrate"):
         repair(stage.source, stage.target, PAIRS)
+
+
+@pytest.mark.parametrize(
+    "there",
+    [
+        VectorSpec(name="other", dim=16, metric=Metric.COSINE),
+        VectorSpec(dim=16, metric=Metric.COSINE, element=Element.FLOAT16),
+    ],
+    ids=["another-name", "other-numbers"],
+)
+def test_records_are_written_in_the_form_that_they_have_in_the_target(stage, there):
+    """The vector was renamed, or narrowed, when it was copied: what is missing is written like the rest."""
+    spec = replace(SPEC, name="here", vectors=(there,))
+    sink = stage.target.sink(spec)
+    sink.prepare(spec)
+    sink.close()
+    done = repair(stage.source, stage.target, [("docs", "here")])
+    assert done.collections[0].rewritten == 300
+    content = done.after.collections[0].check(Level.CONTENT)
+    assert content is not None
+    assert (content.state, content.compared, content.differences) == (State.OK, 300, 0)
+
+
+def test_what_the_plan_set_aside_is_not_written(stage):
+    aside = {record.id: "too long" for record in stage.records[5:8]}
+    stage.delete(stage.target, *aside, stage.records[20].id)
+    done = repair(stage.source, stage.target, PAIRS, options=VerifyOptions(set_aside={"docs": aside}))
+    assert done.collections[0].rewritten == 1
+    assert done.after.differences == 0
