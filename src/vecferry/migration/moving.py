@@ -23,6 +23,7 @@ from vecferry.migration.preflight import Decision, Memory, Refused, decide, prop
 from vecferry.migration.reporting import of_run, write_report
 from vecferry.migration.settings import Ask, Consent, Settings
 from vecferry.migration.stores import check_folder, forget, held_still, opened, pin, pin_again, shown
+from vecferry.migration.syncing import left_out
 from vecferry.model import IdKind, Pin
 from vecferry.planning.inspect import inspect
 from vecferry.planning.model import CollectionPlan, IfExists, Inspection, Plan, Profile
@@ -175,6 +176,16 @@ def _proof(profile: Profile) -> IdProof:
     return IdProof(rule=rule, records=profile.records, rewritten=texts, at=time.time())
 
 
+def _note(run: Run, plan: Plan, found: Inspection, decision: Decision) -> None:
+    """Into the ledger: what was found out before the first write."""
+    for collection in plan.collections:
+        profile = next(p for p in found.profiles if p.spec.qualified_name == collection.source)
+        run.spend(collection.source, Stage.INSPECT.value, profile.seconds)
+        run.prove_ids(collection.source, _proof(profile))
+    for source, aside in decision.measured.set_aside.items():
+        run.set_aside(source, aside)
+
+
 @dataclass(frozen=True, slots=True)
 class Held:
     """A run that this process holds, and what was found out at its beginning (nothing, where it was resumed)."""
@@ -232,10 +243,13 @@ class Trip:
         run = self.ledger.open_run(job(plan, journal.request(settings)))
         try:
             pin_again(self.origin, self.ledger.snapshot_folder(run.id), plan.pin, run.id)
+            origin = views.of_plan(self.origin, plan)
+            for source, aside in left_out(plan, origin, self.goal).items():  # it may have died before it noted them
+                run.set_aside(source, aside)
         except VecferryError as error:
             run.close(Outcome.INTERRUPTED, error=error.message)
             raise
-        return Held(run, plan, views.of_plan(self.origin, plan), settings.backup)
+        return Held(run, plan, origin, settings.backup)
 
     def _begin_anew(self, run_id: str, folder: Path, *, instead: RunInfo | None) -> Held:
         held = pin(self.origin, folder)
@@ -249,13 +263,13 @@ class Trip:
             raise Refused("Nothing was written: you did not agree.", hint="Run it again when you do.")
         wished = job(plan, journal.request(replace(self.settings, backup=decision.backup)))
         run = self.ledger.open_run(wished, run_id=run_id, restart=self.settings.restart or instead is not None)
-        for collection in plan.collections:
-            profile = next(p for p in found.profiles if p.spec.qualified_name == collection.source)
-            run.spend(collection.source, Stage.INSPECT.value, profile.seconds)
-            run.prove_ids(collection.source, _proof(profile))
-        for source, aside in decision.measured.set_aside.items():
-            run.set_aside(source, aside)
-        self._tell_kept(plan)
+        try:
+            _note(run, plan, found, decision)
+            self._tell_kept(plan)
+        except BaseException:
+            with suppress(LedgerError, StoreFull):
+                run.close(Outcome.FAILED, error="It could not be noted.")  # so it binds nobody: nothing is written yet
+            raise
         return Held(run, plan, origin, decision.backup, found.profiles, drifts)
 
     def _decide(self, plan: Plan, found: Inspection, origin: Database) -> Decision:

@@ -133,7 +133,7 @@ def measure(
     """
     if not plan.synced:
         return Measured(plan)
-    aside = {c.source: _set_aside(c, origin, goal.limits) for c in plan.synced}
+    aside = left_out(plan, origin, goal)
     options = replace(
         settings.verify or VerifyOptions(),
         levels=DATA_LEVELS,
@@ -159,6 +159,11 @@ def _refuse_deletion(collections: Sequence[CollectionPlan], goal: Database) -> N
     for collection in collections:
         with closing(goal.sink(collection.target)) as sink:
             require(sink, Deletable, operation="remove records", instead="Leave --delete out.")
+
+
+def left_out(plan: Plan, origin: Database, goal: Database) -> dict[str, tuple[Rejection, ...]]:
+    """Source collection -> the records that the plan's policies leave out of what is synchronised."""
+    return {c.source: _set_aside(c, origin, goal.limits) for c in plan.synced}
 
 
 def _set_aside(collection: CollectionPlan, origin: Database, limits: Limits) -> tuple[Rejection, ...]:
