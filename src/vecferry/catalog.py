@@ -30,6 +30,11 @@ def find(names: Iterable[tuple[str, ...]], wanted: str, *, store: str) -> tuple[
     )
 
 
+def named_in_full(path: tuple[str, ...], wanted: str) -> bool:
+    """Whether `wanted` is all of `path`. What is removed must be: a bare name is one of no namespace, or the sink's."""
+    return "/".join(path) == wanted
+
+
 def gone(name: str, *, store: str) -> NotFound:
     """The error for a collection that was there a moment ago."""
     return NotFound(

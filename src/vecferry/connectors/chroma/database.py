@@ -101,6 +101,8 @@ class ChromaDatabase:
                 entry = catalog.find(found, name, self._path)
             except NotFound:
                 return
+            if name == entry.name and name != entry.qualified_name:  # in another database than a sink writes to
+                return
             self._open_client().drop(entry.tenant, entry.database, entry.name)
 
     def belongings(self) -> Belongings:

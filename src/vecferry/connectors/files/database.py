@@ -8,7 +8,7 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import replace
 
-from vecferry.catalog import find, gone
+from vecferry.catalog import find, gone, named_in_full
 from vecferry.connectors.files._codec import VERSION, corrupt
 from vecferry.connectors.files._manifest import LOCK, MANIFEST, Listed, State, change_archive, read_archive, read_state
 from vecferry.connectors.files.sink import FilesSink
@@ -69,6 +69,8 @@ class FilesDatabase:
         with self._root.locked(LOCK), suppress(NotFound):
             listed = read_archive(self._root)
             path = find([entry.path for entry in listed], name, store=self._text)
+            if not named_in_full(path, name):
+                return
             change_archive(self._root, lambda there: [entry for entry in there if entry.path != path])
             for entry in listed:
                 if entry.path == path:

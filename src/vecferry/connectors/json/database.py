@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from threading import RLock
 
-from vecferry.catalog import find
+from vecferry.catalog import find, named_in_full
 from vecferry.connectors.json import _own
 from vecferry.connectors.json._fold import folded
 from vecferry.connectors.json._foreign import METRICS, reader
@@ -94,6 +94,8 @@ class JsonDatabase:
         check_ours(self._path, store=self._text)
         with suppress(NotFound):
             path = find([(*one.namespace, one.name) for one in self.collections()], name, store=self._text)
+            if not named_in_full(path, name):
+                return
             journal = Journal(self._path)
             with journal.locked():
                 fold(self._path, journal, lines=self._lines, without=path)

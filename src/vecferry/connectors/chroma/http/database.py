@@ -129,6 +129,8 @@ class ChromaServerDatabase:
             tenant, database, collection = self._server.find(name)
         except NotFound:
             return
+        if name == collection.name and not self._is_written_to(tenant, database):
+            return
         self._server.drop(tenant, database, collection.name)
 
     def close(self) -> None:
@@ -143,6 +145,10 @@ class ChromaServerDatabase:
     def _spec(self, tenant: str, database: str, collection: Collection, ids: Ids | None = None) -> CollectionSpec:
         count = collection.count() if ids is None else len(ids)
         return collection.spec(_codec.namespace(tenant, database), count=count, dim=collection.dim())
+
+    def _is_written_to(self, tenant: str, database: str) -> bool:
+        """Whether a bare name is that of a collection there: where a sink writes it, or where Chroma's defaults are."""
+        return (tenant, database) == self._server.namespace or not _codec.namespace(tenant, database)
 
     def _file(self, collection: Collection) -> Path:
         """Where the ids of a collection are kept: one list while pinned, otherwise a new one per source."""
