@@ -9,7 +9,7 @@ from vecferry.arrow import split
 from vecferry.engine.stop import Stop
 from vecferry.errors import NotFound
 from vecferry.events import Observer, Progress, Stage, silent
-from vecferry.model import Receipt
+from vecferry.model import IdKind, Receipt
 from vecferry.protocols import Database, Deletable, Fetchable, Sink, require
 from vecferry.verification.data import Changed
 from vecferry.verification.diff import BucketDiff, compare
@@ -116,14 +116,21 @@ class _Work:
         """Repair one bucket, or note it where the source can only be read as a whole."""
         ids = self._one.left.texts_of(diff.missing)
         ids += self._changed.ids(diff.changed)
+        self._write(ids)
+        if not delete_extra:
+            self.extra_left += len(diff.extra)
+            return
+        extra = self._one.right.texts_of(diff.extra)
+        self._delete(extra)
+        if self._one.target_spec.id_kind is IdKind.MIXED:  # the number 1 does not go without the text "1"
+            self._write(extra)
+
+    def _write(self, ids: Sequence[str]) -> None:
+        """Write those of these records that the source has."""
         if isinstance(self._one.source, Fetchable):
             self._rewrite(ids)
         else:
             self._wait(ids)
-        if delete_extra:
-            self._delete(self._one.right.texts_of(diff.extra))
-        else:
-            self.extra_left += len(diff.extra)
 
     def _wait(self, ids: Sequence[str]) -> None:
         """Keep `ids` until enough of them are worth one more scan of the source."""

@@ -9,7 +9,7 @@ import pytest
 from tests.unit.verify.conftest import SPEC
 from vecferry.errors import NotFound, Unavailable
 from vecferry.events import Retried
-from vecferry.model import Element, Metric, VectorSpec
+from vecferry.model import Element, IdKind, Metric, VectorSpec
 from vecferry.verification import Level, VerifyOptions, repair
 from vecferry.verification.model import State
 
@@ -160,4 +160,19 @@ def test_what_the_plan_set_aside_is_not_written(stage):
     stage.delete(stage.target, *aside, stage.records[20].id)
     done = repair(stage.source, stage.target, PAIRS, options=VerifyOptions(set_aside={"docs": aside}))
     assert done.collections[0].rewritten == 1
+    assert done.after.differences == 0
+
+
+@pytest.mark.parametrize("fetchable", [True, False])
+def test_a_record_whose_id_differs_in_its_kind_alone_stays(stage, monkeypatch, fetchable):
+    """A store is told the text of the ids that go: the number 1 is extra, the text "1" is not."""
+    spec = replace(SPEC, name="mixed", id_kind=IdKind.MIXED)
+    text, other = (replace(one, id=ident, id_kind=IdKind.TEXT) for one, ident in zip(stage.records, "1z", strict=False))
+    stage.write(stage.source, [text, other], spec)
+    stage.write(stage.target, [text, other, replace(stage.records[2], id="1", id_kind=IdKind.INT)], spec)
+    if not fetchable:
+        poorer = _poorer(stage.source.source("mixed"))
+        monkeypatch.setattr(stage.source, "source", lambda _name: poorer)
+    done = repair(stage.source, stage.target, [("mixed", "mixed")], delete_extra=True)
+    assert done.collections[0].deleted == 1
     assert done.after.differences == 0
