@@ -18,6 +18,8 @@ _CONNECT_S = 5.0
 _CONNECTIONS = 32
 _KEEP_ALIVE_S = 4.0
 """Uvicorn, under the servers before 1.0, closes idle connections after 5 s; one reused at that moment breaks off."""
+_KEY_BYTES = 6
+"""Anything shorter is no key, and may stand in any message."""
 _JSON = {"content-type": "application/json"}
 _PLAIN = {"accept-encoding": "identity", "accept": "application/json"}
 """Compressing takes a server behind a proxy longer than sending what vectors compress to."""
@@ -29,6 +31,8 @@ class Http:
     def __init__(self, address: Address, *, with_key: bool = True) -> None:
         self.store = address.store
         headers = {**_PLAIN, **address.headers, **(address.credentials if with_key else {})}
+        keys = (text.rpartition(" ")[2].encode() for text in (*address.headers.values(), *address.credentials.values()))
+        self._keys = [key for key in keys if len(key) >= _KEY_BYTES]
         self._client = httpx.Client(
             base_url=address.base,
             headers=headers,
@@ -77,8 +81,14 @@ class Http:
         except httpx.HTTPError as error:
             raise failures.of_request(error, self.store) from error
         if answer.status_code >= 300:
-            raise failures.of_answer(answer, answer.content, self.store)
+            raise failures.of_answer(answer, self._without_keys(answer.content), self.store)
         return answer.content
+
+    def _without_keys(self, body: bytes) -> bytes:
+        """A refusal, whose words go into a message: some servers and proxies repeat the key that they refuse."""
+        for key in self._keys:
+            body = body.replace(key, b"***")
+        return body
 
     def close(self) -> None:
         """Close the connections."""
