@@ -39,7 +39,7 @@ def test_every_command_teaches_by_example(command: str, vecferry: Vecferry) -> N
         (("inspect", "./chroma_db"), "is not a store URL"),
         (("inspect", "qdrant+http://h?api_key=swordfish"), "api_key=env:NAME"),
         (("migrate", "chroma:./x", "qdrant:./y", "--accept", "nonsense"), "SHAPE=POLICY"),
-        (("migrate", "chroma:./x", "qdrant:./y", "--target-config", "m"), "NAME=JSON"),
+        (("migrate", "chroma:./x", "qdrant:./y", "--target-config", "m"), "NAME=VALUE"),
         (("migrate", "chroma:./x", "qdrant:./y", "--plan", "absent.yaml"), "absent.yaml"),
         (("report", "absent"), "absent"),
     ],
