@@ -159,6 +159,16 @@ class Droppable(Protocol):
 
 
 @runtime_checkable
+class Homed(Protocol):
+    """A database whose sinks write into a namespace that its URL, not the spec, may name."""
+
+    @property
+    def home(self) -> tuple[str, ...]:
+        """The namespace of a collection whose spec names none; a database without this power writes it into none."""
+        ...
+
+
+@runtime_checkable
 class Configurable(Protocol):
     """A database that knows the settings of its collections, and short names for some."""
 

@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from vecferry.errors import IdCollision, NotFound
 from vecferry.planning.model import CollectionPlan, IfExists, OnConflict
+from vecferry.planning.targets import place
 from vecferry.protocols import Countable, Database, Existing, Source, require
 
 _SHOWN = 5
@@ -26,6 +27,9 @@ def is_fresh(plan: CollectionPlan, target: Database) -> bool:
     except NotFound:
         return True
     with closing(reader):
+        found = reader.describe()
+        if (found.namespace, found.name) != place(plan.target, target):  # a namesake, which is left alone
+            return True
         return isinstance(reader, Countable) and reader.count() == 0
 
 

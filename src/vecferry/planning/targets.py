@@ -18,7 +18,7 @@ from vecferry.model import CollectionSpec, IdKind
 from vecferry.planning.collisions import batches
 from vecferry.planning.model import CollectionPlan, IfExists, Plan
 from vecferry.planning.options import AUTO
-from vecferry.protocols import Countable, Database, Droppable, Source, require
+from vecferry.protocols import Countable, Database, Droppable, Homed, Source, require
 
 
 class Standing(StrEnum):
@@ -80,14 +80,21 @@ def look_at_targets(
         unfinished: ids of runs that may be resumed; a collection whose card names one is ours.
         finished: target name -> id of the finished run that wrote it for the same job.
     """
-    there = {spec.name: spec for spec in database.collections()}
+    there = {(spec.namespace, spec.name): spec for spec in database.collections()}
+    places = {c.target.name: place(c.target, database) for c in plan.collections}
     wanted: Counter[str] = Counter()
     for collection in plan.collections:
         wanted[collection.target.name] += collection.records
-    states = (_look(name, there.get(name), database) for name in wanted)
+    states = (_look(name, there.get(places[name]), database) for name in wanted)
     return tuple(
         _judged(state, unfinished, (finished or {}).get(state.target), wanted[state.target]) for state in states
     )
+
+
+def place(target: CollectionSpec, database: Database) -> tuple[tuple[str, ...], str]:
+    """(namespace, name) where a sink writes `target`; one of its name in another namespace is somebody else's."""
+    home = database.home if isinstance(database, Homed) else ()
+    return target.namespace or home, target.name
 
 
 def _look(name: str, found: CollectionSpec | None, database: Database) -> TargetState:

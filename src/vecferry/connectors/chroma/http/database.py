@@ -146,6 +146,11 @@ class ChromaServerDatabase:
         count = collection.count() if ids is None else len(ids)
         return collection.spec(_codec.namespace(tenant, database), count=count, dim=collection.dim())
 
+    @property
+    def home(self) -> tuple[str, ...]:
+        """The (tenant, database) of a collection that names none; empty for Chroma's own defaults."""
+        return _codec.namespace(*self._server.namespace)
+
     def _is_written_to(self, tenant: str, database: str) -> bool:
         """Whether a bare name is that of a collection there: where a sink writes it, or where Chroma's defaults are."""
         return (tenant, database) == self._server.namespace or not _codec.namespace(tenant, database)
