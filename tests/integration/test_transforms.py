@@ -206,10 +206,10 @@ def test_split_by_a_key_and_merged_back(story: Story) -> None:
         ).stdout
     )
     assert {c["target"]: c["records"] for c in done["collections"]} == {
-        f"{story.name}-{label}": MANUAL // 3 for label in ("acme", "b-b", "zeta")
+        f"{story.name}-{label}": MANUAL // 3 for label in ("acme", "b-b-cf362eca", "zeta")
     }
     assert done["differences"] == 0
-    for label, client in (("acme", "acme"), ("b-b", "b&b")):
+    for label, client in (("acme", "acme"), ("b-b-cf362eca", "b&b")):
         found = {point.payload["metadata"]["client"] for point in story.points(f"{story.name}-{label}")}
         assert found == {client}
     archive = f"files:{story.folder / 'archive'}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -25,6 +26,7 @@ _NAMED = 3
 _LABEL = 64
 """Characters of a value that go into a name."""
 _OTHER = "other"
+_LIKE_ANOTHER = re.compile(rf"-?[0-9.]+(e[+-]?[0-9]+)?|True|False|{_OTHER}")
 """The part of a split for records without a value, or with a list or an object."""
 
 
@@ -144,11 +146,10 @@ def _filled(template: str | None, rule: Rule | None, spec: CollectionSpec, value
 def _parts(database: Database, spec: CollectionSpec, key: str) -> Iterator[tuple[str, JsonObject]]:
     """(label, filter) of each value under `key`, in their order, then of the records that have none."""
     values, others = _values(database, spec, key)
-    used: set[str] = set()
     for value in sorted(values, key=lambda value: (isinstance(value, str), str(value))):
-        yield _label(str(value), used), {key: value}
+        yield _label(value), {key: value}
     if others:
-        yield _label(_OTHER, used), {key: {"$nin": list(values)}} if values else {key: {"$exists": False}}
+        yield _OTHER, {key: {"$nin": list(values)}} if values else {key: {"$exists": False}}
 
 
 def _values(database: Database, spec: CollectionSpec, key: str) -> tuple[list[Scalar], bool]:
@@ -175,14 +176,17 @@ def _values(database: Database, spec: CollectionSpec, key: str) -> tuple[list[Sc
     return list(found.values()), others
 
 
-def _label(value: str, used: set[str]) -> str:
-    """A name for `value` that every store takes, different from those `used`."""
-    plain = re.sub(r"[^A-Za-z0-9._-]+", "-", value).strip("-._")[:_LABEL] or "value"
-    label, number = plain, 2
-    while label in used:
-        label, number = f"{plain}-{number}", number + 1
-    used.add(label)
-    return label
+def _label(value: Scalar) -> str:
+    """A name for `value` that every store takes, and that depends on nothing but the value.
+
+    A later run with more values must find each part where it was. So a few characters of a hash follow wherever the
+    name does not tell the value, or a text reads as a number, a boolean or the rest.
+    """
+    text = str(value)
+    plain = re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-._")[:_LABEL] or "value"
+    if plain == text and not (isinstance(value, str) and _LIKE_ANOTHER.fullmatch(text)):
+        return plain
+    return f"{plain}-{hashlib.blake2b(f'{type(value).__name__}:{text}'.encode(), digest_size=4).hexdigest()}"
 
 
 # --------------------------------------------------------------------------- merging

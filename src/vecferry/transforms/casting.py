@@ -2,7 +2,7 @@
 
 | to       | from                                                                                           |
 |----------|------------------------------------------------------------------------------------------------|
-| int      | text of digits with an optional sign; a float or boolean that is a whole number                |
+| int      | text as JSON writes integers, so neither `007` nor ` 7 `; a whole float; a boolean             |
 | float    | text as JSON writes numbers; an integer that a float holds exactly                             |
 | str      | any scalar, as JSON or ISO 8601 writes it                                                      |
 | bool     | `true`, `false`, `yes`, `no`, `1`, `0` in any case; the numbers 1 and 0                        |
@@ -24,8 +24,9 @@ from vecferry.transforms.model import Kind
 from vecferry.transforms.rows import Aside, Change, Row
 from vecferry.transforms.templates import as_text
 
-_INT = re.compile(r"[+-]?\d{1,4000}")
-_FLOAT = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+# A text with zeros before it or spaces around it is a code (a postcode, a ticket): as a number it would not come back.
+_INT = re.compile(r"0|-?[1-9][0-9]{0,3999}")
+_FLOAT = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 _BOOLS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
 
@@ -54,7 +55,7 @@ def _cast(value: Any, kind: Kind, key: str) -> Any:
 
 
 def _int(value: Any) -> int:
-    if isinstance(value, str) and _INT.fullmatch(value.strip()):
+    if isinstance(value, str) and _INT.fullmatch(value):
         return int(value)
     if isinstance(value, int) or (isinstance(value, float) and value.is_integer()):
         return int(value)
@@ -62,7 +63,7 @@ def _int(value: Any) -> int:
 
 
 def _float(value: Any) -> float:
-    if isinstance(value, str) and _FLOAT.fullmatch(value.strip()):
+    if isinstance(value, str) and _FLOAT.fullmatch(value):
         made = float(value)
         if math.isfinite(made):
             return made

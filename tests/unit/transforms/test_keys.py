@@ -56,7 +56,7 @@ def test_dropping_every_key_leaves_an_empty_object() -> None:
     "kind,value,wanted",
     [
         (Kind.INT, "12", 12),
-        (Kind.INT, " -7 ", -7),
+        (Kind.INT, "-7", -7),
         (Kind.INT, 12.0, 12),
         (Kind.INT, True, 1),
         (Kind.INT, str(2**70), 2**70),
@@ -88,6 +88,10 @@ def test_values_are_cast_exactly(kind: Kind, value: Any, wanted: Any) -> None:
     "kind,value",
     [
         (Kind.INT, "12.0"),
+        (Kind.INT, "007"),
+        (Kind.INT, " 7 "),
+        (Kind.INT, "１２"),
+        (Kind.FLOAT, "01.5"),
         (Kind.INT, 1.5),
         (Kind.INT, "１２x"),
         (Kind.INT, float("nan")),

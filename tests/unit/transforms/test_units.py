@@ -60,13 +60,26 @@ def test_a_split_has_a_unit_for_each_value_and_one_for_the_rest() -> None:
         "docs@1": ("x_1", 2),
         "docs@7": ("x_7", 1),
         "docs@True": ("x_True", 1),
-        "docs@7-2": ("x_7-2", 1),
+        "docs@7-4a8a829d": ("x_7-4a8a829d", 1),
         "docs@acme": ("x_acme", 2),
-        "docs@b-b": ("x_b-b", 1),
+        "docs@b-b-cf362eca": ("x_b-b-cf362eca", 1),
         "docs@other": ("x_other", 2),
     }
     everything = [ident for c in plan.collections for ident in ids(seen, c.source)]
     assert sorted(everything) == [f"r{n}" for n in range(10)]
+
+
+def test_a_part_keeps_its_name_when_other_values_come() -> None:
+    """Else a later run would write one tenant's records into another's collection."""
+    rule = "collections: [{source: docs, split: client, target: 'p-{value}'}]"
+    few = [record(f"r{n}", {"client": value}) for n, value in enumerate(["a-b", "a/b"])]
+    more = [record(f"s{n}", {"client": value}) for n, value in enumerate(["a b", "a", 7, "7", "other", None])]
+    named = [
+        {c.source: c.target.name for c in planned(store(docs=records), rule)[1].collections}
+        for records in (few, few + more)
+    ]
+    assert named[0].items() <= named[1].items()
+    assert len(set(named[1].values())) == 8
 
 
 def test_a_merge_is_one_unit_with_steps_for_each_part() -> None:
