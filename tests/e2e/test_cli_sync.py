@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import urllib.request
 from pathlib import Path
@@ -92,6 +93,50 @@ def test_a_directory_that_is_in_step_is_not_touched(
     again = vecferry("migrate", *stores, "--if-exists", "sync", *FEW)
     assert "Nothing to do: 40 records, all identical." in again.text
     assert everything_in(target) == before
+
+
+def exported(path: Path, **collections: dict[str, str]) -> None:
+    """A JSON file of collections, each of them id -> document."""
+    lists = {
+        name: [{"id": id_, "document": text, "embedding": [1.0, float(id_[1:])]} for id_, text in held.items()]
+        for name, held in collections.items()
+    }
+    path.write_text(json.dumps(lists))
+
+
+def test_records_that_move_in_the_source_are_told_and_are_no_difference(
+    qdrant_server: Any, qdrant: Any, name: str, vecferry: Vecferry, tmp_path: Path
+) -> None:
+    """A file's order is what it is now: after deletes, what is written anew has a place that another record has."""
+    file, held = tmp_path / "backup.json", {f"r{n}": f"text {n}" for n in range(12)}
+    stores = (f"json:{file}", qdrant_server.url, "-c", f"docs={name}")
+    exported(file, docs=held)
+    vecferry("migrate", *stores, "--yes", *FEW)
+    for gone in ("r0", "r1", "r2"):
+        del held[gone]
+    held |= {"r9": "changed", "r11": "changed"}
+    exported(file, docs=held)
+    first = vecferry("sync", *stores, "--delete", "--yes", *FEW)
+    again = vecferry("sync", *stores, "--delete", "--yes", *FEW)
+    for done in (first, again):
+        assert "2 records come back in another order" in done.text
+    assert "Nothing to do: 9 records, all identical." in again.text
+    assert "comes before a record that it follows in the source" in vecferry("verify", *stores, *FEW, expect=1).text
+    assert vecferry("sync", *stores, "--delete", "--json", *FEW).json["ok"] is False, "told, and never as ok"
+    vecferry("migrate", *stores, "--if-exists", "recreate", "--no-backup", "--yes", *FEW)
+    assert vecferry("verify", *stores, *FEW).code == 0
+    assert len(points(qdrant, name)) == 9
+
+
+def test_merged_collections_share_places_and_can_be_verified_and_backed_up(
+    qdrant_server: Any, name: str, vecferry: Vecferry, tmp_path: Path
+) -> None:
+    """Each part of a merge begins at 0."""
+    file = tmp_path / "two.json"
+    exported(file, n1={f"a{n}": "one" for n in range(9)}, n2={f"b{n}": "two" for n in range(7)})
+    parts = ("-c", f"n1={name}", "-c", f"n2={name}")
+    vecferry("migrate", f"json:{file}", qdrant_server.url, *parts, "--yes", *FEW)
+    vecferry("backup", qdrant_server.url, f"files:{tmp_path / 'backups'}", "-c", name)
 
 
 def test_killed_in_the_middle(larger: Path, qdrant_server: Any, qdrant: Any, name: str, vecferry: Vecferry) -> None:

@@ -392,6 +392,7 @@ class Trip:
             promised={collection.target.qualified_name: collection.target for collection in held.plan.collections},
             set_aside=self._set_aside(held),
             shared=frozenset(self._shared(held)),
+            reordered=frozenset(self._synced(held)),
         )
 
     def _shared(self, held: Held) -> Iterator[str]:
@@ -400,6 +401,14 @@ class Trip:
         for collection in held.plan.collections:
             stays = collection.if_exists is IfExists.SYNC and not self.settings.delete_extra
             if stays or collection.if_exists is IfExists.APPEND or collection.source in synced:
+                yield collection.target.qualified_name
+
+    def _synced(self, held: Held) -> Iterator[str]:
+        """The target collections that are synchronised, those in which nothing differed included."""
+        compared = {drift.source for drift in held.drifts}
+        for collection in held.plan.collections:
+            kept = collection.if_exists is IfExists.KEEP and self.settings.plan.if_exists is IfExists.SYNC
+            if kept or collection.if_exists is IfExists.SYNC or collection.source in compared:
                 yield collection.target.qualified_name
 
     def _set_aside(self, held: Held) -> dict[str, dict[str, str]]:

@@ -21,7 +21,8 @@ class VerdictKind(StrEnum):
     PROVEN = "proven"
     """every record was compared and is as it should be, and so are searches and filters"""
     RECORDS_PROVEN = "records-proven"
-    """every record was compared and is as it should be; searches or filters were not (all) checked"""
+    """every record was compared and is as it should be; searches or filters were not (all) checked, or what was
+    synchronised stands in another order"""
     DIFFERENT = "different"
     INCOMPLETE = "incomplete"
     """no difference was found, but not every record was compared"""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from vecferry.planning.model import Verdict as Fidelity
 from vecferry.report.model import CollectionFacts, Verdict, VerdictKind
-from vecferry.verification.model import DATA_LEVELS, CollectionVerification, Difference, Level, State
+from vecferry.verification.model import DATA_LEVELS, REORDERED, CollectionVerification, Difference, Level, State
 
 _FINE = (State.OK, State.NOT_APPLICABLE)
 LOW_RECALL = 0.9
@@ -56,13 +56,15 @@ def _proven(collections: Sequence[CollectionFacts], checked: Sequence[Collection
         every += f", except {aside:,} that {_was(aside)} set aside on purpose"
     if given_up(collections):
         every += ", but for what the plan gave up with consent"
-    if all(check.state in _FINE for c in checked for check in c.checks):
-        same = "exact searches and filters give the same answers"
-        return Verdict(kind=VerdictKind.PROVEN, sentence=f"{every}; {same}.{_recall(checked)}")
-    left = _left_out(checked, frozenset(Level) - DATA_LEVELS)
-    return Verdict(
-        kind=VerdictKind.RECORDS_PROVEN, sentence=f"{every}; {left} were not (all) checked.{_recall(checked)}"
-    )
+    if moved := int(sum(check.figures.get(REORDERED, 0) for c in checked for check in c.checks)):
+        every += f", {moved:,} of them in another order than the source's"
+    asked = frozenset(Level) - DATA_LEVELS
+    if any(_open(checked, level) for level in asked):
+        sentence = f"{every}; {_left_out(checked, asked)} were not (all) checked.{_recall(checked)}"
+    else:
+        sentence = f"{every}; exact searches and filters give the same answers.{_recall(checked)}"
+    proven = all(check.state in _FINE for c in checked for check in c.checks)
+    return Verdict(kind=VerdictKind.PROVEN if proven else VerdictKind.RECORDS_PROVEN, sentence=sentence)
 
 
 def given_up(collections: Sequence[CollectionFacts]) -> bool:

@@ -12,7 +12,7 @@ from vecferry.protocols import Countable, Source
 from vecferry.verification.describe import differences
 from vecferry.verification.diff import BucketDiff, OrderCheck, compare
 from vecferry.verification.lookup import AT_ONCE, records_by_id
-from vecferry.verification.model import Check, Difference, Finding, Level, State
+from vecferry.verification.model import REORDERED, Check, Difference, Finding, Level, State
 from vecferry.verification.passes import Pass
 from vecferry.verification.scan import Side
 from vecferry.verification.spill import Rows
@@ -247,6 +247,8 @@ def _order(one: Pass, order: OrderCheck) -> Check:
         return Check(level=Level.ORDER, state=State.NOT_CHECKED, skipped={note: order.without_target}, note=note)
     wrong, ids = order.out_of_order(one.options.max_findings)
     lost = order.without_target
+    if wrong and not lost and one.target_spec.qualified_name in one.options.reordered:
+        return _reordered(wrong, order)
     what = "comes before a record that it follows in the source"
     return Check(
         level=Level.ORDER,
@@ -258,4 +260,19 @@ def _order(one: Pass, order: OrderCheck) -> Check:
         findings=tuple(Finding(difference=Difference.CHANGED, id=id_, what=what) for id_ in ids),
         figures={"without_order_in_target": float(lost)} if lost else {},
         note="Records come back in the order in which the source returns them.",
+    )
+
+
+def _reordered(wrong: int, order: OrderCheck) -> Check:
+    """Another order in what was synchronised: told, and no difference, since nothing there could mend it."""
+    comes = "record comes" if wrong == 1 else "records come"
+    return Check(
+        level=Level.ORDER,
+        state=State.NOT_CHECKED,
+        scanned=order.compared,
+        compared=order.compared,
+        skipped={"the source has no place for it": order.without_source} if order.without_source else {},
+        figures={REORDERED: float(wrong)},
+        note=f"{wrong:,} {comes} back in another order than the source's: a synchronisation writes what differs and "
+        "moves nothing; --if-exists recreate restores the order.",
     )

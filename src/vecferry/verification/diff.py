@@ -108,13 +108,17 @@ class OrderCheck:
         self._pairs.add(pairs)
 
     def out_of_order(self, limit: int) -> tuple[int, list[str]]:
-        """How many records stand before one that they should follow, and the ids of the first `limit`."""
+        """How many records stand before one that they should follow, and the ids of the first `limit`.
+
+        Records that share a place on one side, as those of merged collections do, may stand there in any order.
+        """
         count, highest = 0, NO_SEQ
         ids: list[str] = []
         for rows in self._pairs.buckets(apart=False):
             ordered = rows[np.argsort(rows["source"], kind="stable")]
-            before = np.maximum.accumulate(np.concatenate(([highest], ordered["target"])))
-            wrong = ordered[ordered["target"] <= before[:-1]]
-            count, highest = count + len(wrong), before[-1]
+            reached = np.maximum.accumulate(np.concatenate(([highest], ordered["target"])))
+            earlier = np.searchsorted(ordered["source"], ordered["source"])  # how many stand at an earlier place
+            wrong = ordered[ordered["target"] < reached[earlier]]
+            count, highest = count + len(wrong), reached[-1]
             ids += self._side.texts_of(wrong[: limit - len(ids)])
         return count, ids

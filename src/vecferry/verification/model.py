@@ -28,6 +28,11 @@ DATA_LEVELS = frozenset({Level.SCHEMA, Level.COUNTS, Level.IDS, Level.CONTENT, L
 """What proves that the records arrived; the other levels ask whether the target answers like the source."""
 
 
+REORDERED = "reordered"
+"""Figure of an order check: records of a synchronised collection that come in another order, which is told, and is no
+difference."""
+
+
 class State(StrEnum):
     """How a check ended."""
 
@@ -81,6 +86,11 @@ class Check:
     note: str = ""
     seconds: float = 0.0
 
+    @property
+    def finished(self) -> bool:
+        """It was gone through to the end, and found no difference."""
+        return self.state in (State.OK, State.NOT_APPLICABLE) or REORDERED in self.figures
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CollectionVerification:
@@ -111,8 +121,7 @@ class CollectionVerification:
     def identical(self) -> bool:
         """Every data level was gone through to the end and found no difference."""
         data = [check for check in self.checks if check.level in DATA_LEVELS]
-        fine = all(check.state in (State.OK, State.NOT_APPLICABLE) for check in data)
-        return fine and {check.level for check in data} == DATA_LEVELS
+        return all(check.finished for check in data) and {check.level for check in data} == DATA_LEVELS
 
     def check(self, level: Level) -> Check | None:
         """The first check of `level`, or None."""
@@ -169,6 +178,8 @@ class VerifyOptions:
         set_aside: source collection -> {record id: reason}: records that the plan kept out of the target.
         shared: target collections that may hold records of others too, because they were appended to, or brought up to
             date without deleting: such records are counted, and are no differences.
+        reordered: target collections that were brought up to date, where what is written keeps the place that it had:
+            records in another order than the source's are counted, and are no differences.
     """
 
     levels: frozenset[Level] = frozenset(Level)
@@ -184,6 +195,7 @@ class VerifyOptions:
     promised: Mapping[str, CollectionSpec] = field(default_factory=dict)
     set_aside: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     shared: frozenset[str] = frozenset()
+    reordered: frozenset[str] = frozenset()
     by: tuple[str, ...] = ()
 
 

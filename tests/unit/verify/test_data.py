@@ -113,6 +113,45 @@ def test_order_may_have_other_numbers_as_long_as_it_is_the_same_order(stage):
     assert stage.check(Level.ORDER).state is State.OK
 
 
+@pytest.mark.parametrize("spill_bytes", [4 << 20, 0])
+@pytest.mark.parametrize("tied", ["source", "target", "both"])
+def test_records_that_share_a_place_may_stand_in_any_order(stage, tied, spill_bytes):
+    """As those of merged collections do, each of which begins at 0; but a whole place before its due is found."""
+    doubled = [replace(record, seq=n // 2) for n, record in enumerate(stage.records)]
+    swapped = [replace(record, seq=n ^ 1) for n, record in enumerate(stage.records)]
+    stage.write(stage.source, doubled if tied != "target" else swapped)
+    stage.write(stage.target, doubled if tied != "source" else swapped)
+    assert stage.check(Level.ORDER, spill_bytes=spill_bytes).state is State.OK
+    stage.change(200, seq=-1)
+    order = stage.check(Level.ORDER, spill_bytes=spill_bytes)
+    assert (order.state, [f.id for f in order.findings]) == (State.DIFFERENT, [stage.records[200].id])
+
+
+def test_another_order_in_what_was_synchronised_is_told_and_is_no_difference(stage):
+    """Never as ok: a plain verification still shows it."""
+    stage.change(200, seq=-1)
+    found = stage.verify(reordered=frozenset({"docs"}))
+    order = found.collections[0].check(Level.ORDER)
+    assert (order.state, order.differences, order.findings) == (State.NOT_CHECKED, 0, ())
+    assert order.note.startswith("1 record comes back in another order than the source's: a synchronisation")
+    assert (found.sound, found.identical, found.ok) == (True, True, False)
+    assert not stage.verify(reordered=frozenset({"others"})).sound
+    stage.change(200, document="other")
+    changed = stage.verify(reordered=frozenset({"docs"}))
+    assert (changed.sound, changed.differences) == (False, 1), "it hides nothing else"
+
+
+def test_what_was_synchronised_and_stands_in_order_is_ok(stage):
+    assert stage.verify(reordered=frozenset({"docs"})).ok
+
+
+def test_a_record_without_a_place_is_a_difference_even_where_others_may_be_reordered(stage):
+    stage.change(200, seq=-1)
+    stage.change(7, seq=None)
+    order = stage.check(Level.ORDER, reordered=frozenset({"docs"}))
+    assert (order.state, order.differences) == (State.DIFFERENT, 2)
+
+
 def test_a_source_without_order_makes_the_check_not_applicable(stage):
     for database in (stage.source, stage.target):
         stage.write(database, [replace(record, seq=None) for record in stage.records])
