@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import shutil
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 
 from tests.e2e.command import Vecferry, everything_in
-from tests.e2e.stores import docs
+from tests.e2e.stores import docs, points
 from tests.integration.chroma_process import ChromaProcess, pack
 
 pytestmark = pytest.mark.qdrant
@@ -91,3 +92,65 @@ def test_one_collection_of_several(
     assert [p["spec"]["name"] for p in left["profiles"]] == ["docs"]
     kept = vecferry("inspect", into, "--json").json
     assert [(p["spec"]["name"], p["records"]) for p in kept["profiles"]] == [("old", 3)]
+
+
+def test_an_archive_under_other_names(
+    source: Path, chroma_process: ChromaProcess, vecferry: Vecferry, tmp_path: Path
+) -> None:
+    """The way back names collections as the archive does: swapped or new names are refused, whatever the cards say."""
+    docs(chroma_process, source, 3, name="other")
+    url = f"chroma:{source}"
+    retire = ("retire", url, "--unverified", "--confirm", "chroma_db", "--archive")
+    vecferry("migrate", url, "files:swapped", "-c", "docs=other", "-c", "other=docs", "--yes", "--no-verify")
+    swapped = vecferry(*retire, "files:swapped", expect=3)
+    assert "differ in" in swapped.text
+    assert "-c docs=docs" in swapped.text
+    vecferry("migrate", url, "files:renamed", "-c", "docs=new", "-c", "other", "--yes", "--no-verify")
+    renamed = vecferry(*retire, "files:renamed", expect=3)
+    assert "holds no collection named 'docs'; it holds 'new', 'other'" in renamed.text
+    assert source.exists()
+    vecferry("migrate", url, "files:straight", "--yes", "--no-verify")
+    vecferry(*retire, "files:straight")
+    assert not source.exists()
+
+
+def test_a_change_that_the_target_lacks(
+    source: Path, chroma_process: ChromaProcess, qdrant: Any, qdrant_server: Any, name: str, vecferry: Vecferry
+) -> None:
+    """As many records as were moved, and one of them changed since: refused until the target has it."""
+    from qdrant_client import models
+
+    url, target = f"chroma:{source}", qdrant_server.url
+    vecferry("migrate", url, target, "-c", f"docs={name}", "--yes", *FEW)
+    update = {"do": "update", "ids": ["doc-00007"], "metadatas": [{"page": 777}]}
+    chroma_process.apply(source, [update], name="docs")
+    refused = vecferry("retire", url, "--confirm", "chroma_db", expect=3)
+    assert f"The target {target} differs in 1 places" in refused.text
+    sync = ["vecferry", "sync", url, target, "-c", f"docs={name}"]
+    assert shlex.join(sync) in refused.text
+    assert source.exists()
+
+    vecferry(*sync[1:], "--yes", *FEW)
+    own = {
+        "id": str(uuid.uuid4()),
+        "vector": next(iter(points(qdrant, name).values())).vector,
+        "payload": {"by": "app"},
+    }
+    qdrant.upsert(name, [models.PointStruct(**own)], wait=True)
+    vecferry("retire", url, "--confirm", "chroma_db")
+    assert not source.exists()
+
+
+def test_a_target_that_cannot_be_opened(source: Path, vecferry: Vecferry, tmp_path: Path) -> None:
+    """Nobody can tell whether it has everything: refused, unless that is said to be no matter."""
+    url, target = f"chroma:{source}", tmp_path / "target"
+    vecferry("migrate", url, f"chroma:{target}", "--yes", *FEW)
+    target.rename(tmp_path / "away")
+    target.write_text("no directory")
+    refused = vecferry("retire", url, "--confirm", "chroma_db", expect=None)
+    assert refused.code, refused
+    assert f"The target chroma:{target} cannot be compared" in refused.text
+    assert "--unverified" in refused.text
+    assert source.exists()
+    vecferry("retire", url, "--confirm", "chroma_db", "--unverified")
+    assert not source.exists()

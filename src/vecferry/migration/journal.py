@@ -12,6 +12,7 @@ import msgspec
 from vecferry.engine.job import fingerprint
 from vecferry.migration.settings import Settings
 from vecferry.model import StoreIdentity
+from vecferry.planning.model import Plan
 from vecferry.state.ledger import Ledger
 from vecferry.state.model import Outcome, RunInfo, Step
 from vecferry.tags import canonical
@@ -96,4 +97,14 @@ def set_aside(ledger: Ledger, run: str) -> dict[str, dict[str, str]]:
     found: dict[str, dict[str, str]] = {}
     for kept in ledger.rejections(run):
         found.setdefault(kept.collection, {})[kept.rejection.id] = kept.rejection.reason
+    return found
+
+
+def left_out_of(ledger: Ledger, plan: Plan, run: str) -> dict[str, dict[str, str]]:
+    """The same of a run and its plan, and of what that run kept: what the run left out whose work is kept."""
+    found = set_aside(ledger, run)
+    for collection in plan.kept:
+        if collection.target.card is not None and collection.source not in found:
+            before = set_aside(ledger, collection.target.card.run)
+            found[collection.source] = before.get(collection.source, {})
     return found

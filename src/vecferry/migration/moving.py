@@ -390,7 +390,7 @@ class Trip:
             options,
             profiles={profile.spec.qualified_name: profile for profile in held.profiles},
             promised={collection.target.qualified_name: collection.target for collection in held.plan.collections},
-            set_aside=self._set_aside(held),
+            set_aside=journal.left_out_of(self.ledger, held.plan, held.run.id),
             shared=frozenset(self._shared(held)),
             reordered=frozenset(self._synced(held)),
         )
@@ -410,15 +410,6 @@ class Trip:
             kept = collection.if_exists is IfExists.KEEP and self.settings.plan.if_exists is IfExists.SYNC
             if kept or collection.if_exists is IfExists.SYNC or collection.source in compared:
                 yield collection.target.qualified_name
-
-    def _set_aside(self, held: Held) -> dict[str, dict[str, str]]:
-        """Source collection -> {record id: reason} of what this run, or the one whose work is kept, left out."""
-        found = journal.set_aside(self.ledger, held.run.id)
-        for collection in held.plan.kept:
-            if collection.target.card is not None and collection.source not in found:
-                before = journal.set_aside(self.ledger, collection.target.card.run)
-                found[collection.source] = before.get(collection.source, {})
-        return found
 
 
 def _with_repairs(result: RunResult, repairs: Sequence[CollectionRepair]) -> RunResult:

@@ -1,11 +1,13 @@
 """`retire`: remove a source that was moved, once an archive of it is verified.
 
 The archive is compared with the source after the name was typed and right before the removal, whoever made it: what was
-written in between would be lost otherwise.
+written in between would be lost otherwise. So is the target that the ledger knows: what was written since it was moved
+would be lost to the app.
 """
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,13 +16,14 @@ from vecferry.engine.job import load_plan
 from vecferry.engine.stop import Stop
 from vecferry.errors import ConfigError, Conflict, DataError
 from vecferry.events import Observer, silent
+from vecferry.migration.arrived import Arrival, arrivals, check_arrived
 from vecferry.migration.journal import LOOKED_AT
 from vecferry.migration.moving import migrate
-from vecferry.migration.proving import pair_up
 from vecferry.migration.settings import Settings
 from vecferry.migration.stores import held_still, opened, shown
 from vecferry.model import Belongings, CollectionSpec
 from vecferry.planning.inspect import select
+from vecferry.planning.names import fill
 from vecferry.planning.options import PlanOptions
 from vecferry.planning.patterns import parse_patterns
 from vecferry.planning.units import units_of
@@ -29,7 +32,7 @@ from vecferry.state.ledger import Ledger, new_run_id
 from vecferry.state.model import Outcome, RunInfo, Step
 from vecferry.url import StoreUrl
 from vecferry.verification.model import DATA_LEVELS, VerifyOptions
-from vecferry.verification.run import verify
+from vecferry.verification.run import Pair, verify
 
 ARCHIVES = Path("vecferry-archives")
 """Where archives of retired sources lie by default: a folder of the working directory."""
@@ -83,12 +86,12 @@ def retire(
     Args:
         collections: names or globs; only these are dropped. None: the store as a whole, where it can be removed so.
         archive: URL of an archive that is there already; else one is made at the URL `into`, or in `ARCHIVES`.
-        unverified: remove it although the ledger knows no verified migration of it.
+        unverified: remove it although the ledger knows no verified migration of it; no target is looked at.
 
     Raises:
         Conflict: other things are among what would be removed; or it is not known to have been moved, or was written
-            to since. Nothing is removed.
-        DataError: source and archive differ. Nothing is removed.
+            to since, or its target cannot be opened. Nothing is removed.
+        DataError: source and archive differ, or a target lacks what the source holds now. Nothing is removed.
         ConfigError: the archive is the source itself, lies in it, or is a server.
         ConfigError, Unsupported, ConnectorError, LedgerError: a store or the ledger cannot be used.
     """
@@ -103,7 +106,7 @@ def retire(
     agreed = replace(found, archive=made, moved=runs)
     if not agree(agreed):
         return None
-    _prove(agreed, source, observer, stop)
+    _prove(agreed, source, [] if unverified else arrivals(moved, ledger), observer, stop)
     with opened(source) as origin:
         _remove(agreed, origin)
     return agreed
@@ -198,25 +201,49 @@ def _refuse_unmoved(found: Retirement, moved: dict[str, RunInfo]) -> None:
 def _archived(found: Retirement, into: str | None, ledger: str | None, observer: Observer, stop: Stop | None) -> str:
     """URL of a new archive of the collections; it is compared later."""
     archive = into or f"files:{ARCHIVES / f'{found.name}-{new_run_id()}'}"
-    names = [spec.name for spec in found.collections]
-    template = "{name}" if len(set(names)) == len(names) else "{namespace}_{name}"
-    wishes = PlanOptions(collections=tuple(s.qualified_name for s in found.collections), name=template)
+    wishes = PlanOptions(collections=tuple(s.qualified_name for s in found.collections), name=_template(found))
     settings = Settings(plan=wishes, verify=None, ledger=ledger, reports=None)
     migrate(found.source, archive, settings=settings, observer=observer, stop=stop)
     return archive
 
 
-def _prove(found: Retirement, source: str, observer: Observer, stop: Stop | None) -> None:
-    names = [spec.qualified_name for spec in found.collections]
+def _template(found: Retirement) -> str:
+    """How an archive calls the collections of a store with namespaces, of which it has none."""
+    names = [spec.name for spec in found.collections]
+    return "{name}" if len(set(names)) == len(names) else "{namespace}_{name}"
+
+
+def _prove(found: Retirement, source: str, moved: Sequence[Arrival], observer: Observer, stop: Stop | None) -> None:
     with held_still(source) as (origin, _), opened(found.archive) as archive:
-        pairs = pair_up(origin, archive, names, url=found.source)
+        for arrival in moved:
+            check_arrived(arrival, origin, found.source, observer=observer, stop=stop)
+        pairs = _same_names(found, archive)
         proof = verify(origin, archive, pairs, options=VerifyOptions(levels=DATA_LEVELS), observer=observer, stop=stop)
     if not proof.identical or proof.differences:
         what = f"differ in {proof.differences:,} places" if proof.differences else "could not be compared to the end"
+        named = [part for here, there in pairs for part in ("-c", f"{here}={there}")]
         raise DataError(
             f"{found.source} and its archive {found.archive} {what}. Nothing was removed.",
-            hint=f"Look at what differs: vecferry verify {found.source} {found.archive}",
+            hint=f"Look at what differs: {shlex.join(['vecferry', 'verify', found.source, found.archive, *named])}",
         )
+
+
+def _same_names(found: Retirement, archive: Database) -> list[Pair]:
+    """Each collection with its name in the archive, which is its own: the way back gives it the name it has there."""
+    there = {spec.qualified_name for spec in archive.collections()}
+    template = _template(found)
+    pairs = [
+        (spec.qualified_name, spec.qualified_name if spec.qualified_name in there else fill(template, spec))
+        for spec in found.collections
+    ]
+    if missing := [here for here, name in pairs if name not in there]:
+        raise DataError(
+            f"The archive {found.archive} holds no collection named {', '.join(map(repr, missing))}; it holds "
+            f"{', '.join(map(repr, sorted(there))) or 'none'}. Nothing was removed.",
+            hint="An archive must hold each collection under its own name, or the way back gives it another. "
+            "Leave --archive out: a new one is made.",
+        )
+    return pairs
 
 
 # --------------------------------------------------------------------------- the removal
