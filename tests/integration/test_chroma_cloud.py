@@ -21,7 +21,8 @@ from vecferry.migration.settings import Settings
 from vecferry.model import Card, CollectionSpec, Metric, Record, VectorSpec
 from vecferry.planning.inspect import inspect
 from vecferry.planning.losses import judge
-from vecferry.planning.model import Verdict
+from vecferry.planning.model import IfExists, Verdict
+from vecferry.planning.options import PlanOptions
 from vecferry.protocols import Database, FilterCountable, require
 from vecferry.registry import open_database
 from vecferry.testing.cloud_double import CloudDouble, start_cloud_double
@@ -182,6 +183,34 @@ def test_quotas_are_cells_of_a_plan(double: CloudDouble, cloud: Database) -> Non
     assert [one.id for one in receipt.rejected] == [odd[6].id]
     assert_same(held, read_all(cloud.source(SPEC.name)))
     memory.close()
+
+
+@pytest.mark.parametrize("metric", [Metric.L2, Metric.COSINE])
+@pytest.mark.parametrize("if_exists", [IfExists.SYNC, IfExists.APPEND])
+def test_what_somebody_else_made_gets_the_card(
+    double: CloudDouble, cloud: Database, tmp_path: Path, metric: Metric, if_exists: IfExists
+) -> None:
+    """Otherwise the envelopes in its records would be read as metadata of their owner's."""
+    path = f"/api/v2/tenants/{double.tenant}/databases/{double.database}/collections"
+    own = {"hnsw:space": metric.value, "own": 1}
+    with httpx.Client(base_url=double.http_url, headers=double.headers) as client:
+        made = client.post(path, json={"name": "theirs", "metadata": own}).json()
+        client.post(f"{path}/{made['id']}/add", json={"ids": ["old"], "embeddings": [[1.0, 0.0]]}).raise_for_status()
+    spec = CollectionSpec(name="theirs", vectors=(VectorSpec(dim=2, metric=metric),))
+    nested = Record(id="a", vectors={"": np.array([0, 1], np.float32)}, metadata={"n": {"x": 1}}, seq=0)
+    here = open_database(f"files:{tmp_path / 'here'}")
+    sink = here.sink(spec)
+    sink.prepare(spec)
+    sink.write(from_records(spec, [nested]))
+    sink.finish()
+    here.close()
+    settings = Settings(plan=PlanOptions(if_exists=if_exists), ledger=str(tmp_path / "ledger.db"), reports=None)
+    assert migrate(f"files:{tmp_path / 'here'}", double.url, settings=settings).differences == 0
+    source = cloud.source("theirs")
+    found = source.describe()
+    assert found.card is not None
+    assert found.metadata == own
+    assert {record.id: record.metadata for record in read_all(source)} == {"old": None, "a": nested.metadata}
 
 
 def test_sparse_vectors_stay_in_the_metadata(double: CloudDouble, cloud: Database) -> None:

@@ -12,6 +12,7 @@ import pytest
 from tests.chroma_data import ChromaData
 from tests.integration.chroma_process import ChromaProcess, vector_of
 from vecferry.arrow import from_records, to_records
+from vecferry.connectors.chroma.client import Client
 from vecferry.connectors.chroma.sink import ChromaSink
 from vecferry.errors import ConfigError, Conflict, Unsupported
 from vecferry.model import Card, CollectionSpec, Element, Metric, Record, VectorSpec
@@ -204,6 +205,28 @@ def test_a_collection_of_an_older_chroma_is_not_touched(
     with pytest.raises(Conflict, match=r"older than 1\.0"):
         database.sink(spec).prepare(spec)
     database.close()
+
+
+@pytest.mark.parametrize("card", [SPEC.card, None])
+def test_what_somebody_else_made_is_marked_and_keeps_its_metadata(tmp_path: Path, card: Card | None) -> None:
+    """`hnsw:space` too, which Chroma's own `modify` refuses; without a card given, the first envelope brings one."""
+    own = {"hnsw:space": "cosine", "own": 1}
+    client = Client(tmp_path)
+    client.of("default_tenant", "default_database").create_collection("records", metadata=own)
+    client.close()
+    target = open_database(f"chroma:{tmp_path}")
+    spec = replace(SPEC, card=card, vectors=(VectorSpec(dim=2, metric=Metric.COSINE),))
+    sink = target.sink(spec)
+    sink.prepare(spec)
+    sink.write(from_records(spec, [record(1)]))
+    assert (target.source("records").describe().card is None) is (card is None)
+    sink.write(from_records(spec, [record(2, metadata={"n": {"x": 1}})]))
+    sink.close()
+    found = target.source("records").describe()
+    assert found.card is not None
+    assert found.metadata == own
+    assert [one.metadata for one in records_of(target, "records")] == [None, {"n": {"x": 1}}]
+    target.close()
 
 
 def test_without_chromadb_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -58,13 +58,15 @@ def adopt(
 
 
 def _adopted(collection: CollectionPlan, state: TargetState, settings: Settings, limits: Limits) -> CollectionPlan:
-    if collection.if_exists is IfExists.APPEND and state.found is not None and state.records:
-        return joined(collection, state.found, limits, layout=settings.plan.layout)
-    if collection.if_exists is not IfExists.SYNC:
+    if collection.if_exists not in {IfExists.APPEND, IfExists.SYNC}:
         return collection
     if state.found is None or not state.records:
-        return replace(collection, if_exists=IfExists.ASK)
-    planned = collection.target
+        return replace(collection, if_exists=IfExists.ASK) if collection.if_exists is IfExists.SYNC else collection
+    # Called as it calls itself: what it was promised, its card among it, is looked up by that name.
+    planned = replace(collection.target, namespace=state.found.namespace)
+    collection = replace(collection, target=planned)
+    if collection.if_exists is IfExists.APPEND:
+        return joined(collection, state.found, limits, layout=settings.plan.layout)
     _same_layout(state.found, settings)
     _same_transforms(state.found, planned)
     if state.found.card is None:

@@ -93,6 +93,14 @@ class Client:
             name, embedding_function=None, metadata=metadata, configuration={"hnsw": hnsw}
         )
 
+    def modify(self, collection: Any, metadata: dict[str, Any]) -> None:
+        """Replace a collection's metadata.
+
+        By the call beneath chromadb's own `Collection.modify`, which refuses `hnsw:space` even where it stays as it is.
+        """
+        where = {"tenant": collection.tenant, "database": collection.database}
+        collection._client._modify(id=collection.id, new_metadata=metadata, **where)  # noqa: SLF001
+
     def drop(self, tenant: str, database: str, name: str) -> None:
         """Remove a collection, emptied first (see `emptying`)."""
         empty(self.collection(tenant, database, name))

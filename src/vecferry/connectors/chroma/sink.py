@@ -19,7 +19,7 @@ from vecferry.connectors.chroma import _codec, cards, rounding
 from vecferry.connectors.chroma.columns import Columns, columns_of, some
 from vecferry.connectors.chroma.order import Order
 from vecferry.errors import Conflict, DataError, NotFound, Unsupported
-from vecferry.model import CollectionSpec, Element, Metric, Receipt, VectorKind, VectorSpec
+from vecferry.model import Card, CollectionSpec, Element, Metric, Receipt, VectorKind, VectorSpec
 
 BATCH = 1_000
 """Records per call; Chroma's own limit (`get_max_batch_size`) is larger, and its speed does not depend on it."""
@@ -43,7 +43,6 @@ class Calls(Protocol):
     def add(self, **columns: Any) -> object: ...
     def upsert(self, **columns: Any) -> object: ...
     def delete(self, ids: list[str]) -> object: ...
-    def modify(self, *, metadata: dict[str, Any]) -> object: ...
 
 
 class Client(Protocol):
@@ -69,6 +68,7 @@ class Client(Protocol):
     def create(
         self, tenant: str, database: str, name: str, *, metadata: dict[str, Any] | None, hnsw: dict[str, Any]
     ) -> Calls: ...
+    def modify(self, collection: Any, metadata: dict[str, Any]) -> None: ...
 
 
 class ChromaSink:
@@ -88,6 +88,7 @@ class ChromaSink:
         self._collection: Calls | None = None
         self._order: Order | None = None
         self._holds = _codec.LOCAL
+        self._marked = False
         self._lock = RLock()
 
     def prepare(self, spec: CollectionSpec) -> CollectionSpec:
@@ -108,6 +109,7 @@ class ChromaSink:
                 collection = client.create(
                     tenant, database, spec.name, metadata=_metadata(spec, client) or None, hnsw=_settings(spec, vector)
                 )
+            self._marked = spec.card is not None
             self._collection, uid = collection, str(collection.id)
             self._order = Order(client.orders, uid)
             named = _codec.namespace(tenant, database)
@@ -119,6 +121,7 @@ class ChromaSink:
         with self._lock:
             self._prepared()
             records, rejected = columns_of(batch, self._spec, _only_vector(self._spec), self._holds)
+            self._mark(records)
             for start in range(0, len(records.ids), BATCH):
                 self._replace(records.slice(start, start + BATCH))
             return Receipt(rows=len(records.ids), bytes=batch.nbytes, rejected=rejected)
@@ -152,6 +155,15 @@ class ChromaSink:
             hint = "Call prepare(spec) before the first write."
             raise DataError(f"{self._spec.qualified_name} was not prepared.", hint=hint)
         return self._collection, self._order
+
+    def _mark(self, records: Columns) -> None:
+        """Envelopes are undone only beside a card: where nobody gave one, the first envelope brings a bare one."""
+        if self._marked or not any(_codec.ENVELOPE in (metadata or {}) for metadata in records.metadatas):
+            return
+        collection = self._prepared()[0]
+        if cards.KEY not in (collection.metadata or {}):
+            _mark(collection, replace(self._spec, card=Card(id_kind=self._spec.id_kind)), self._open_client())
+        self._marked = True
 
     def _replace(self, records: Columns) -> None:
         """Add what is new, replace what is there: in place where Chroma can say it, else by deleting and adding."""
@@ -268,8 +280,7 @@ def _check(collection: Calls, spec: CollectionSpec, vector: VectorSpec, client: 
         Conflict: another dimension or metric, or it cannot carry the card.
     """
     held = dict(collection.metadata or {})
-    recorded = str(collection.configuration_json.get("hnsw", {}).get("space") or "l2")
-    space = str(held.get("hnsw:space") or recorded)
+    space = str(held.get("hnsw:space") or _recorded(collection))
     sample = collection.get(limit=1, include=["embeddings"])["embeddings"]
     card = cards.read(held)
     dim = len(sample[0]) if len(sample) else card.vectors[0].dim if card and card.vectors else None
@@ -282,14 +293,30 @@ def _check(collection: Calls, spec: CollectionSpec, vector: VectorSpec, client: 
             hint="Choose another name, or drop the collection first.",
         )
     if card is None and spec.card is not None:
-        if space != recorded:
-            raise Conflict(
-                f"The collection {spec.name} was made by a Chroma older than 1.0 and cannot be marked as ours.",
-                store=client.store,
-                hint="Write into a new collection.",
-            )
-        kept = {key: value for key, value in cards.without(held).items() if not key.startswith("hnsw:")}
-        collection.modify(metadata={**kept, **_card(spec, client, taken=len(kept))})
+        _mark(collection, spec, client)
+
+
+def _mark(collection: Calls, spec: CollectionSpec, client: Client) -> None:
+    """Write the card into a collection that has none, beside what its owner keeps there.
+
+    Raises:
+        Conflict: it is of a Chroma before 1.0.  Unsupported: its own metadata leaves no room.
+    """
+    held = dict(collection.metadata or {})
+    recorded = _recorded(collection)
+    if str(held.get("hnsw:space") or recorded) != recorded:
+        raise Conflict(
+            f"The collection {spec.name} was made by a Chroma older than 1.0 and cannot be marked as ours.",
+            store=client.store,
+            hint="Write into a new collection.",
+        )
+    kept = cards.without(held)
+    client.modify(collection, {**kept, **_card(spec, client, taken=len(kept))})
+
+
+def _recorded(collection: Calls) -> str:
+    """The metric that its configuration names."""
+    return str(collection.configuration_json.get("hnsw", {}).get("space") or "l2")
 
 
 def _settings(spec: CollectionSpec, vector: VectorSpec) -> dict[str, Any]:

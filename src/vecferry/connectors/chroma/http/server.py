@@ -224,6 +224,10 @@ class Server:
             body["configuration"] = {"hnsw": {"space": hnsw["space"]} if self.address.cloud else hnsw}
         return self._collection(tenant, database, self.http.call("POST", path, body, **params))
 
+    def modify(self, collection: Collection, metadata: dict[str, Any]) -> None:
+        """Replace a collection's metadata."""
+        collection.modify(metadata)
+
     def drop(self, tenant: str, database: str, name: str) -> None:
         """Remove a collection; what holds lists is emptied first (see `emptying`)."""
         path, params = self._collections(tenant, database)
