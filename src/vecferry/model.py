@@ -134,6 +134,7 @@ class Card:
         origin: the source's own name, uid, namespace, metadata and configuration, for the way back.
         indexes: the payload indexes that the collection was promised, so that a verification elsewhere can miss them.
         key_types: metadata key -> {type name: count}, the profile that decides which filters are exact.
+        adopted: the collection held records of somebody else when it got this card; they stand in it as they were.
     """
 
     version: int = 1
@@ -148,6 +149,7 @@ class Card:
     run: str = ""
     origin: JsonObject = field(default_factory=dict)
     key_types: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    adopted: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -157,15 +157,15 @@ def _ids(one: Pass, ids: _Found, matched: int) -> Check:
 class Changed:
     """Records that differ, looked at one by one to say how; rounding by a server is told apart where it may happen.
 
-    That is: only in collections that vecferry did not write, whose store scales vectors itself. What vecferry wrote
-    must come back to the bit.
+    That is: only in collections with records that vecferry did not write, whose store scales vectors itself. What
+    vecferry wrote must come back to the bit.
     """
 
     def __init__(self, one: Pass) -> None:
         self._one = one
-        self.tolerant = one.target_spec.card is None and any(
-            vector.metric in one.limits.normalises for vector in one.target_spec.vectors
-        )
+        card = one.target_spec.card
+        scaled = any(vector.metric in one.limits.normalises for vector in one.target_spec.vectors)
+        self.tolerant = scaled and (card is None or card.adopted)
         self.close = 0
 
     def ids(self, rows: Rows) -> list[str]:
@@ -247,7 +247,7 @@ def _order(one: Pass, order: OrderCheck) -> Check:
         return Check(level=Level.ORDER, state=State.NOT_CHECKED, skipped={note: order.without_target}, note=note)
     wrong, ids = order.out_of_order(one.options.max_findings)
     lost = order.without_target
-    if wrong and not lost and one.target_spec.qualified_name in one.options.reordered:
+    if wrong and not lost and one.target_name in one.options.reordered:
         return _reordered(wrong, order)
     what = "comes before a record that it follows in the source"
     return Check(

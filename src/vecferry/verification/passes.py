@@ -102,7 +102,7 @@ class Pass:
     @property
     def shared(self) -> bool:
         """Whether the target may hold records that the source has not."""
-        return self.target_spec.qualified_name in self.options.shared
+        return self.target_name in self.options.shared
 
     def wanted(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """`batch` without the records that the plan set aside, with the target's number types."""

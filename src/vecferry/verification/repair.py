@@ -175,7 +175,7 @@ class _Work:
     def _open(self) -> Sink:
         if self._sink is None:
             one = self._one
-            spec = one.options.promised.get(one.target_spec.qualified_name, one.target_spec)
+            spec = one.options.promised.get(one.target_name, one.target_spec)
             self._sink = self._target_db.sink(spec)
             self._sink.prepare(spec)
         return self._sink

@@ -131,7 +131,7 @@ def _schema(one: Pass) -> Check:
         finding = Finding(difference=Difference.MISSING, id=one.target_spec.name, what=what)
         return Check(level=Level.SCHEMA, state=State.DIFFERENT, differences=1, findings=(finding,), note=what)
     source = retyped_spec(one.raw_spec, one.target_spec)
-    return check_schema(source, one.target_spec, one.options.promised.get(one.target_spec.qualified_name))
+    return check_schema(source, one.target_spec, one.options.promised.get(one.target_name))
 
 
 # --------------------------------------------------------------------------- parity

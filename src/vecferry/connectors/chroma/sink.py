@@ -311,6 +311,8 @@ def _mark(collection: Calls, spec: CollectionSpec, client: Client) -> None:
             hint="Write into a new collection.",
         )
     kept = cards.without(held)
+    if spec.card is not None and collection.count():
+        spec = replace(spec, card=replace(spec.card, adopted=True))
     client.modify(collection, {**kept, **_card(spec, client, taken=len(kept))})
 
 

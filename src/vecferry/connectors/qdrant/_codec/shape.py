@@ -133,14 +133,18 @@ def _take_nested(layout: Layout, payload: Payload, envelope: Mapping[str, Any]) 
     if not layout.fits(payload):
         return None, None, canonical(payload), None
     metadata = payload.get(layout.metadata_key or "")
+    if (layout.lifted or layout.extras or "k" in envelope) and (moved := _moved(layout, payload, envelope)):
+        metadata = {**(metadata or _NOTHING), **moved}
+    return _finish(layout, payload.get(layout.document_key), payload.get(layout.uri_key), metadata, envelope)
+
+
+def _moved(layout: Layout, payload: Payload, envelope: Mapping[str, Any]) -> Payload:
+    """Metadata that stands beside the metadata object, or in the envelope."""
     beside = {key: payload[key] for key in layout.lifted if key in payload}
     extras = {key: payload[key] for key in layout.extras if payload.get(key) is not None}
     if extras:
         beside[layout.extras_key] = extras
-    moved = {**beside, **envelope.get("k", _NOTHING)}
-    if moved:
-        metadata = {**(metadata or _NOTHING), **moved}
-    return _finish(layout, payload.get(layout.document_key), payload.get(layout.uri_key), metadata, envelope)
+    return {**beside, **envelope.get("k", _NOTHING)}
 
 
 def _take_flat(layout: Layout, payload: Payload, envelope: Mapping[str, Any], *, ours: bool) -> Texts:
