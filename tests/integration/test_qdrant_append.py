@@ -14,7 +14,7 @@ from qdrant_client import QdrantClient, models
 
 from vecferry import arrow
 from vecferry.errors import Conflict
-from vecferry.migration.moving import Migration, migrate
+from vecferry.migration import Migration, migrate
 from vecferry.migration.settings import Settings
 from vecferry.model import CollectionSpec, IdKind, Metric, Record, VectorSpec
 from vecferry.planning.model import IfExists

@@ -12,7 +12,7 @@ import httpx
 import numpy as np
 import pytest
 
-from vecferry.migration.moving import Migration, migrate
+from vecferry.migration import Migration, migrate
 from vecferry.migration.settings import Settings
 from vecferry.planning.model import Verdict
 from vecferry.planning.options import PlanOptions

@@ -16,7 +16,7 @@ from qdrant_client import QdrantClient, models
 from vecferry import arrow
 from vecferry.errors import ConfigError, IdCollision, Unsupported
 from vecferry.filters import Compare, Exists, Op
-from vecferry.migration.moving import Migration, migrate
+from vecferry.migration import Migration, migrate
 from vecferry.migration.settings import Settings
 from vecferry.model import Record
 from vecferry.planning.options import PlanOptions

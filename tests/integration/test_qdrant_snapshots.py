@@ -19,7 +19,7 @@ from qdrant_client import QdrantClient, models
 from tests.integration.qdrant_rich import rich
 from vecferry.errors import CorruptData, NotFound, PlanChanged, Unsupported
 from vecferry.filters import Compare, Op
-from vecferry.migration.moving import migrate
+from vecferry.migration import migrate
 from vecferry.migration.settings import Settings
 from vecferry.planning.options import PlanOptions
 from vecferry.registry import open_database

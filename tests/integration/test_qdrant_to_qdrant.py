@@ -14,7 +14,7 @@ from qdrant_client import QdrantClient, models
 
 from tests.integration.qdrant_rich import INDEXES, POINTS, rich
 from vecferry.errors import ConfigError, LossRefused
-from vecferry.migration.moving import Migration, migrate
+from vecferry.migration import Migration, migrate
 from vecferry.migration.settings import Settings
 from vecferry.model import IndexKind
 from vecferry.planning.model import Policy

@@ -2,10 +2,11 @@
 
 from vecferry.migration.history import RunStatus, status
 from vecferry.migration.looking import inspect, plan
-from vecferry.migration.moving import Migration, migrate
+from vecferry.migration.moving import migrate
 from vecferry.migration.proving import Proof, compare, repair, verify
 from vecferry.migration.reporting import rewrite as rewrite_report
 from vecferry.migration.reporting import write_report
+from vecferry.migration.result import Migration
 from vecferry.migration.retiring import Retirement, retire
 from vecferry.migration.settings import Ask, Settings
 from vecferry.migration.updating import sync

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Protocol
 
 from vecferry.engine.job import job
 from vecferry.engine.keeping import keeping
 from vecferry.engine.run import migrate_collections
-from vecferry.engine.stop import Stop
 from vecferry.errors import DataError
 from vecferry.events import Notice, Stage, silent
-from vecferry.migration.settings import Settings
 from vecferry.migration.stores import opened
+from vecferry.migration.trip import Trip
 from vecferry.migration.views import as_it_is, read_by
 from vecferry.planning.inspect import inspect
 from vecferry.planning.losses import check
@@ -21,8 +19,6 @@ from vecferry.planning.model import IfExists, Plan
 from vecferry.planning.options import PlanOptions
 from vecferry.planning.plan import make_plan
 from vecferry.protocols import Database
-from vecferry.report.recorder import Recorder
-from vecferry.state.ledger import Ledger
 from vecferry.state.model import Outcome, Step
 from vecferry.state.run import Run
 from vecferry.verification.model import DATA_LEVELS, VerifyOptions
@@ -31,24 +27,7 @@ from vecferry.verification.run import verify
 _OVERWRITING = frozenset({IfExists.RECREATE, IfExists.APPEND, IfExists.SYNC})
 
 
-class Context(Protocol):
-    """What a backup needs of the migration that it belongs to."""
-
-    @property
-    def ledger(self) -> Ledger: ...
-    @property
-    def origin(self) -> Database: ...
-    @property
-    def goal(self) -> Database: ...
-    @property
-    def settings(self) -> Settings: ...
-    @property
-    def recorder(self) -> Recorder: ...
-    @property
-    def stop(self) -> Stop: ...
-
-
-def write(trip: Context, plan: Plan, run: Run, folder: Path) -> None:
+def write(trip: Trip, plan: Plan, run: Run, folder: Path) -> None:
     """Archive what the run reads and what it overwrites, each under the run's own folder of `folder`.
 
     A backup is a run of its own, so it is resumed as any other; one that is done is not made twice.
@@ -73,7 +52,7 @@ def _overwritten(plan: Plan, goal: Database) -> list[str]:
     return sorted(s.qualified_name for s in goal.collections() if touched & {s.name, s.qualified_name})
 
 
-def _archive(trip: Context, database: Database, url: str, names: list[str], folder: Path, run_id: str) -> None:
+def _archive(trip: Trip, database: Database, url: str, names: list[str], folder: Path, run_id: str) -> None:
     known = trip.ledger.run(run_id)
     if known is not None and known.outcome is Outcome.DONE:
         return

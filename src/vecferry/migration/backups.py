@@ -22,7 +22,8 @@ import msgspec
 from vecferry.engine.stop import Stop
 from vecferry.errors import ConfigError, CorruptData, LedgerError, NotFound, RunLocked
 from vecferry.events import Notice, Observer, silent
-from vecferry.migration.moving import Migration, migrate
+from vecferry.migration.moving import migrate
+from vecferry.migration.result import Migration
 from vecferry.migration.settings import Ask, Settings
 from vecferry.migration.stores import opened
 from vecferry.objects.place import Place, open_place

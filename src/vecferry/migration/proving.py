@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from vecferry.engine.stop import Stop
 from vecferry.errors import NotFound
 from vecferry.events import Notice, Observer, silent
+from vecferry.migration.left_behind import left_behind
 from vecferry.migration.stores import held_still, opened, shown
 from vecferry.migration.views import wished
 from vecferry.model import CollectionSpec, Pin
@@ -46,6 +47,7 @@ def verify(
     collections: Sequence[str] = (),
     transforms: Recipe = NOTHING,
     options: VerifyOptions | None = None,
+    ledger: str | None = None,
     observer: Observer = silent,
     stop: Stop | None = None,
 ) -> Proof:
@@ -55,6 +57,7 @@ def verify(
         collections: names, globs, or `old=new` where the target's name is another. A collection that was moved under
             another name by vecferry is found by its card.
         transforms: what was changed on the way; the target is judged against the source as they show it.
+        ledger: where runs are remembered: what the run that wrote the target set aside is not missing there.
 
     Raises:
         NotFound: the source has no such collection.
@@ -63,6 +66,7 @@ def verify(
     recorder = Recorder(observer)
     with _both(source, target) as (origin, goal, pin):
         seen, pairs = _seen(origin, goal, collections, transforms, source, recorder)
+        options = _with_left_behind(options, seen, goal, pairs, ledger, recorder, stop)
         proof = verify_databases(seen, goal, pairs, options=options, observer=recorder, stop=stop)
         sides = store_facts(origin.identity, shown(source)), store_facts(goal.identity, shown(target))
     return Proof(proof, of_verification(*sides, proof, pin=pin, run=recorder.facts()))
@@ -98,12 +102,14 @@ def repair(
     transforms: Recipe = NOTHING,
     delete_extra: bool = False,
     options: VerifyOptions | None = None,
+    ledger: str | None = None,
     observer: Observer = silent,
     stop: Stop | None = None,
 ) -> RepairResult:
     """Write every missing or changed record of the target again, from the source, and verify anew.
 
-    Records that only the target has are deleted where `delete_extra` says so, else left and reported.
+    Records that only the target has are deleted where `delete_extra` says so, else left and reported. Records that the
+    run which wrote the target set aside, as `ledger` remembers, are left be and counted.
 
     Raises:
         NotFound: the source has no such collection.
@@ -111,6 +117,7 @@ def repair(
     """
     with _both(source, target) as (origin, goal, _):
         seen, pairs = _seen(origin, goal, collections, transforms, source, observer)
+        options = _with_left_behind(options, seen, goal, pairs, ledger, observer, stop)
         return repair_databases(
             seen, goal, pairs, delete_extra=delete_extra, options=options, observer=observer, stop=stop
         )
@@ -144,6 +151,20 @@ def _seen(
             if spec.qualified_name in {there for _, there in pairs} and (done := transforms_of(spec)):
                 observer(Notice(collection=spec.name, message=_MOVED_THROUGH.format(", ".join(done))))
     return seen, pairs
+
+
+def _with_left_behind(
+    options: VerifyOptions | None,
+    seen: Database,
+    goal: Database,
+    pairs: Sequence[Pair],
+    ledger: str | None,
+    observer: Observer,
+    stop: Stop | None,
+) -> VerifyOptions:
+    options = options or VerifyOptions()
+    aside = left_behind(seen, goal, pairs, ledger=ledger, observer=observer, stop=stop or Stop())
+    return replace(options, set_aside={**aside, **options.set_aside})
 
 
 _MOVED_THROUGH = "It was moved through transforms ({}): compare with the same --transform FILE, or --transform PLAN."

@@ -7,8 +7,9 @@ from dataclasses import replace
 
 from vecferry.engine.stop import Stop
 from vecferry.events import Observer, silent
-from vecferry.migration.moving import Migration, migrate
+from vecferry.migration.moving import migrate
 from vecferry.migration.proving import pair_up
+from vecferry.migration.result import Migration
 from vecferry.migration.settings import Ask, Settings
 from vecferry.migration.stores import opened, shown
 from vecferry.planning.model import IfExists
