@@ -3,8 +3,10 @@
     SCHEME:PATH[?option=value&…]            a folder or a name:  memory:NAME  chroma:PATH  qdrant:PATH  files:DIR
     SCHEME+FORM:PATH[?option=value&…]       a file of a form of its own:  qdrant+snapshot:FILE
     SCHEME+TRANSPORT://HOST[:PORT][/PATH][?option=value&…]       a server:    qdrant+https://HOST:6333?grpc_port=6334
+    SCHEME://[USER@]HOST[:PORT]/DATABASE[?option=value&…]        a SQL server:    postgresql://app@HOST/shop
 
-Secrets never stand in a URL: `api_key=env:NAME` and `api_key=file:PATH` are references.
+Secrets never stand in a URL: `api_key=env:NAME` and `api_key=file:PATH` are references. A SQL server's user name is no
+secret; a server behind a socket has no HOST but the option `host` (PostgreSQL) or `socket` (MariaDB).
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import parse_qsl, quote, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlsplit
 
 from vecferry.errors import ConfigError
 from vecferry.secret import Secret
@@ -33,6 +35,9 @@ HEADER = "header."
 _SECRET_HEADER = re.compile(r"auth|cookie|credential|key|pass|secret|session|token", re.IGNORECASE)
 
 
+_ALIASES = {"postgres": "postgresql"}
+_SQL = {"postgresql": "PGPASSWORD", "mariadb": "MARIADB_PASSWORD"}
+"""Schemes of SQL servers, with the variable that their own clients take the password from."""
 _FILES = frozenset({("qdrant", "snapshot")})
 """Forms of a store that lie in one file, as (scheme, form)."""
 
@@ -63,6 +68,7 @@ class StoreUrl:
                 hint="Write SCHEME:PATH or SCHEME+http://HOST:PORT, for example chroma:./chroma_db or qdrant+http://localhost:6333.",
             )
         scheme, _, transport = head.lower().partition("+")
+        scheme = _ALIASES.get(scheme, scheme)
         return (
             _parse_server(scheme, transport, text) if rest.startswith("//") else _parse_local(scheme, transport, rest)
         )
@@ -116,6 +122,8 @@ def _parse_server(scheme: str, transport: str, text: str) -> StoreUrl:
             f"'{_shown(text)}' is not a store URL: its host or port cannot be read.",
             hint=f"Write {scheme}+http://HOST:PORT; an IPv6 address stands in brackets.",
         ) from None
+    if scheme in _SQL and not transport:
+        return _parse_sql(scheme, text, parts, port)
     if parts.username or parts.password:
         raise ConfigError(
             f"'{_shown(text)}' carries a user name or a password.",
@@ -134,6 +142,25 @@ def _parse_server(scheme: str, transport: str, text: str) -> StoreUrl:
         options=options,
         secrets=secrets,
     )
+
+
+def _parse_sql(scheme: str, text: str, parts: SplitResult, port: int | None) -> StoreUrl:
+    """A URL whose user name may stand before the host. An `@` elsewhere is taken for the rest of a password."""
+    if parts.password is not None or "@" in parts.path or "@" in parts.query.partition("=")[0] or "#" in text:
+        raise ConfigError(
+            f"'{_shown(text)}' carries a password, or a character that must be written as %40 or %23.",
+            hint=f"Take the password out: ?password=env:NAME, ?password=file:PATH, or set {_SQL[scheme]}. "
+            "Treat it as leaked if it stood there: URLs end up in shell histories.",
+        )
+    options, secrets = _options(parts.query)
+    user = unquote(parts.username or "")
+    if user and options.setdefault("user", user) != user:
+        raise ConfigError(f"'{_shown(text)}' names two users.", hint="Name one, before the @ or with ?user=NAME.")
+    if not parts.hostname and not options.keys() & {"host", "socket"}:
+        raise ConfigError(f"'{_shown(text)}' names no host.", hint=f"Write {scheme}://HOST:PORT/DATABASE?user=NAME.")
+    path = unquote(parts.path) if parts.path != "/" else ""
+    host = parts.hostname or ""
+    return StoreUrl(scheme=scheme, host=host, port=port, path=path, options=options, secrets=secrets)
 
 
 def _options(query: str) -> tuple[dict[str, str], dict[str, Secret]]:

@@ -107,6 +107,15 @@ def test_a_server_url_survives_its_text_form(port, path, value):
         f"chroma:./x?password={CANARY}",
         f"qdrant+http://?api_key={CANARY}",
         f"nonsense?api_key={CANARY}",
+        f"postgresql://user:{CANARY}@localhost/db",
+        f"postgres://user:{CANARY}@localhost/db",
+        f"mariadb://user:{CANARY}@localhost/db",
+        f"postgresql://:{CANARY}@localhost/db",
+        f"postgresql://user:1/{CANARY}@localhost/db",
+        f"postgresql://user:1?{CANARY}@localhost/db",
+        f"postgresql://user:1#{CANARY}@localhost/db",
+        f"postgresql://localhost/db?password={CANARY}",
+        f"postgresql://localhost/db?pwd={CANARY}",
     ],
 )
 def test_a_secret_in_a_url_is_refused_and_never_repeated(text):
@@ -150,3 +159,27 @@ def test_the_usual_variables_are_the_default(monkeypatch):
     monkeypatch.setenv("VECFERRY_TEST_B", "value")
     assert default_secret("VECFERRY_TEST_A", "VECFERRY_TEST_B") == Secret("env:VECFERRY_TEST_B")
     assert default_secret("VECFERRY_TEST_A") is None
+
+
+@pytest.mark.parametrize("text", ["postgresql://app@h:5432/shop", "postgres://h:5432/shop?user=app"])
+def test_a_sql_server_is_told_the_user_in_either_place(text):
+    """A user name is no secret; `postgres` is another name of the scheme."""
+    url = StoreUrl.parse(text)
+    assert (url.scheme, url.host, url.port, url.path) == ("postgresql", "h", 5432, "/shop")
+    assert url.options == {"user": "app"}
+    assert StoreUrl.parse(str(url)) == url
+
+
+def test_a_sql_server_behind_a_socket_has_no_host():
+    """The socket's directory is an option, as the vendors' own clients have it."""
+    url = StoreUrl.parse("postgresql:///shop?host=/run/postgresql&user=a%40b")
+    assert (url.host, url.options) == ("", {"host": "/run/postgresql", "user": "a@b"})
+    assert StoreUrl.parse(str(url)) == url
+
+
+@pytest.mark.parametrize("text", ["postgresql:///shop", "mariadb:///shop", "postgresql://a@h/shop?user=b"])
+def test_a_sql_url_without_host_or_with_two_users_is_refused(text):
+    """The hint says how to write it."""
+    with pytest.raises(ConfigError) as caught:
+        StoreUrl.parse(text)
+    assert "user=NAME" in (caught.value.hint or "")
