@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from vecferry.cli import common, defaults
+from vecferry.cli import common, defaults, options
 from vecferry.cli.exits import Exit, exit_of
 
 
@@ -23,10 +23,9 @@ def _collections(command: Any) -> Any:
 
 
 @click.command()
-@click.argument("source", required=False)
-@click.argument("target", required=False)
+@options.stores
 @_collections
-@common.transform_option
+@options.transform
 @click.option(
     "--queries", type=click.IntRange(1), default=100, show_default=True, help="Searches to compare per collection."
 )
@@ -34,8 +33,9 @@ def _collections(command: Any) -> Any:
 @click.option(
     "--no-parity", is_flag=True, help="Compare records only; searches and filters are reported as not checked."
 )
-@common.by_option
-@common.strict_option
+@options.by
+@options.strict
+@options.ledger
 @click.option(
     "--report",
     "reports",
@@ -43,8 +43,8 @@ def _collections(command: Any) -> Any:
     metavar="DIR",
     help="Also write report.html and report.json into this folder.",
 )
-@common.quiet_options
-@common.json_option
+@options.listening
+@options.as_json
 def verify(
     source: str | None,
     target: str | None,
@@ -55,6 +55,7 @@ def verify(
     no_parity: bool,
     by: tuple[str, ...],
     strict: bool,
+    ledger: str | None,
     reports: Path | None,
     quiet: bool,
     log: Path | None,
@@ -82,6 +83,7 @@ def verify(
             collections=collections,
             transforms=common.recipe(transform),
             options=VerifyOptions(queries=queries, k=k, levels=levels, by=by),
+            ledger=ledger,
             observer=observe,
             stop=stop,
         )
@@ -101,10 +103,9 @@ def verify(
 
 
 @click.command()
-@click.argument("source", required=False)
-@click.argument("target", required=False)
+@options.stores
 @_collections
-@common.transform_option
+@options.transform
 @click.option(
     "--queries", type=click.IntRange(1), default=100, show_default=True, help="Searches per collection and side."
 )
@@ -116,8 +117,8 @@ def verify(
     show_default=True,
     help="Searches at a time, for queries per second.",
 )
-@common.quiet_options
-@common.json_option
+@options.listening
+@options.as_json
 def compare(
     source: str | None,
     target: str | None,
@@ -160,15 +161,15 @@ def compare(
 
 
 @click.command()
-@click.argument("source", required=False)
-@click.argument("target", required=False)
+@options.stores
 @_collections
-@common.transform_option
+@options.transform
 @click.option("--delete-extra", is_flag=True, help="Also delete records that only the target has.")
 @click.option("--yes", "-y", is_flag=True, help="Do not ask before writing.")
-@common.strict_option
-@common.quiet_options
-@common.json_option
+@options.strict
+@options.ledger
+@options.listening
+@options.as_json
 def repair(
     source: str | None,
     target: str | None,
@@ -177,6 +178,7 @@ def repair(
     delete_extra: bool,
     yes: bool,
     strict: bool,
+    ledger: str | None,
     quiet: bool,
     log: Path | None,
     as_json: bool,
@@ -203,6 +205,7 @@ def repair(
             collections=collections,
             transforms=common.recipe(transform),
             delete_extra=delete_extra,
+            ledger=ledger,
             observer=observe,
             stop=stop,
         )
@@ -225,7 +228,7 @@ def _extra(*, delete: bool) -> str:
 @click.option(
     "--output", "-o", type=click.Path(dir_okay=False, path_type=Path), help="Where to write. Default: beside it."
 )
-@common.json_option
+@options.as_json
 def report(path: Path, output: Path | None, as_json: bool) -> int:
     r"""Write the HTML page of a report.json again, or print the report with --json.
 

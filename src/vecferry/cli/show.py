@@ -348,11 +348,14 @@ def verdict(console: Console, proof: Verification | None) -> None:
 
 def repairs(console: Console, done: RepairResult) -> None:
     """What was written again."""
-    rows = [(one.target, one.rewritten, one.deleted, one.extra_left) for one in done.collections]
-    table(
-        console,
-        "Repaired",
-        ("collection", "written again", "deleted", "extra, left there"),
-        rows,
-        numbers=("written again", "deleted", "extra, left there"),
-    )
+    numbers = ("written again", "deleted", "extra, left there", "set aside")
+    rows = [(one.target, one.rewritten, one.deleted, one.extra_left, one.set_aside) for one in done.collections]
+    table(console, "Repaired", ("collection", *numbers), rows, numbers=numbers)
+    if aside := sum(one.set_aside for one in done.collections):
+        console.print(plain(_LEFT_BE.format(aside)))
+
+
+_LEFT_BE = (
+    "Set aside: {:,} records that the run which wrote the target left out on purpose; they were left out again. "
+    "`vecferry sync` judges them anew."
+)

@@ -207,6 +207,7 @@ class CollectionRepair:
         rewritten: records written again from the source (missing or changed ones).
         deleted: records removed from the target, because that was asked for.
         extra_left: records that stand only in the target and were left there.
+        set_aside: records that a run left out on purpose (`VerifyOptions.set_aside`), and that were left out again.
         refused: id -> reason, for records that the target would not take.
     """
 
@@ -215,6 +216,7 @@ class CollectionRepair:
     rewritten: int = 0
     deleted: int = 0
     extra_left: int = 0
+    set_aside: int = 0
     refused: Mapping[str, str] = field(default_factory=dict)
 
 

@@ -97,6 +97,7 @@ def _repair(one: Pass, target_db: Database, pair: Pair, *, delete_extra: bool) -
         rewritten=work.rewritten,
         deleted=work.deleted,
         extra_left=work.extra_left,
+        set_aside=len(one.set_aside),
         refused=work.refused,
     )
 
