@@ -9,6 +9,7 @@
 | `cells`    | the same rule for whole columns, quickly                                          |
 | `keys`     | a record's id from its key columns, and back                                      |
 | `sql`      | the SQL that both stores share: derived columns, joins, ids                       |
+| `envelope` | what the columns of a table of ours cannot say, in its column `_vf`, and back     |
 """
 
 from __future__ import annotations

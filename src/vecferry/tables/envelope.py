@@ -9,7 +9,7 @@
 A note about a value that somebody has changed since says nothing any more: the value as it stands is the record's.
 
 jsonb (PostgreSQL, src/backend/utils/adt/jsonb.c and numeric.c; measured on 17) refuses NUL, has no -0.0, and writes
-`1e300` as an integer of 301 digits. The last is met by writing such a number out with `.0` behind it, which jsonb keeps.
+`1e300` as an integer of 301 digits. The last is met by writing such a number out with `.0` behind it, which it keeps.
 """
 
 from __future__ import annotations
@@ -24,7 +24,6 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from vecferry.arrow import JSON
 from vecferry.ids import is_canonical_uuid, is_u64
 from vecferry.model import IdKind
 from vecferry.tags import canonical, loads
@@ -36,7 +35,7 @@ _NUL, _SHOWN_NUL = "\0", "\ufffd"
 _TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|-?\d[\d.]*[eE]\+?\d+|-0(?:\.0+)?(?![\d.])')
 _ODD = r"\\u0000|[:,\[]-?\d[\d.]*[eE]\+?\d|[:,\[]-0\.0"
 """Finds every JSON text that jsonb changes, and some that it does not."""
-_ESCAPED_NUL = re.compile(rb"((?:\\\\)*)\\u0000")
+_ESCAPE = re.compile(rb"\\u0000|\\.")
 _LAST = 1 << 64
 
 
@@ -81,13 +80,13 @@ def _envelope(batch: pa.RecordBatch, kept: Sequence[pa.Array]) -> pa.Array:
     """`{"seq":…,"t":…,…}` of every record, put together from parts that may be null; null where all are."""
     parts = [_member("seq", batch.column("seq").cast(pa.string())), _member("t", _storage(batch.column("tags")))]
     parts += kept
-    inner = pc.binary_join_element_wise(*parts, ",", null_handling="skip")
+    inner = pc.utf8_rtrim(pc.binary_join_element_wise(*parts, "", null_handling="replace"), ",")
     whole = pc.binary_join_element_wise("{", inner, "}", "")
     return pc.if_else(pc.equal(inner, ""), pa.scalar(None, pa.string()), whole)
 
 
 def _member(key: str, values: pa.Array) -> pa.Array:
-    return pc.binary_join_element_wise(f'"{key}":', values, "")
+    return pc.binary_join_element_wise(f'"{key}":', values, ",", "")
 
 
 def _without_nul(texts: pa.Array, short: str) -> tuple[pa.Array, list[pa.Array]]:
@@ -113,7 +112,7 @@ def _as_jsonb(texts: pa.Array) -> tuple[pa.Array, list[pa.Array]]:
 
 
 def _note(key: str, value: bytes) -> str:
-    return f'"{key}":"{b64encode(value).decode()}"'
+    return f'"{key}":"{b64encode(value).decode()}",'
 
 
 def jsonb_text(text: bytes) -> bytes:
@@ -123,7 +122,7 @@ def jsonb_text(text: bytes) -> bytes:
 
 def _token(token: bytes) -> bytes:
     if token.startswith(b'"'):
-        return _ESCAPED_NUL.sub(rb"\1\\ufffd", token) if b"\\u0000" in token else token
+        return _ESCAPE.sub(lambda escape: b"\\ufffd" if len(escape[0]) > 2 else escape[0], token)
     if token.startswith(b"-0") and not Decimal(token.decode()):
         return b"0.0" if b"." in token else b"0"
     return f"{Decimal(token.decode()):f}.0".encode()
@@ -153,7 +152,7 @@ def restore(
     """
     notes = orjson.loads(envelope)
     if not isinstance(notes, dict):
-        raise ValueError("an envelope is a JSON object")
+        raise ValueError("an envelope is a JSON object")  # noqa: TRY004 (what is at fault is data)
     tags = notes.get("t")
     if "m" in notes and metadata is not None:
         kept = b64decode(notes["m"])

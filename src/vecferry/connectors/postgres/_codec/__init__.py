@@ -1,0 +1,1 @@
+"""Everything about PostgreSQL that does no I/O."""
