@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from vecferry.filters import Filter
+    from vecferry.tables import Form, Table
 
 
 class Connector(Protocol):
@@ -217,6 +218,26 @@ class Guarded(Protocol):
 
     def answers_without_key(self) -> bool | None:
         """Does the server answer a request that carries no key? None where we were given no key."""
+        ...
+
+
+@runtime_checkable
+class Tabular(Protocol):
+    """A database whose collections are tables. `collections` lists those with vectors, and those given to `use`."""
+
+    def tables(self) -> Iterable[Table]:
+        """Every table and view that the URL means and that we may read, those without vectors too, in a stable order."""
+        ...
+
+    def use(self, name: str, form: Form) -> None:
+        """From now on the table `name` is the collection that `form` makes of it, vectors or not.
+
+        A later source and `collections` follow; a source that is open already stays as it is.
+
+        Raises:
+            NotFound: no such table.
+            ConfigError: the form does not fit it (`vecferry.tables.check`).
+        """
         ...
 
 
