@@ -226,7 +226,7 @@ class Tabular(Protocol):
     """A database whose collections are tables. `collections` lists those with vectors, and those given to `use`."""
 
     def tables(self) -> Iterable[Table]:
-        """Every table and view that the URL means and that we may read, those without vectors too, in a stable order."""
+        """Every table and view that the URL means and we may read, those without vectors too, in a stable order."""
         ...
 
     def use(self, name: str, form: Form) -> None:
