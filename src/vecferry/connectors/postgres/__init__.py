@@ -1,0 +1,1 @@
+"""`postgresql://HOST:PORT/DATABASE`: PostgreSQL with pgvector, Supabase included."""
