@@ -18,7 +18,7 @@ hypothesis.settings.register_profile("ci", max_examples=200, deadline=None, prin
 hypothesis.settings.register_profile("hunt", max_examples=5000, deadline=None, print_blob=True)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
-_STEERING = ("QDRANT_", "CHROMA_", "VECFERRY_", "AWS_", "R2_", "GOOGLE_")
+_STEERING = ("QDRANT_", "CHROMA_", "VECFERRY_", "AWS_", "R2_", "GOOGLE_", "PG", "MYSQL_", "MARIADB_", "SUPABASE_")
 
 
 @pytest.fixture(autouse=True)

@@ -19,7 +19,7 @@ from pathlib import Path
 from vecferry.testing import certificate
 from vecferry.testing.go_binary import GoProgram
 from vecferry.testing.ports import HOST, free_ports
-from vecferry.testing.process import Server, room_for, running
+from vecferry.testing.process import HttpServer, room_for, running
 
 CADDY = GoProgram(
     name="caddy",
@@ -53,7 +53,7 @@ _SITE = """\
 
 
 @dataclass(kw_only=True)
-class CaddyServer(Server):
+class CaddyServer(HttpServer):
     """A Caddy before another server; `http_url` is its address, path included.
 
     Attributes:

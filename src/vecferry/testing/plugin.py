@@ -1,9 +1,11 @@
 """The pytest plugin that comes with vecferry: fixtures for real servers, and a guard on skipped tests.
 
-Fixtures, one per session: `qdrant_server`, `qdrant_with_key`, `qdrant_with_tls`, `chroma_server`, `caddy_chroma`, and
-`old_chroma_server` (one per version and token). As many as a test likes, stopped with it: `start_qdrant`,
-`start_chroma`, `start_caddy`. One per test: `cloud_double`, a double of Chroma Cloud. The guard works only where a
-project asks for it with the ini option `vecferry_registered_skips = true`; see `vecferry.testing.skips`.
+Fixtures, one per session: `qdrant_server`, `qdrant_with_key`, `qdrant_with_tls`, `chroma_server`, `caddy_chroma`,
+`old_chroma_server` (one per version and token), `postgres_server`, `postgres_with_tls`, `mariadb_server`,
+`mariadb_with_tls`. As many as a test likes, stopped with it: `start_qdrant`, `start_chroma`, `start_caddy`,
+`start_postgres`, `start_mariadb`. One per test: `postgres` and `mariadb`, a fresh database of the session's server, and
+`cloud_double`, a double of Chroma Cloud. The guard works only where a project asks for it with the ini option
+`vecferry_registered_skips = true`; see `vecferry.testing.skips`.
 
 Modules are imported on use: this one loads in every pytest run of an environment that has vecferry.
 """
@@ -22,6 +24,8 @@ import pytest
 if TYPE_CHECKING:
     from vecferry.testing.caddy import CaddyServer
     from vecferry.testing.cloud_double import CloudDouble
+    from vecferry.testing.mariadb import MariaDBDatabase, MariaDBServer
+    from vecferry.testing.postgres import PostgresDatabase, PostgresServer
     from vecferry.testing.s3 import S3Server
     from vecferry.testing.servers import ChromaServer, QdrantServer
 
@@ -132,6 +136,96 @@ def start_s3() -> Iterator[Callable[..., S3Server]]:
     """Starts S3-compatible servers for one test, with the options of `vecferry.testing.s3.start_s3`."""
     with contextlib.ExitStack() as stack:
         yield lambda **options: _s3(stack, **options)
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """A PostgreSQL with pgvector shared by the session; `postgres` is a database of it."""
+    from vecferry.testing.postgres import running_postgres
+
+    if url := os.environ.get("VECFERRY_TEST_POSTGRES_URL"):
+        yield running_postgres(url)
+        return
+    with contextlib.ExitStack() as stack:
+        yield _postgres(stack)
+
+
+@pytest.fixture(scope="session")
+def postgres_with_tls() -> Iterator[PostgresServer]:
+    """A PostgreSQL that speaks TLS only, signed by the authority in `server.ca_file`."""
+    with contextlib.ExitStack() as stack:
+        yield _postgres(stack, tls=True)
+
+
+@pytest.fixture
+def postgres(postgres_server: PostgresServer) -> Iterator[PostgresDatabase]:
+    """A database of one's own with the extension vector."""
+    with postgres_server.fresh_database() as database:
+        yield database
+
+
+@pytest.fixture
+def start_postgres() -> Iterator[Callable[..., PostgresServer]]:
+    """Starts PostgreSQL servers for one test, with the options of `vecferry.testing.postgres.start_postgres`."""
+    with contextlib.ExitStack() as stack:
+        yield lambda **options: _postgres(stack, **options)
+
+
+@pytest.fixture(scope="session")
+def mariadb_server() -> Iterator[MariaDBServer]:
+    """A MariaDB shared by the session; `mariadb` is a database of it."""
+    from vecferry.testing.mariadb import running_mariadb
+
+    if url := os.environ.get("VECFERRY_TEST_MARIADB_URL"):
+        yield running_mariadb(url)
+        return
+    with contextlib.ExitStack() as stack:
+        yield _mariadb(stack)
+
+
+@pytest.fixture(scope="session")
+def mariadb_with_tls() -> Iterator[MariaDBServer]:
+    """A MariaDB that speaks TLS only, signed by the authority in `server.ca_file`."""
+    with contextlib.ExitStack() as stack:
+        yield _mariadb(stack, tls=True)
+
+
+@pytest.fixture
+def mariadb(mariadb_server: MariaDBServer) -> Iterator[MariaDBDatabase]:
+    """A database of one's own."""
+    with mariadb_server.fresh_database() as database:
+        yield database
+
+
+@pytest.fixture
+def start_mariadb() -> Iterator[Callable[..., MariaDBServer]]:
+    """Starts MariaDB servers for one test, with the options of `vecferry.testing.mariadb.start_mariadb`."""
+    with contextlib.ExitStack() as stack:
+        yield lambda **options: _mariadb(stack, **options)
+
+
+def _postgres(stack: contextlib.ExitStack, **options: Any) -> PostgresServer:
+    from vecferry.errors import Unavailable
+    from vecferry.testing import postgres, skips
+
+    try:
+        programs = postgres.postgres_programs()
+    except Unavailable as error:  # what cannot be had; a server that does not start is a failure
+        skips.skip("postgres-server", error.message)
+    if options.get("tls") and "tls" not in programs.powers:
+        skips.skip("postgres-powers", "TLS")
+    return stack.enter_context(postgres.start_postgres(programs=programs, **options))
+
+
+def _mariadb(stack: contextlib.ExitStack, **options: Any) -> MariaDBServer:
+    from vecferry.errors import Unavailable
+    from vecferry.testing import debian, mariadb, skips
+
+    try:
+        debian.tree()
+    except Unavailable as error:
+        skips.skip("mariadb-server", error.message)
+    return stack.enter_context(mariadb.start_mariadb(**options))
 
 
 def _s3(stack: contextlib.ExitStack, **options: Any) -> S3Server:

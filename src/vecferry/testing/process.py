@@ -30,7 +30,8 @@ STOPPED_WITHIN_S = 20.0
 POLL_S = 0.02
 PORT_ATTEMPTS = 5
 LOG_TAIL_BYTES = 8_000
-_NOT_INHERITED = ("QDRANT_", "CHROMA_", "ANONYMIZED_TELEMETRY")
+_NOT_INHERITED = ("QDRANT_", "CHROMA_", "ANONYMIZED_TELEMETRY", "PG", "MYSQL_", "MARIADB_")
+_NOBODY = 65534
 
 
 class PortTaken(Unavailable):
@@ -42,17 +43,13 @@ class Server:
     """A server that we started, or (pid None) one that somebody else runs and that we never stop."""
 
     name: str
-    http_url: str
     folder: Path
-    api_key: str | None = field(default=None, repr=False)
     ca_file: Path | None = None
     """the certificate authority that signed the server's certificate, where it speaks TLS"""
     command: Sequence[str] = ()
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
-    ready_path: str = "/"
-    ready_statuses: Container[int] = (200,)
-    """what `ready_path` answers once the server is up"""
     ports: tuple[int, ...] = ()
+    stop_signal: signal.Signals = signal.SIGTERM
     _process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
     _guard: subprocess.Popen[bytes] | None = field(default=None, repr=False)
 
@@ -98,7 +95,7 @@ class Server:
 
     def stop(self) -> None:
         """Ask it to end, and insist after a while. Does nothing to a server that is not ours."""
-        self._end(signal.SIGTERM)
+        self._end(self.stop_signal)
         self._end(signal.SIGKILL)
 
     def kill(self) -> None:
@@ -144,6 +141,20 @@ class Server:
             time.sleep(POLL_S)
 
     def _answers(self) -> bool:
+        """True once it serves; asked again and again after a start."""
+        return all(connects(port) for port in self.ports)
+
+
+@dataclass(kw_only=True)
+class HttpServer(Server):
+    """A server that speaks HTTP: it is ready once `ready_path` answers one of `ready_statuses`."""
+
+    http_url: str
+    api_key: str | None = field(default=None, repr=False)
+    ready_path: str = "/"
+    ready_statuses: Container[int] = (200,)
+
+    def _answers(self) -> bool:
         try:
             context = ssl.create_default_context(cafile=self.ca_file) if self.ca_file else None
             opener = urllib.request.build_opener(
@@ -156,7 +167,7 @@ class Server:
             status = error.code
         except (OSError, urllib.error.URLError):  # its certificate may not be written yet, either
             return False
-        return status in self.ready_statuses and all(connects(port) for port in self.ports)
+        return status in self.ready_statuses and super()._answers()
 
 
 ServerT = TypeVar("ServerT", bound=Server)
@@ -198,8 +209,41 @@ def room_for(name: str, folder: Path | None) -> Iterator[Path]:
         shutil.rmtree(room, ignore_errors=True)
 
 
+def unprivileged() -> list[str]:
+    """What to put before a command whose program refuses to run as root: nothing where we are not root.
+
+    The program runs as nobody and may still reach what lies in root's folders. setpriv belongs to util-linux.
+    """
+    if os.geteuid() != 0:
+        return []
+    user = [f"--reuid={_NOBODY}", f"--regid={_NOBODY}", "--clear-groups"]
+    reach = ["--securebits=+no_setuid_fixup", "--inh-caps=+dac_override", "--ambient-caps=+dac_override"]
+    return ["setpriv", *user, *reach]
+
+
+def hand_over(folder: Path) -> None:
+    """Make `folder` where it is not there yet, owned by whoever `unprivileged` commands run as."""
+    folder.mkdir(exist_ok=True, mode=0o700)
+    if os.geteuid() == 0:
+        os.chown(folder, _NOBODY, _NOBODY)
+
+
+def ran(*command: str, given: str = "") -> str:
+    """What `command` printed, with `given` as its input; it prepares a server and has to succeed.
+
+    Raises:
+        Unavailable: it failed; the message holds what it said.
+    """
+    done = subprocess.run(
+        command, input=given, env=_clean_environment(), check=False, capture_output=True, text=True, cwd="/"
+    )
+    if done.returncode:
+        raise Unavailable(f"{command[0]} failed.", hint=_its_log(done.stdout + done.stderr))
+    return done.stdout
+
+
 def _clean_environment() -> dict[str, str]:
-    """Ours, without what would steer the server: the settings and keys of the user's own Qdrant or Chroma."""
+    """Ours, without what would steer the server: the settings and keys of the user's own."""
     return {name: value for name, value in os.environ.items() if not name.startswith(_NOT_INHERITED)}
 
 

@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 from vecferry.testing import certificate
 from vecferry.testing.go_binary import GoProgram
 from vecferry.testing.ports import HOST, free_ports
-from vecferry.testing.process import Server, room_for, running
+from vecferry.testing.process import HttpServer, room_for, running
 
 VERSITYGW = GoProgram(
     name="versitygw",
@@ -37,7 +37,7 @@ SECRET_KEY = "not-a-secret-but-looks-like-one"
 
 
 @dataclass(kw_only=True)
-class S3Server(Server):
+class S3Server(HttpServer):
     """An S3-compatible server with one bucket; `http_url` is its endpoint."""
 
     bucket: str = BUCKET

@@ -17,13 +17,13 @@ from pathlib import Path
 from vecferry.errors import Unavailable
 from vecferry.testing import certificate
 from vecferry.testing.ports import HOST, free_ports
-from vecferry.testing.process import Server, room_for, running
+from vecferry.testing.process import HttpServer, room_for, running
 from vecferry.testing.qdrant_binary import qdrant_binary
 from vecferry.url import StoreUrl
 
 
 @dataclass(kw_only=True)
-class QdrantServer(Server):
+class QdrantServer(HttpServer):
     """A Qdrant server; `http_url` is its REST address."""
 
     http_port: int
@@ -36,7 +36,7 @@ class QdrantServer(Server):
 
 
 @dataclass(kw_only=True)
-class ChromaServer(Server):
+class ChromaServer(HttpServer):
     """A Chroma server (`chroma run`)."""
 
     port: int

@@ -26,6 +26,11 @@ REASONS = {
     "qdrant-server": Reason("no Qdrant server could be had: nothing was tested against a real Qdrant"),
     "chroma-server": Reason("no Chroma server could be had: nothing was tested against a real Chroma server"),
     "s3-server": Reason("no S3-compatible server could be had: nothing was tested against real object storage"),
+    "postgres-server": Reason("no PostgreSQL could be had: nothing was tested against a real PostgreSQL"),
+    "postgres-powers": Reason(
+        "the PostgreSQL that could be had is PyPI's small one, which lacks what the test is about"
+    ),
+    "mariadb-server": Reason("no MariaDB could be had: nothing was tested against a real MariaDB"),
     "old-chroma": Reason(
         "an old chromadb could not be installed: its committed directories are tested, fresh ones and its server not"
     ),
