@@ -1,0 +1,141 @@
+"""Which indexes a table gets after its load, as SQL text. Pure.
+
+pgvector 0.8 indexes `vector` of up to 2,000 dimensions, `halfvec` of up to 4,000, `bit` of up to 64,000 (its README,
+"HNSW"); a `vector` of up to 4,000 is indexed as `halfvec`, by an expression that a query has to repeat.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from vecferry.connectors.postgres.ddl import qualified, quote
+from vecferry.connectors.postgres.facts import IDENTIFIER_BYTES
+from vecferry.errors import ConfigError
+from vecferry.model import CollectionSpec, Metric, VectorKind
+from vecferry.tables import Form, Index, Table
+from vecferry.tables.types import vector_type
+
+METHODS = ("hnsw", "ivfflat", "none")
+SETTINGS = {"hnsw": ("m", "ef_construction"), "ivfflat": ("lists",), "none": ()}
+_MOST_DIMS = {"vector": 2_000, "halfvec": 4_000, "bit": 64_000}
+_METRICS = {
+    Metric.COSINE: "cosine",
+    Metric.L2: "l2",
+    Metric.IP: "ip",
+    Metric.L1: "l1",
+    Metric.HAMMING: "hamming",
+    Metric.JACCARD: "jaccard",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """What makes one index. `name` is its own; `text` changes nothing where an index of that name is there."""
+
+    name: str
+    text: str
+
+
+def statements(spec: CollectionSpec, table: Table, form: Form, extension: str) -> list[Statement]:
+    """The indexes to build: those that the source's table had, else one per vector that can be searched by it."""
+    if table.indexes:
+        return [_again(table, index, extension) for index in table.indexes]
+    return list(_vectors(spec, table, form, extension))
+
+
+def unindexed(spec: CollectionSpec, table: Table, form: Form) -> list[str]:
+    """Vectors that get no index of ours, each with the reason, for a person."""
+    if table.indexes or method(spec.config) == "none":
+        return []
+    found = []
+    for vector in spec.vectors:
+        kind, dim = vector_type(table.column(form.vectors[vector.name]).type) or ("", None)
+        if vector.kind is VectorKind.SPARSE:
+            found.append(f"'{vector.name}' is sparse: an index takes 1,000 values a vector, and nobody looked how many")
+        elif dim is not None and dim > _largest(kind):
+            found.append(f"'{vector.name}' has {dim:,} dimensions, and pgvector indexes {_largest(kind):,}")
+    return found
+
+
+def method(config: Mapping[str, Any]) -> str:
+    """The kind of index that a spec asks for.
+
+    Raises:
+        ConfigError: none that pgvector has.
+    """
+    wanted = str(config.get("index", "hnsw"))
+    if wanted not in METHODS:
+        raise ConfigError(f"index={wanted} is no index of pgvector.", hint=f"It has: {', '.join(METHODS)}.")
+    return wanted
+
+
+def _vectors(spec: CollectionSpec, table: Table, form: Form, extension: str) -> Iterator[Statement]:
+    wanted = method(spec.config)
+    settings = {key: spec.config[key] for key in SETTINGS[wanted] if key in spec.config}
+    for vector in spec.vectors:
+        column = form.vectors[vector.name]
+        kind, dim = vector_type(table.column(column).type) or ("", None)
+        if wanted == "none" or vector.kind is VectorKind.SPARSE or dim is None or dim > _largest(kind):
+            continue
+        narrow = kind == "vector" and dim > _MOST_DIMS["vector"]
+        target, family = (
+            (f"(({quote(column)}::{quote(extension)}.halfvec({dim})))", "halfvec")
+            if narrow
+            else (
+                quote(column),
+                kind,
+            )
+        )
+        schema = "" if kind == "bit" and extension == "public" else f"{quote(extension)}."
+        name = short_name(f"{table.name}_{column}_{wanted}")
+        text = f"{target} {schema}{quote(f'{family}_{_METRICS[vector.metric]}_ops')}"
+        yield Statement(name, _create(table, name, wanted, text, settings))
+
+
+def _largest(kind: str) -> int:
+    """Dimensions that an index takes of a column; those of a `vector` may be halved on the way into it."""
+    return _MOST_DIMS["halfvec" if kind == "vector" else kind]
+
+
+def _create(table: Table, name: str, kind: str, keys: str, settings: Mapping[str, Any], where: str = "") -> str:
+    text = f"CREATE INDEX IF NOT EXISTS {quote(name)} ON {qualified(table)} USING {kind} ({keys})"
+    if settings:
+        text += f" WITH ({', '.join(f'{quote(key)} = {_setting(value)}' for key, value in settings.items())})"
+    return f"{text} WHERE {where}" if where else text
+
+
+def _setting(value: object) -> str:
+    """The value of a storage parameter: a number, or a word.
+
+    Raises:
+        ConfigError: neither.
+    """
+    text = str(value)
+    if not text.replace(".", "", 1).replace("_", "").isalnum():
+        raise ConfigError(f"'{text}' is no value of an index setting.", hint="Write a number, such as m=16.")
+    return text
+
+
+def _again(table: Table, index: Index, extension: str) -> Statement:
+    """An index of the source's table, on the table that we make of it."""
+    opclass = f" {_opclass(index.opclass, extension)}" if index.opclass and len(index.columns) <= 1 else ""
+    keys = f"({index.expression}){opclass}" if index.expression else ", ".join(map(quote, index.columns)) + opclass
+    text = _create(table, index.name, index.method, keys, index.options, index.where or "")
+    return Statement(index.name, text.replace("CREATE INDEX", "CREATE UNIQUE INDEX", 1) if index.unique else text)
+
+
+def _opclass(name: str, extension: str) -> str:
+    ours = name.startswith(("vector_", "halfvec_", "sparsevec_", "bit_hamming", "bit_jaccard"))
+    return f"{quote(extension)}.{quote(name)}" if ours and "." not in name else name
+
+
+def short_name(name: str) -> str:
+    """`name`, or as much of it as an identifier holds and a sum of the rest."""
+    raw = name.encode()
+    if len(raw) <= IDENTIFIER_BYTES:
+        return name
+    tail = "_" + hashlib.sha256(raw).hexdigest()[:8]
+    return raw[: IDENTIFIER_BYTES - len(tail)].decode(errors="ignore") + tail
