@@ -1,0 +1,205 @@
+"""The rule of `vecferry.tables.metadata` for whole columns: Arrow in, canonical typed JSON out (`vecferry.tags`). Pure.
+
+Columns without a JSON column beside them become text in Arrow's own kernels, without a Python object per value. A JSON
+column has to be parsed row by row, since its store orders keys and spaces as it likes.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+import orjson
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from vecferry.errors import VecferryError
+from vecferry.tables.metadata import spread_value
+from vecferry.tables.model import SPREAD, Form
+from vecferry.tags import canonical, pack
+
+_SPECIAL = r'[\x00-\x1f"\\]'
+"""What JSON text escapes."""
+_ODD = rf'^\s*[^{{\s]|"{re.escape(SPREAD)}|[\d.]{{16}}|\d[eE]'
+"""Finds every JSON text that is no object, has a key with our prefix, or a number that 64 bits may not hold."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cells:
+    """One column on its way into the metadata.
+
+    Attributes:
+        key: of the metadata.
+        values: shape (rows,): bool, integers, floats, string or large_string; null is null.
+        tag: what every text of it really is: `datetime`, `date`, `decimal`, `bytes` (`vecferry.tags`).
+        json: the texts are canonical JSON values (a list, an object), not texts.
+    """
+
+    key: str
+    values: pa.Array
+    tag: str | None = None
+    json: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """Metadata and tags of a batch, string arrays of shape (rows,), and why some rows have none: row -> reason."""
+
+    metadata: pa.Array
+    tags: pa.Array
+    unreadable: Mapping[int, str] = field(default_factory=dict)
+
+
+def metadata_json(rows: int, cells: Sequence[Cells], form: Form, spread: pa.Array | None = None) -> Made:
+    """The metadata of `rows` rows.
+
+    Args:
+        rows: how many; each array has as many.
+        cells: one for each of `form.keys`, in any order.
+        form: how the rows are read.
+        spread: texts of the JSON column `form.metadata`; None where the form names none.
+    """
+    if spread is None and not cells:
+        return Made(pa.nulls(rows, pa.string()), pa.nulls(rows, pa.string()))
+    if spread is None and all(_finite(cell.values) for cell in cells):
+        return _joined(sorted(cells, key=lambda cell: cell.key.encode()))
+    return _row_by_row(rows, cells, frozenset(form.keys), spread)
+
+
+def composite(columns: Sequence[pa.Array]) -> pa.Array:
+    """Ids of several key columns (`vecferry.tables.keys.join`): integers as numbers, string arrays as text."""
+    return _concat("[", pc.binary_join_element_wise(*[_text(column) for column in columns], ","), "]")
+
+
+# --------------------------------------------------------------------------- columns as text
+
+
+def _joined(cells: Sequence[Cells]) -> Made:
+    pairs = [_concat(f"{orjson.dumps(cell.key).decode()}:", _value(cell), "") for cell in cells]
+    metadata = _concat("{", pc.binary_join_element_wise(*pairs, ","), "}")
+    return Made(metadata, _tags([cell for cell in cells if cell.tag], len(metadata)))
+
+
+def _value(cell: Cells) -> pa.Array:
+    text = cell.values.cast(pa.string()) if cell.json else _text(cell.values)
+    return pc.fill_null(text, "null")
+
+
+def _tags(cells: Sequence[Cells], rows: int) -> pa.Array:
+    if not cells:
+        return pa.nulls(rows, pa.string())
+    pairs = {_pointer(cell.key): cell for cell in cells}
+    texts = [
+        pc.if_else(cell.values.is_valid(), f"{orjson.dumps(pointer).decode()}:{orjson.dumps(cell.tag).decode()},", "")
+        for pointer, cell in sorted(pairs.items(), key=lambda pair: pair[0].encode())
+    ]
+    joined = pc.utf8_rtrim(pc.binary_join_element_wise(*texts, ""), ",")
+    return _concat("{", pc.if_else(pc.equal(joined, ""), None, joined), "}")
+
+
+def _text(values: pa.Array) -> pa.Array:
+    """JSON text of plain values; null stays null."""
+    kind = values.type
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        return _quoted(values.cast(pa.string()))
+    if pa.types.is_floating(kind):
+        return pa.array([None if v is None else orjson.dumps(v).decode() for v in values.to_pylist()], pa.string())
+    return values.cast(pa.string())
+
+
+def _quoted(texts: pa.Array) -> pa.Array:
+    plain = _concat('"', texts, '"')
+    special = pc.match_substring_regex(texts, _SPECIAL)
+    if not pc.any(special).as_py():
+        return plain
+    encoded = [orjson.dumps(text).decode() for text in texts.filter(special).to_pylist()]
+    return pc.replace_with_mask(plain, pc.fill_null(special, False), pa.array(encoded, pa.string()))
+
+
+def _concat(before: str, texts: pa.Array, after: str) -> pa.Array:
+    return pc.binary_join_element_wise(before, texts, after, "")
+
+
+def _finite(values: pa.Array) -> bool:
+    if not pa.types.is_floating(values.type):
+        return True
+    return bool(pc.all(pc.is_finite(values)).as_py() in {True, None})
+
+
+# --------------------------------------------------------------------------- row by row
+
+
+def _row_by_row(rows: int, cells: Sequence[Cells], taken: frozenset[str], spread: pa.Array | None) -> Made:
+    """What most rows need is done in one go; a row that needs care is done with care."""
+    keys, columns = [cell.key for cell in cells], [_python(cell) for cell in cells]
+    values = [dict(zip(keys, row, strict=True)) for row in zip(*columns, strict=True)] or [{} for _ in range(rows)]
+    texts = [None] * rows if spread is None else spread.cast(pa.string()).to_pylist()
+    tags: list[str | None] = _tags([cell for cell in cells if cell.tag], rows).to_pylist()
+    metadata: list[str | None] = [None] * rows
+    unreadable: dict[int, str] = {}
+    for row, careful in enumerate(_careful(rows, cells, spread)):
+        try:
+            quick = None if careful else _quickly(texts[row], values[row], taken)
+            if quick is not None:
+                metadata[row] = quick
+            elif texts[row] is not None or taken:
+                metadata[row], tags[row] = _carefully(values[row], tags[row], texts[row], taken, spread is not None)
+        except (ValueError, RecursionError, VecferryError) as error:
+            unreadable[row] = _reason(error)
+    return Made(pa.array(metadata, pa.string()), pa.array(tags, pa.string()), unreadable)
+
+
+def _careful(rows: int, cells: Sequence[Cells], spread: pa.Array | None) -> list[bool]:
+    """Which rows hold a number, a key or a whole that `_quickly` would get wrong."""
+    if spread is None or not all(_finite(cell.values) for cell in cells):
+        return [True] * rows
+    flags: list[bool] = pc.fill_null(pc.match_substring_regex(spread, _ODD), True).to_pylist()
+    return flags
+
+
+def _python(cell: Cells) -> list[Any]:
+    values: list[Any] = cell.values.to_pylist()
+    return [None if value is None else _exactly(value) for value in values] if cell.json else values
+
+
+def _quickly(text: str | None, values: dict[str, Any], taken: frozenset[str]) -> str | None:
+    found: dict[str, Any] = orjson.loads(text or "")
+    if not taken.isdisjoint(found):
+        return None
+    found.update(values)
+    return orjson.dumps(found, option=orjson.OPT_SORT_KEYS).decode()
+
+
+def _carefully(
+    values: dict[str, Any], tags: str | None, text: str | None, taken: frozenset[str], spreads: bool
+) -> tuple[str, str | None]:
+    """(metadata, tags) of one row; `tags` are those of its columns."""
+    if spreads:
+        whole = {SPREAD: None} if text is None else spread_value(_exactly(text), taken)
+        values = {**whole, **values}
+    made, told = pack(values)
+    both = {**orjson.loads(told or b"{}"), **orjson.loads(tags or "{}")}
+    return made.decode(), canonical(both).decode() if both else None
+
+
+def _exactly(text: str) -> Any:
+    """Parse JSON and lose no digit: a number that a float would round is a Decimal, long integers stay integers."""
+    return json.loads(text, parse_float=_number)
+
+
+def _number(text: str) -> float | Decimal:
+    value = float(text)
+    return value if Decimal(repr(value)) == Decimal(text) else Decimal(text)
+
+
+def _pointer(key: str) -> str:
+    return "/" + key.replace("~", "~0").replace("/", "~1")
+
+
+def _reason(error: Exception) -> str:
+    told = error.message if isinstance(error, VecferryError) else str(error).partition("\n")[0]
+    return f"its JSON column cannot be read: {told}"
