@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -16,9 +17,10 @@ from qdrant_client import QdrantClient, models
 from vecferry import arrow
 from vecferry.errors import ConfigError, IdCollision, Unsupported
 from vecferry.filters import Compare, Exists, Op
-from vecferry.migration import Migration, migrate
+from vecferry.migration import Migration, migrate, repair, verify
 from vecferry.migration.settings import Settings
-from vecferry.model import Record
+from vecferry.model import CollectionSpec, IdKind, Metric, Record, VectorSpec
+from vecferry.planning.model import IfExists
 from vecferry.planning.options import PlanOptions
 from vecferry.registry import open_database
 from vecferry.testing.contracts.base import read_all
@@ -155,6 +157,66 @@ def test_an_id_in_two_shards_is_a_collision(
     with pytest.raises(IdCollision):
         move(cluster.url, cluster.url, f"{name}={name}-copy")
     assert not client.collection_exists(f"{name}-copy")
+
+
+@pytest.mark.parametrize("transport", ["grpc", "rest"])
+def test_a_record_that_moved_to_another_shard_leaves_the_one_it_was_in(
+    client: QdrantClient, cluster: QdrantServer, move: Callable[..., Migration], transport: str
+) -> None:
+    """Between two synchronisations its shard key changed: the server would keep both, and show both."""
+    name, url = sharded(client), f"{cluster.url}&transport={transport}"
+    move(url, url, f"{name}={name}-copy")
+    client.delete(name, [0, 7], shard_key_selector=7, wait=True)
+    client.delete(name, [0, 7], shard_key_selector="eu", wait=True)
+    moved = [models.PointStruct(id=n, vector=[1, 2, 3, 4], payload={"n": n}) for n in (0, 7)]
+    client.upsert(name, moved, shard_key_selector="us", wait=True)
+    done = move(url, url, f"{name}={name}-copy", if_exists=IfExists.SYNC)
+    assert ([one.changed for one in done.drifts], done.differences) == ([2], 0)
+    assert client.count(f"{name}-copy", exact=True).count == 60
+    assert placed(cluster, f"{name}-copy") == placed(cluster, name)
+
+
+@pytest.mark.parametrize("stale", ["eu", "us"])
+def test_one_that_was_left_in_two_shards_is_mended(
+    client: QdrantClient, cluster: QdrantServer, move: Callable[..., Migration], stale: str
+) -> None:
+    """By a process that died between the two, or an earlier version: whichever of the two a scan shows first."""
+    name = sharded(client)
+    move(cluster.url, cluster.url, f"{name}={name}-copy")
+    other = {"eu": 0, "us": 1}[stale]  # their own shards are 7 and "eu": one before, one behind
+    point = models.PointStruct(id=other, vector=[9, 9, 9, 9], payload={"n": "stale"})
+    client.upsert(f"{name}-copy", [point], shard_key_selector=stale, wait=True)
+    named = [f"{name}={name}-copy"]
+    assert verify(cluster.url, cluster.url, collections=named).verification.differences
+    assert [one.rewritten for one in repair(cluster.url, cluster.url, collections=named).collections] == [1]
+    assert client.count(f"{name}-copy", exact=True).count == 60
+    assert placed(cluster, f"{name}-copy") == placed(cluster, name)
+    client.upsert(f"{name}-copy", [point], shard_key_selector=stale, wait=True)
+    assert move(cluster.url, cluster.url, named[0], if_exists=IfExists.SYNC).differences == 0
+    assert placed(cluster, f"{name}-copy") == placed(cluster, name)
+
+
+def test_a_number_and_the_text_of_it_are_two_records(client: QdrantClient, cluster: QdrantServer) -> None:
+    """One that moves takes nothing along: in a collection of mixed ids the other one stays in its shard."""
+    name = f"sharded-{uuid4()}"
+    spec = CollectionSpec(
+        name=name,
+        id_kind=IdKind.MIXED,
+        vectors=(VectorSpec(dim=4, metric=Metric.IP),),
+        config={"sharding_method": "custom", "shard_keys": ["eu", "us"]},
+    )
+    with closing(open_database(cluster.url)) as database:
+        sink = database.sink(spec)
+        sink.prepare(spec)
+        both = [
+            Record(id="1", id_kind=kind, vectors={"": np.ones(4, np.float32)}, metadata={KEY: "eu"})
+            for kind in (IdKind.INT, IdKind.TEXT)
+        ]
+        sink.write(arrow.from_records(spec, both))
+        sink.write(arrow.from_records(spec, [replace(both[0], metadata={KEY: "us"})]))
+        sink.finish()
+        assert client.count(name, exact=True).count == 2
+        assert sorted(record.metadata[KEY] for record in read_all(database.source(name))) == ["eu", "us"]
 
 
 def test_a_snapshot_knows_the_shards(client: QdrantClient, cluster: QdrantServer, tmp_path: Path) -> None:

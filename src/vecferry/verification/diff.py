@@ -22,6 +22,7 @@ class BucketDiff:
     Attributes:
         missing, changed, repeated: of the source side; `repeated` are ids that stood there before.
         extra, doubled: of the target side; `doubled` are ids that it gave more than once.
+        again: of the target side, once each: the doubled that the source has too, and that did not change.
         source, target: the matched rows of each side, partners in the same order.
     """
 
@@ -31,6 +32,7 @@ class BucketDiff:
     changed: Rows
     repeated: Rows
     doubled: Rows
+    again: Rows
     source: Rows
     target: Rows
 
@@ -54,6 +56,7 @@ def _compare(source: Rows, target: Rows) -> BucketDiff:
         changed=source[left[changed]],
         repeated=repeated,
         doubled=doubled,
+        again=_among(target[right[~changed]], doubled),
         source=source[left],
         target=target[right],
     )
@@ -65,6 +68,15 @@ def _unique(rows: Rows) -> tuple[Rows, Rows]:
     again = np.zeros(len(rows), bool)
     again[1:] = (rows["hi"][1:] == rows["hi"][:-1]) & (rows["lo"][1:] == rows["lo"][:-1])
     return (rows[~again], rows[again]) if again.any() else (rows, rows[:0])
+
+
+def _among(rows: Rows, others: Rows) -> Rows:
+    """Those of `rows` whose id is one of the `others`'."""
+    if not len(others):
+        return rows[:0]
+    known = set(zip(others["hi"].tolist(), others["lo"].tolist(), strict=True))
+    pairs = zip(rows["hi"].tolist(), rows["lo"].tolist(), strict=True)
+    return rows[np.fromiter((pair in known for pair in pairs), bool, len(rows))]
 
 
 def _partners(source: Rows, target: Rows) -> tuple[NDArray[np.intp], NDArray[np.intp]]:

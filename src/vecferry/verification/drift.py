@@ -22,7 +22,7 @@ class Drift:
 
     Attributes:
         records: in the source, without those that the plan sets aside.
-        added: of them, those that the target lacks; changed: those that are not the same there.
+        added: of them, those that the target lacks; changed: those that are not the same there, or there twice.
         extra: records that only the target has.
     """
 
@@ -77,5 +77,5 @@ def _drift(one: Pass, pair: Pair) -> Drift:
     for diff in compare(one.left, one.right):
         added += len(diff.missing)
         extra += len(diff.extra)
-        differ += changed.count(diff.changed)
+        differ += changed.count(diff.changed) + len(diff.again)
     return Drift(source=pair[0], target=pair[1], records=one.left.records, added=added, changed=differ, extra=extra)

@@ -117,6 +117,7 @@ class _Work:
         """Repair one bucket, or note it where the source can only be read as a whole."""
         ids = self._one.left.texts_of(diff.missing)
         ids += self._changed.ids(diff.changed)
+        ids += self._one.right.texts_of(diff.again)  # whatever else the store shows under this id goes with it
         self._write(ids)
         if not delete_extra:
             self.extra_left += len(diff.extra)

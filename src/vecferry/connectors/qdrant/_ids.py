@@ -16,6 +16,11 @@ Probe = Callable[[PointId], list[PointId]]
 """The first point id from a start on, as a list of one or none."""
 
 
+def json_id(point: str) -> PointId:
+    """A point id (as text) as JSON has it."""
+    return int(point) if point.isdigit() else point
+
+
 def order(point: str) -> tuple[bool, int]:
     """The place of a point id (as text) in Qdrant's order."""
     return (True, UUID(point).int) if len(point) == 36 else (False, int(point))

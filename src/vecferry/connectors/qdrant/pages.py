@@ -13,7 +13,7 @@ from vecferry.connectors.qdrant._codec import grpc_read, rest, restore
 from vecferry.connectors.qdrant._codec.form import Form
 from vecferry.connectors.qdrant._codec.shard_keys import ShardKey, of_shard
 from vecferry.connectors.qdrant._codec.values import EntryReader
-from vecferry.connectors.qdrant._ids import Bounds
+from vecferry.connectors.qdrant._ids import Bounds, json_id
 from vecferry.connectors.qdrant.server import Server
 from vecferry.connectors.qdrant.transport import GET, SCROLL, Grpc, collection_path
 from vecferry.model import Chunk, Position
@@ -117,14 +117,10 @@ class GrpcPages:
 def _rest_payloads(
     server: Server, name: str, points: Sequence[str], shard: ShardKey | None
 ) -> dict[str, dict[str, Any]]:
-    ids = [_json_id(point) for point in points]
+    ids = [json_id(point) for point in points]
     body = {"ids": ids, "with_payload": True, "with_vector": False, **of_shard(shard)}
     answer = server.rest.call("POST", collection_path(name, "/points"), body)
     return {str(point["id"]): point["payload"] or {} for point in answer}
-
-
-def _json_id(point: str) -> int | str:
-    return int(point) if point.isdigit() else point
 
 
 class RestPages:
@@ -136,7 +132,7 @@ class RestPages:
 
     def ask(self, start: str, limit: int) -> bytes:
         wanted = {"with_payload": True, "with_vector": self._vectors, **self._of_shard}
-        body = {"offset": _json_id(start), "limit": limit, **wanted}
+        body = {"offset": json_id(start), "limit": limit, **wanted}
         return self._rest.post_bytes(collection_path(self._name, "/points/scroll"), body)
 
     def next_id(self, answer: bytes) -> str | None:
@@ -149,7 +145,7 @@ class RestPages:
 
     def get(self, points: Sequence[str]) -> pa.RecordBatch:
         wanted = {"with_payload": True, "with_vector": self._vectors, **self._of_shard}
-        body = {"ids": [_json_id(point) for point in points], **wanted}
+        body = {"ids": [json_id(point) for point in points], **wanted}
         return self._batch(rest.get_page(self._rest.post_bytes(collection_path(self._name, "/points"), body)))
 
     def _batch(self, page: rest.Page) -> pa.RecordBatch:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from vecferry.catalog import find
@@ -14,6 +14,8 @@ from vecferry.errors import AuthFailed, NotFound, Unsupported
 from vecferry.model import IdKind
 
 _IDS = 10_000
+_POINTS = 1_000
+"""Points that one request names."""
 _LAST_NUMBER, _FIRST_UUID = (1 << 64) - 1, "00000000-0000-0000-0000-000000000000"
 
 
@@ -116,6 +118,21 @@ class Server:
         body = {"offset": start, "limit": limit, "with_payload": False, "with_vector": False, **of_shard(shard)}
         found = self.rest.call("POST", collection_path(name, "/points/scroll"), body)["points"]
         return [point["id"] for point in found]
+
+    def standing(self, name: str, points: Sequence[int | str]) -> list[int | str]:
+        """Those of these points that are there, in whichever shard."""
+        found: list[int | str] = []
+        for start in range(0, len(points), _POINTS):
+            body = {"ids": points[start : start + _POINTS], "with_payload": False, "with_vector": False}
+            found += [point["id"] for point in self.rest.call("POST", collection_path(name, "/points"), body)]
+        return found
+
+    def delete(self, name: str, points: Sequence[int | str], shards: Sequence[ShardKey | None]) -> None:
+        """Remove these points from these shards; None is a collection without shards of its own."""
+        for start in range(0, len(points), _POINTS):
+            for key in shards:
+                body = {"points": points[start : start + _POINTS], **of_shard(key)}
+                self.rest.call("POST", collection_path(name, "/points/delete"), body, wait="true")
 
     def id_kind(self, name: str) -> IdKind:
         """Of what kind the point ids of a collection are; `UUID` for an empty one."""

@@ -24,9 +24,10 @@ from vecferry.connectors.qdrant._codec.settings import (
     merged_card,
     vectors,
 )
-from vecferry.connectors.qdrant._codec.shard_keys import KEY, ShardKey, is_custom, of_shard, take
+from vecferry.connectors.qdrant._codec.shard_keys import KEY, ShardKey, is_custom, take
 from vecferry.connectors.qdrant._codec.values import Unsayable
 from vecferry.connectors.qdrant._codec.wishes import configured
+from vecferry.connectors.qdrant._ids import json_id
 from vecferry.connectors.qdrant.failures import TooLarge
 from vecferry.connectors.qdrant.requests import GrpcPoints, RestPoints, cut, even
 from vecferry.connectors.qdrant.server import Server
@@ -36,7 +37,6 @@ from vecferry.model import Card, CollectionSpec, Element, Receipt, Rejection, Ve
 
 _LOG = logging.getLogger("vecferry.qdrant")
 _POLL_S, _MAX_POLL_S = 0.05, 1.0
-_DELETE = 1_000
 _LARGE = 1 << 20
 """Bytes of the smallest limit that a server's settings can set on a request."""
 _CARD_FIELDS = ("id_rule", "tenant", "layout", "exact_vectors")
@@ -171,20 +171,31 @@ class QdrantSink:
             DataError: one record alone is more than the server takes.
         """
         if not is_custom(self._form.spec.config):
-            return Receipt(batch.num_rows, self._write(batch, None))
+            return Receipt(batch.num_rows, self._write(self._form.rows(batch), None) if batch.num_rows else 0)
         bare, keys = take(batch)
         lost = [row for row, key in enumerate(keys) if key not in self._shards]
         sent = 0
         for key in self._shards:
             chosen = [row for row, own in enumerate(keys) if own == key and type(own) is type(key)]
-            sent += self._write(bare.take(pa.array(chosen, pa.int64())), key)
+            if chosen:
+                sent += self._write_to(self._form.rows(bare.take(pa.array(chosen, pa.int64()))), key)
         ids = batch.column("id")
         rejected = tuple(Rejection(ids[row].as_py(), f"its {KEY} is none of the collection's shards") for row in lost)
         return Receipt(batch.num_rows - len(lost), sent, rejected)
 
-    def _write(self, batch: pa.RecordBatch, shard: ShardKey | None) -> int:
+    def _write(self, rows: Rows, shard: ShardKey | None) -> int:
         """Bytes sent."""
-        return sum(map(self._send, self._messages(self._form.rows(batch), shard))) if batch.num_rows else 0
+        return sum(map(self._send, self._messages(rows, shard)))
+
+    def _write_to(self, rows: Rows, shard: ShardKey) -> int:
+        """The same, and a point that stood in another shard stands there no more: Qdrant would keep and show both.
+
+        What is there is asked for first and removed last: a process that dies in between leaves two, never none.
+        """
+        there = self._server.standing(self._form.spec.name, [json_id(point.decode()) for point in rows.ids])
+        sent = self._write(rows, shard)
+        self._server.delete(self._form.spec.name, there, [key for key in self._shards if key != shard])
+        return sent
 
     def expect(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """What reading `batch` back from this collection gives, bit for bit. Pure."""
@@ -244,11 +255,8 @@ class QdrantSink:
 
     def delete(self, ids: Sequence[str]) -> None:
         """Remove the records with these original ids."""
-        points = [int(point) if point.isdigit() else point for point in self._form.point_ids(ids)]
-        for start in range(0, len(points), _DELETE):
-            for key in self._delete_from():
-                body = {"points": points[start : start + _DELETE], **of_shard(key)}
-                self._server.rest.call("POST", f"{self._path}/points/delete", body, wait="true")
+        points = [json_id(point) for point in self._form.point_ids(ids)]
+        self._server.delete(self._form.spec.name, points, self._delete_from())
 
     def _delete_from(self) -> Sequence[ShardKey | None]:
         """The shards that a record may stand in."""
