@@ -1,8 +1,11 @@
 """Our own JSON form: proven by its digest, replaced whole, and never without what was confirmed."""
 
 import gzip
+import hashlib
 import json
+import re
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 
 from vecferry.arrow import from_records, to_records
 from vecferry.errors import AlreadyExists, Conflict, CorruptData, Unsupported
-from vecferry.model import CollectionSpec, IdKind, Record, VectorSpec
+from vecferry.model import Card, CollectionSpec, IdKind, Record, VectorSpec
 from vecferry.registry import open_database
 from vecferry.testing.contracts.compare import assert_same
 from vecferry.testing.strategies import collections
@@ -163,11 +166,15 @@ def test_any_json_program_reads_it(tmp_path: Path) -> None:
     write(f"json:{tmp_path}/b.json", records(0, 3))
     write(f"jsonl:{tmp_path}/b.jsonl", records(0, 3))
     whole = json.loads((tmp_path / "b.json").read_text())
-    by_line = [json.loads(line) for line in (tmp_path / "b.jsonl").read_text().splitlines()]
+    lines = (tmp_path / "b.jsonl").read_text().splitlines(keepends=True)
+    by_line = [json.loads(line) for line in lines]
     (one,) = whole["collections"]
     assert one["records"] == by_line[2:5]
     assert one["records"][2] == {"id": "id-2", "seq": 2, "vector": [2.0, 0.0], "metadata": {"v": 0}}
-    assert (one["count"], one["sha256"]) == (3, by_line[5]["sha256"])
+    assert by_line[5] == {"count": 3, "sha256": hashlib.sha256("".join(lines[1:5]).encode()).hexdigest()}
+    described = json.dumps({"spec": one["spec"]}, separators=(",", ":")) + "\n"
+    assert one["sha256"] == hashlib.sha256("".join([described, *lines[2:5]]).encode()).hexdigest()
+    assert one["count"] == 3
 
 
 @pytest.mark.parametrize("scheme", ["json", "jsonl"])
@@ -182,11 +189,12 @@ def test_cut_anywhere_it_is_refused(tmp_path: Path, scheme: str) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["json", "jsonl"])
-def test_any_changed_byte_of_its_records_is_noticed(tmp_path: Path, scheme: str) -> None:
+def test_any_changed_byte_of_a_collection_is_noticed(tmp_path: Path, scheme: str) -> None:
+    """Of its records, and of its description: metric, dimension, card."""
     url = f"{scheme}:{tmp_path}/b"
-    write(url, records(0, 5))
+    write(url, records(0, 5), spec=replace(SPEC, card=Card(id_kind=IdKind.TEXT, run="r"), config={"a": 1}))
     data = path(url).read_bytes()
-    for place in range(data.index(b'{"id"'), data.rindex(b'"count"')):
+    for place in range(data.index(b'{"spec"'), data.rindex(b'"count"')):
         changed = bytearray(data)
         changed[place] ^= 1
         path(url).write_bytes(changed)
@@ -195,12 +203,42 @@ def test_any_changed_byte_of_its_records_is_noticed(tmp_path: Path, scheme: str)
         assert caught.value.hint
 
 
+@pytest.mark.parametrize("scheme", ["json", "jsonl"])
+def test_another_metric_in_the_header_is_noticed(tmp_path: Path, scheme: str) -> None:
+    url = f"{scheme}:{tmp_path}/b"
+    write(url, records(0, 5))
+    changed = path(url).read_text().replace(f'"metric":"{SPEC.vectors[0].metric}"', '"metric":"ip"', 1)
+    assert changed != path(url).read_text()
+    path(url).write_text(changed)
+    with pytest.raises(CorruptData, match="the description or the 5 records of docs"):
+        open_database(url)
+    path(url).write_text(changed.replace('"version":2', '"version":1', 1))
+    with pytest.raises(CorruptData):
+        open_database(url)
+
+
+@pytest.mark.parametrize("scheme", ["json", "jsonl"])
+def test_a_file_of_version_1_is_read_and_becomes_one_of_version_2(tmp_path: Path, scheme: str) -> None:
+    """Its digest is that of the records alone."""
+    url = f"{scheme}:{tmp_path}/b"
+    write(url, records(0, 5))
+    text = path(url).read_text()
+    lines = [line.removesuffix(",") for line in text.splitlines() if line.startswith('{"id"')]
+    old = hashlib.sha256("".join(f"{line}\n" for line in lines).encode()).hexdigest()
+    text = re.sub(r'"sha256":"\w+"', f'"sha256":"{old}"', text).replace('"version":2', '"version":1', 1)
+    path(url).write_text(text)
+    assert_same(records(0, 5), read(url))
+    write(url, records(5, 6))
+    assert '"version":2' in path(url).read_text()
+    assert_same(records(0, 6), read(url))
+
+
 def test_a_missing_record_is_noticed(tmp_path: Path) -> None:
     url = f"jsonl:{tmp_path}/b"
     write(url, records(0, 5))
     text = path(url).read_text().splitlines(keepends=True)
     path(url).write_text("".join(text[:3] + text[4:]))
-    with pytest.raises(CorruptData, match="the 4 records of docs are not those"):
+    with pytest.raises(CorruptData, match="the description or the 4 records of docs are not those"):
         open_database(url)
 
 
@@ -215,8 +253,8 @@ def test_written_anew_by_another_program_it_is_refused(tmp_path: Path) -> None:
 def test_a_later_version_is_refused(tmp_path: Path) -> None:
     url = f"jsonl:{tmp_path}/b"
     write(url, records(0, 5))
-    path(url).write_text(path(url).read_text().replace('"version":1', '"version":2', 1))
-    with pytest.raises(Unsupported, match="version 2"):
+    path(url).write_text(path(url).read_text().replace('"version":2', '"version":3', 1))
+    with pytest.raises(Unsupported, match="version 3"):
         open_database(url)
 
 

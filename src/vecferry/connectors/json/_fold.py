@@ -7,7 +7,6 @@ file is made; where no record was written twice, nothing is parsed.
 from __future__ import annotations
 
 import gzip
-import hashlib
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -130,7 +129,7 @@ def write(out: Any, made: Iterable[Content], journal: Journal, *, lines: bool) -
 def _write_records(out: Any, content: Content, journal: Journal, *, lines: bool) -> tuple[int, str]:
     """The record lines of one collection that are not superseded. Returns their number and digest."""
     dead = _dead(content, journal)
-    sha, count, number = hashlib.sha256(), 0, 0
+    sha, count, number = _own.digest(content.spec), 0, 0
     for piece in _pieces(content, journal):
         if isinstance(piece, list):  # removed keys take up numbers, as `_dead` counted them
             number += len(piece)

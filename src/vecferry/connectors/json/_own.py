@@ -1,14 +1,15 @@
 """Our own form: one record a line, within one JSON object (`json:`) or on lines alone (`jsonl:`).
 
-    {"format":"vecferry-backup","version":1,"vecferry":"0.1.0","collections":[     {"format":…,"version":1,"vecferry":…}
+    {"format":"vecferry-backup","version":2,"vecferry":"0.1.0","collections":[     {"format":…,"version":2,"vecferry":…}
     {"spec":{…},"records":[                                                         {"spec":{…}}
     {"id":"a","seq":0,"vector":[0.1,-2.0],"document":"…","metadata":{…}},           {"id":"a",…}
     {"id":"b",…}                                                                    {"id":"b",…}
     ],"count":2,"sha256":"…"}                                                       {"count":2,"sha256":"…"}
     ]}                                                                              {"collections":1}
 
-`sha256` is that of the record lines without the commas behind them, each with its newline: the same in both forms. A
-float stands with the fewest digits that give back its bits; docs/reference/json-backups.md has the fields.
+`sha256` is that of the `spec` line as it stands in `jsonl:`, and of the record lines without the commas behind them,
+each with its newline: the same in both forms. In version 1 it was that of the record lines alone; such files are read.
+A float stands with the fewest digits that give back its bits; docs/reference/json-backups.md has the fields.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
@@ -33,8 +34,14 @@ from vecferry.errors import Unsupported
 from vecferry.model import CollectionSpec, IdKind, VectorKind, VectorSpec
 from vecferry.version import __version__
 
+if TYPE_CHECKING:
+    from hashlib import _Hash as Hash
+
 FORMAT = "vecferry-backup"
-VERSION = 1
+VERSION = 2
+_PROVES_SPEC = 2
+"""The first version whose digest covers the description of the collection."""
+_LIST = b',"records":['
 _START = orjson.dumps({"format": FORMAT})[:-1] + b","
 _TAKE_AGAIN = "It was cut off or changed: take the backup again, or use a copy of it."
 _NEWLINE = orjson.OPT_APPEND_NEWLINE | orjson.OPT_SERIALIZE_NUMPY
@@ -53,7 +60,12 @@ def head(*, lines: bool) -> bytes:
 def opening(spec: CollectionSpec, *, lines: bool) -> bytes:
     """The line before the records of a collection."""
     text = json.dumps({"spec": spec_to_json(spec)}, separators=(",", ":"), allow_nan=False).encode()
-    return text + b"\n" if lines else text[:-1] + b',"records":[\n'
+    return text + b"\n" if lines else text[:-1] + _LIST + b"\n"
+
+
+def digest(spec: CollectionSpec) -> Hash:
+    """The digest of a collection before its first record: of its description."""
+    return hashlib.sha256(opening(spec, lines=True))
 
 
 def closing(count: int, sha256: str, *, lines: bool) -> bytes:
@@ -165,10 +177,10 @@ def index(text: Text) -> list[Found]:
     end = _end(text, 0)
     line = text.data[:end]
     lines = not line.endswith(b"[")
-    _check_version(text, line if lines else line + b"]}")
+    version = _version(text, line if lines else line + b"]}")
     position, found = end + 1, list[Found]()
     while text.data[position : position + 8] == b'{"spec":':
-        one, position = _collection(text, position, lines=lines)
+        one, position = _collection(text, position, version, lines=lines)
         found.append(one)
         if not lines and text.data[position : position + 2] == b",\n":
             position += 2
@@ -178,9 +190,10 @@ def index(text: Text) -> list[Found]:
     return found
 
 
-def _check_version(text: Text, line: bytes) -> None:
+def _version(text: Text, line: bytes) -> int:
+    """The version of the form, from the first line as an object."""
     try:
-        version = orjson.loads(line)["version"]
+        version: int = orjson.loads(line)["version"]
     except (ValueError, KeyError) as error:
         raise _broken(text, 0, "its first line is torn") from error
     if not isinstance(version, int) or version > VERSION:
@@ -188,15 +201,17 @@ def _check_version(text: Text, line: bytes) -> None:
             f"{text.path} has version {version} of the backup format; this vecferry knows {VERSION}.",
             hint="Upgrade vecferry: pip install --upgrade vecferry",
         )
+    return version
 
 
-def _collection(text: Text, start: int, *, lines: bool) -> tuple[Found, int]:
+def _collection(text: Text, start: int, version: int, *, lines: bool) -> tuple[Found, int]:
     """The collection whose opening line begins at `start`, and where the text goes on behind it."""
     end = _end(text, start)
     spec = _spec(text, start, end, lines=lines)
-    node, sha = Node("\n" if lines else "[", end + 1, end + 1), hashlib.sha256()
-    position, hashed = end + 1, end + 1
     data, release = text.data, end + _RELEASE_BYTES
+    node, position, hashed = Node("\n" if lines else "[", end + 1, end + 1), end + 1, end + 1
+    told = data[start : end + 1] if lines else data[start : end - len(_LIST)] + b"}\n"
+    sha = hashlib.sha256(told if version >= _PROVES_SPEC else b"")
     while data[position : position + 6] == b'{"id":':
         if node.rows % BLOCK == 0:
             sha.update(_plain(data[hashed:position], lines=lines))
@@ -244,8 +259,8 @@ def _differs(text: Text, position: int, spec: CollectionSpec, rows: int, *, line
         return _broken(text, position, f"expected a record of {spec.name}, or the line that closes it, after {rows:,}")
     return corrupt(
         text.path,
-        f"was changed since it was written: the {rows:,} records of {spec.name} are not those that its closing line "
-        f"at {text.place(position)} counts and proves",
+        f"was changed since it was written: the description or the {rows:,} records of {spec.name} are not those that "
+        f"its closing line at {text.place(position)} counts and proves",
         _TAKE_AGAIN,
     )
 
