@@ -1,15 +1,15 @@
-"""What every command shares: consoles, JSON output, and the options that repeat."""
+"""What every command shares: consoles, JSON output, listeners, questions."""
 
 from __future__ import annotations
 
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -19,62 +19,11 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from vecferry.engine.stop import Stop
+    from vecferry.events import Observer
     from vecferry.transforms import Recipe
 
 PIPE_WIDTH = 140
 """Columns of output that goes into a pipe or a file."""
-
-Command = TypeVar("Command", bound=Callable[..., Any])
-
-
-def json_option(command: Command) -> Command:
-    """`--json`: one JSON object on standard output, everything else on standard error."""
-    help_text = "Print one JSON object on standard output; everything for people goes to standard error."
-    return click.option("--json", "as_json", is_flag=True, help=help_text)(command)
-
-
-def quiet_options(command: Command) -> Command:
-    """`--quiet` and `--log`."""
-    log = click.option(
-        "--log",
-        type=click.Path(dir_okay=False, path_type=Path),
-        help="Append every event to this file, one JSON object a line.",
-    )
-    quiet = click.option("--quiet", "-q", is_flag=True, help="No progress, only the result.")
-    return log(quiet(command))
-
-
-def strict_option(command: Command) -> Command:
-    """`--strict`: what could not be checked counts as a difference."""
-    help_text = "Exit with 1 also where a search or a filter could not be checked, since the store cannot be asked."
-    return click.option("--strict", is_flag=True, help=help_text)(command)
-
-
-def by_option(command: Command) -> Command:
-    """`--by`: records counted by the values of metadata keys."""
-    help_text = "Also count the records by each value of this metadata key. May be given more than once."
-    return click.option("--by", "by", multiple=True, metavar="KEY", help=help_text)(command)
-
-
-def ledger_option(command: Command) -> Command:
-    """`--ledger`: where runs are remembered."""
-    return click.option(
-        "--ledger",
-        envvar="VECFERRY_LEDGER",
-        metavar="PATH|URL",
-        help="Where runs are remembered (SQLite file or database URL). Default: your user's state folder.",
-    )(command)
-
-
-def transform_option(command: Command) -> Command:
-    """`--transform`: what is changed on the way."""
-    return click.option(
-        "--transform",
-        "transform",
-        type=click.Path(exists=True, dir_okay=False, path_type=Path),
-        metavar="FILE",
-        help="Show the source as this transform file (or plan file) says: keys, filters, splits, merges, new vectors.",
-    )(command)
 
 
 def recipe(path: Path | None) -> Recipe:
@@ -139,6 +88,17 @@ def as_data(value: object) -> Any:
     import msgspec
 
     return msgspec.to_builtins(value, str_keys=True)
+
+
+@contextmanager
+def watched(console: Console, *, quiet: bool, log: Path | None) -> Iterator[tuple[Observer, Stop]]:
+    """Who is told what happens in the block, and what Ctrl-C asks to stop."""
+    from vecferry.engine.stop import Stop
+    from vecferry.progress import observer
+
+    stop = Stop()
+    with observer(console, quiet=quiet, log=log) as observe, stoppable(stop):
+        yield observe, stop
 
 
 @contextmanager

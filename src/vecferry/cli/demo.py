@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from vecferry.cli import common
+from vecferry.cli import common, options
 from vecferry.cli.exits import Exit
 from vecferry.protocols import Fetchable, Searchable, Source, require
 
@@ -31,7 +31,7 @@ SHOWN = 44
     type=click.Path(file_okay=False, path_type=Path),
     help="Where to work; must not exist yet. Default: a new temporary folder.",
 )
-@common.json_option
+@options.as_json
 def demo(folder: Path | None, as_json: bool) -> int:
     r"""Run a whole migration on your own machine: Python's own documentation, from Chroma to an embedded Qdrant.
 
@@ -107,7 +107,7 @@ def _texts(opened: Source, ids: list[str]) -> dict[str, str]:
 
 
 def _finish(console: Console, done: Migration, source: str, target: str, *, same: bool, as_json: bool) -> int:
-    from vecferry.cli.ending import outcome
+    from vecferry.cli.ending import Again, outcome
     from vecferry.cli.move import summary
 
     console.print("Both stores give the same answers.\n" if same else "[red]The answers differ.[/]\n")
@@ -115,5 +115,5 @@ def _finish(console: Console, done: Migration, source: str, target: str, *, same
     if as_json:
         common.print_json({**summary(done), "same_answers": same})
     else:
-        outcome(console, done, (source, target))
+        outcome(console, done, Again(stores=(source, target)))
     return Exit.DONE if ok else Exit.DIFFERENCES

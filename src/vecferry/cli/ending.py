@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import click
+from click.core import ParameterSource
 
 from vecferry.cli import grouped, show
 from vecferry.cli.common import count
 from vecferry.progress import duration
+from vecferry.state.paths import without_password
 from vecferry.verification.model import Difference, Level, Verification
 
 if TYPE_CHECKING:
@@ -17,13 +22,58 @@ if TYPE_CHECKING:
     from vecferry.migration import Migration
 
 
-def outcome(console: Console, done: Migration, stores: Sequence[str], accepted: Sequence[str] = ()) -> None:
-    """The last screen of a migration: what happened, in one sentence, and what to do next.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Again:
+    """What a next command needs to mean the same.
 
-    Args:
-        stores: what a next command needs to mean the same: both URLs, and the choice of collections.
-        accepted: the losses that were accepted, for a next command that writes.
+    Attributes:
+        stores: both URLs.
+        chosen: the choice of collections, and what is changed on the way, as options.
+        writes: what one that writes needs besides: the losses that were accepted, and what is to be deleted.
+        ledger: where runs are remembered, as an option; empty where the environment says it.
     """
+
+    stores: tuple[str, str]
+    chosen: tuple[str, ...] = ()
+    writes: tuple[str, ...] = ()
+    ledger: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, source: str, target: str, given: Mapping[str, Any]) -> Again:
+        """From the options of the command that runs: `collections`, `transform`, `accepted`, `delete`, `ledger`."""
+        transform = given.get("transform")
+        return cls(
+            stores=(source, target),
+            chosen=(*_each("-c", given["collections"]), *_each("--transform", [transform] if transform else [])),
+            writes=(*_each("--accept", given["accepted"]), *(["--delete"] if given.get("delete") else [])),
+            ledger=ledger_given(),
+        )
+
+    def command(self, name: str, *more: str) -> str:
+        """The command line of `name`, to be pasted into a shell: `verify`, `sync`, `compare`."""
+        writes = (*self.writes, *(part for part in more if part not in self.writes)) if name == "sync" else more
+        ledger = self.ledger if name in _REMEMBER else ()
+        return shlex.join(["vecferry", name, *self.stores, *self.chosen, *writes, *ledger])
+
+
+_REMEMBER = frozenset({"verify", "sync"})
+"""Commands that have `--ledger`."""
+
+
+def _each(option: str, values: Iterable[object]) -> tuple[str, ...]:
+    return tuple(part for value in values for part in (option, str(value)))
+
+
+def ledger_given() -> tuple[str, ...]:
+    """`--ledger` as the command that runs was given it; nothing where the environment or nobody said it."""
+    context = click.get_current_context()
+    if context.get_parameter_source("ledger") is not ParameterSource.COMMANDLINE:
+        return ()
+    return "--ledger", without_password(context.params["ledger"])
+
+
+def outcome(console: Console, done: Migration, again: Again) -> None:
+    """The last screen of a migration: what happened, in one sentence, and what to do next."""
     assert done.run is not None
     proof = done.verification
     if proof is not None:
@@ -37,7 +87,7 @@ def outcome(console: Console, done: Migration, stores: Sequence[str], accepted: 
     show.verdict(console, proof)
     if done.report:
         console.print(f"\nReport: [bold]{done.report}[/]")
-    _next(console, proof, stores, accepted)
+    _next(console, proof, again)
 
 
 def _told(console: Console, done: Migration) -> None:
@@ -76,25 +126,27 @@ def _mended(console: Console, done: Migration) -> None:
     console.print(" ".join(told), markup=False, highlight=False)
 
 
-def _next(console: Console, proof: Verification | None, stores: Sequence[str], accepted: Sequence[str]) -> None:
-    losses = [part for one in accepted for part in ("--accept", one)]
-    sync = ("sync", *stores, *losses)
+def _next(console: Console, proof: Verification | None, again: Again) -> None:
     console.print("\nNext:")
     if proof is None:
-        steps = [("prove it", ("verify", *stores))]
+        steps = [("prove it", again.command("verify"))]
     elif proof.differences:
-        steps = [("write what is missing or changed, so that the target is up to date with the source", sync)]
-        if _only_extra(proof):
-            steps = [("delete what only the target has", (*sync, "--delete"))]
+        steps = [_mending(proof, again)]
     else:
         steps = [
-            ("point your app at the target, then measure both sides", ("compare", *stores)),
-            ("after more writes to the source, bring the target up to date", sync),
+            ("point your app at the target, then measure both sides", again.command("compare")),
+            ("after more writes to the source, bring the target up to date", again.command("sync")),
         ]
     for why, command in steps:
         console.print(f"  {why}:")
-        text = shlex.join(["vecferry", *command])
-        console.print(f"    {text}", markup=False, highlight=False, soft_wrap=True)
+        console.print(f"    {command}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _mending(proof: Verification, again: Again) -> tuple[str, str]:
+    """What a next command would do about the differences, and that command."""
+    if _only_extra(proof):
+        return "delete what only the target has", again.command("sync", "--delete")
+    return "write what is missing or changed, so that the target is up to date with the source", again.command("sync")
 
 
 def _only_extra(proof: Verification) -> bool:

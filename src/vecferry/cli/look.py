@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from vecferry.cli import common, defaults
+from vecferry.cli import common, defaults, options
 from vecferry.cli.exits import Exit
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("urls", nargs=-1, metavar="[URL]...")
 @click.option("--write", is_flag=True, help="Also make a scratch collection, use it, measure it, and remove it.")
-@common.json_option
+@options.as_json
 def doctor(urls: tuple[str, ...], write: bool, as_json: bool) -> int:
     r"""Is everything installed, and does each store do what a migration needs?
 
@@ -71,13 +71,11 @@ def _time(step: Step) -> str:
 
 @click.command()
 @click.argument("url", required=False)
-@click.option(
-    "--collection", "-c", "collections", multiple=True, metavar="NAME", help="Only these; globs are understood."
-)
+@options.collections("Only these; globs are understood.", metavar="NAME")
 @click.option("--details", is_flag=True, help="Also every metadata key and everything remarkable, per collection.")
-@common.by_option
-@common.quiet_options
-@common.json_option
+@options.by
+@options.listening
+@options.as_json
 def inspect(
     url: str | None,
     collections: tuple[str, ...],
@@ -114,8 +112,8 @@ def inspect(
 
 
 @click.command()
-@common.ledger_option
-@common.json_option
+@options.ledger
+@options.as_json
 def status(ledger: str | None, as_json: bool) -> int:
     r"""Show the runs that the ledger knows: what they move, how far they are, how they ended.
 

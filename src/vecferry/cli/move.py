@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from vecferry.cli import common, defaults
+from vecferry.cli import common, defaults, options
+from vecferry.cli.ending import Again, outcome
 from vecferry.cli.exits import Exit, exit_of
-from vecferry.cli.options import plan_options, planning
 from vecferry.cli.person import Person
+from vecferry.cli.planned import plan_options, planning
 from vecferry.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -23,8 +24,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("source", required=False)
-@click.argument("target", required=False)
+@options.stores
 @planning
 @click.option(
     "--output",
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     type=click.Path(dir_okay=False, path_type=Path),
     help="Write the plan to this file instead of printing it.",
 )
-@common.quiet_options
-@common.json_option
+@options.listening
+@options.as_json
 def plan(
     source: str | None,
     target: str | None,
@@ -56,10 +56,10 @@ def plan(
     from vecferry.planning.yaml import dump_plan
     from vecferry.progress import observer
 
-    options = plan_options(given)
+    wished = plan_options(given)
     with observer(common.messages(), quiet=quiet, log=log) as observe:
         made = migration.plan(
-            defaults.source_url(source), defaults.target_url(target), options=options, observer=observe
+            defaults.source_url(source), defaults.target_url(target), options=wished, observer=observe
         )
     if output is not None:
         _write_plan(output, dump_plan(made))
@@ -75,8 +75,7 @@ def plan(
 
 
 @click.command()
-@click.argument("source", required=False)
-@click.argument("target", required=False)
+@options.stores
 @planning
 @click.option(
     "--plan",
@@ -84,51 +83,26 @@ def plan(
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="Take the decisions from this plan file.",
 )
-@click.option("--dry-run", is_flag=True, help="Stop after the plan. Writes nothing anywhere.")
-@click.option(
-    "--yes", "-y", is_flag=True, help="Do not ask before the first write. Records of somebody else are still refused."
-)
-@click.option(
-    "--backup",
-    type=click.Path(file_okay=False, path_type=Path),
-    metavar="DIR",
-    help="First write a verified archive of the source, and of what is overwritten.",
-)
+@options.dry_run()
+@options.yes("Do not ask before the first write. Records of somebody else are still refused.")
+@options.backup("the source, and of what is overwritten")
 @click.option("--no-backup", is_flag=True, help="Let recreate remove records of somebody else without an archive.")
 @click.option("--delete", is_flag=True, help="With --if-exists sync: delete what only the target has.")
 @click.option("--no-verify", is_flag=True, help="Leave verification out. The report will say so.")
-@common.by_option
-@common.strict_option
-@click.option(
-    "--queries", type=click.IntRange(1), default=100, show_default=True, help="Searches to compare per collection."
-)
-@click.option(
-    "--report",
-    "reports",
-    type=click.Path(file_okay=False, path_type=Path),
-    default=Path("vecferry-reports"),
-    show_default=True,
-    help="The folder for reports.",
-)
-@click.option("--restart", is_flag=True, help="Give the unfinished run of this job up and begin anew.")
+@options.by
+@options.strict
+@options.queries()
+@options.reports
+@options.restart
 @click.option(
     "--batch-bytes", type=click.IntRange(1024), default=4 << 20, show_default=True, help="The largest request."
 )
 @click.option("--jobs", type=click.IntRange(1, 64), default=4, show_default=True, help="Requests in flight.")
 @click.option("--rate", type=click.FloatRange(min=0, min_open=True), help="Records per second, at most.")
-@common.ledger_option
-@common.quiet_options
-@common.json_option
-def migrate(
-    source: str | None,
-    target: str | None,
-    plan_file: Path | None,
-    yes: bool,
-    quiet: bool,
-    log: Path | None,
-    as_json: bool,
-    **given: Any,
-) -> int:
+@options.ledger
+@options.listening
+@options.as_json
+def migrate(source: str | None, target: str | None, *, plan_file: Path | None, as_json: bool, **given: Any) -> int:
     r"""Move collections, verify every record, and write a report.
 
     Interrupted? Run the same command again: it goes on where it was. Finished? Run again, it writes nothing twice:
@@ -142,26 +116,22 @@ def migrate(
       vecferry migrate qdrant+http://localhost:6333 files:./backup --yes
     """
     from vecferry import migration
-    from vecferry.engine.stop import Stop
-    from vecferry.progress import observer
 
     source, target, settings = _settings(source, target, plan_file, given)
-    stop = Stop()
     console = common.messages()
-    with observer(console, quiet=quiet, log=log) as observe, common.stoppable(stop):
+    with common.watched(console, quiet=given["quiet"], log=given["log"]) as (observe, stop):
         done = migration.migrate(
-            source, target, settings=settings, ask=Person(console, yes=yes), observer=observe, stop=stop
+            source, target, settings=settings, ask=Person(console, yes=given["yes"]), observer=observe, stop=stop
         )
-    say(done, (source, target, *_chosen(given, plan_file, done)), accepted=given["accepted"], as_json=as_json)
+    say(done, Again.of(source, target, _seen(given, plan_file, done)), as_json=as_json)
     return exit_of(done.verification, strict=given["strict"])
 
 
-def _chosen(given: dict[str, Any], plan_file: Path | None, done: Migration) -> list[str]:
-    """What a next command needs to see the same collections: the person's own choice, or the plan that changed them."""
+def _seen(given: dict[str, Any], plan_file: Path | None, done: Migration) -> dict[str, Any]:
+    """`given`, with the plan file in the place of a choice that it made: a next command is to see what it showed."""
     if plan_file is not None and any(collection.transforms or collection.reads for collection in done.plan.collections):
-        return ["--transform", str(plan_file)]
-    transform = ["--transform", str(given["transform"])] if given["transform"] is not None else []
-    return [part for pattern in given["collections"] for part in ("-c", pattern)] + transform
+        return {**given, "collections": (), "transform": plan_file}
+    return given
 
 
 def _settings(
@@ -225,16 +195,14 @@ def _write_plan(path: Path, text: str) -> None:
         ) from error
 
 
-def say(done: Migration, stores: Sequence[str], *, accepted: Sequence[str], as_json: bool) -> None:
-    """The last screen, or the last object. `stores` and `accepted` are what a next command needs to mean the same."""
+def say(done: Migration, again: Again, *, as_json: bool) -> None:
+    """The last screen, or the last object."""
     if as_json:
         common.print_json(summary(done))
     elif done.run is None:
         common.messages().print("Dry run: nothing was written. Without --dry-run, this is what would be done.")
     else:
-        from vecferry.cli.ending import outcome
-
-        outcome(common.output(as_json=False), done, stores, accepted)
+        outcome(common.output(as_json=False), done, again)
 
 
 def summary(done: Migration) -> dict[str, Any]:

@@ -1,140 +1,122 @@
-"""The options that `plan` and `migrate` share, and what they mean."""
+"""The options that several commands have, each defined once. A function where the help differs, else the option."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import click
 
-from vecferry.cli import common
-from vecferry.layouts import LAYOUTS
+Command = Callable[..., Any]
+Option = Callable[[Command], Command]
 
-if TYPE_CHECKING:
-    from vecferry.planning.options import PlanOptions
+FOLDER = click.Path(file_okay=False, path_type=Path)
+FILE = click.Path(dir_okay=False, path_type=Path)
+REPORTS = Path("vecferry-reports")
 
-Command = TypeVar("Command", bound=Callable[..., Any])
 
-_OPTIONS = (
-    click.option(
-        "--collection",
-        "-c",
-        "collections",
-        multiple=True,
-        metavar="NAME|GLOB|OLD=NEW",
-        help="Only these collections; OLD=NEW renames. May be given more than once. Default: all.",
-    ),
-    click.option(
-        "--layout",
-        default="auto",
-        metavar="NAME",
-        help=f"{', '.join(('auto', *LAYOUTS))}: how payloads are written, for who shall read the target.",
-    ),
-    click.option(
-        "--exact-vectors",
-        type=click.Choice(["restore", "keep"]),
-        default="restore",
-        show_default=True,
-        help="Where the target scales cosine vectors: keep their length beside them, or every bit.",
-    ),
-    click.option(
-        "--accept",
-        "accepted",
-        multiple=True,
-        metavar="SHAPE=POLICY",
-        help="Accept a loss by name, as the plan lists it. May be given more than once.",
-    ),
-    click.option(
-        "--if-exists",
-        type=click.Choice(["ask", "append", "recreate", "sync", "refuse"]),
-        default="ask",
-        show_default=True,
-        help="What to do where the target holds records under that name already; sync writes only what differs.",
-    ),
-    click.option(
-        "--on-conflict",
-        type=click.Choice(["refuse", "replace", "skip"]),
-        default="refuse",
-        show_default=True,
-        help="What append does with ids that the target has already.",
-    ),
-    click.option(
-        "--index",
-        "indexes",
-        multiple=True,
-        metavar="KEY[:KIND]",
-        help="Index this metadata key in the target; 'none' for no index. Default: keys chosen from the profile.",
-    ),
-    click.option(
-        "--tenant-key", metavar="KEY", help="The metadata key that separates tenants; it gets a tenant index."
-    ),
-    click.option(
-        "--target-config",
-        "config",
-        multiple=True,
-        metavar="NAME=VALUE",
-        help="A setting of the target: for Qdrant quantization=scalar, datatype=float16, on_disk=true, m=32, "
-        "payload_m=16, or as JSON under its own name: hnsw_config='{\"m\": 32}'.",
-    ),
-    click.option(
-        "--name",
-        default="{name}",
-        metavar="TEMPLATE",
-        help="Target names, from {name}, {tenant}, {database}, {namespace}.",
-    ),
-    common.transform_option,
+def stores(command: Command) -> Command:
+    """SOURCE and TARGET; what is left out, the environment names (see `defaults`)."""
+    return click.argument("source", required=False)(click.argument("target", required=False)(command))
+
+
+# --------------------------------------------------------------------------- what is moved
+
+
+def collections(help_text: str, *, metavar: str = "NAME|GLOB|OLD=NEW") -> Option:
+    """`--collection`: which of them."""
+    return click.option("--collection", "-c", "collections", multiple=True, metavar=metavar, help=help_text)
+
+
+paired = collections("Only these; OLD=NEW where the target's name is another. Default: all.")
+"""`--collection` where both stores are to have them already."""
+
+transform = click.option(
+    "--transform",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Show the source as this transform file (or plan file) says: keys, filters, splits, merges, new vectors.",
+)
+accept = click.option(
+    "--accept",
+    "accepted",
+    multiple=True,
+    metavar="SHAPE=POLICY",
+    help="Accept a loss by name, as the plan lists it. May be given more than once.",
 )
 
 
-def planning(command: Command) -> Command:
-    """The options of a plan."""
-    for option in reversed(_OPTIONS):
-        command = option(command)
-    return command
+def if_exists(help_text: str) -> Option:
+    """`--if-exists`: what to do about a collection that is there."""
+    choices = click.Choice(["ask", "append", "recreate", "sync", "refuse"])
+    return click.option("--if-exists", type=choices, default="ask", show_default=True, help=help_text)
 
 
-def plan_options(given: Mapping[str, Any]) -> PlanOptions:
-    """`PlanOptions` from the options that `planning` added.
-
-    Raises:
-        ConfigError: see `parse_policies`.
-        click.UsageError: a target setting is not NAME=VALUE.
-    """
-    from vecferry.model import Keep
-    from vecferry.planning.model import IfExists, OnConflict
-    from vecferry.planning.options import PlanOptions, parse_policies
-
-    return PlanOptions(
-        collections=given["collections"],
-        layout=given["layout"],
-        exact_vectors=Keep(given["exact_vectors"]),
-        policies=parse_policies(given["accepted"]),
-        if_exists=IfExists(given["if_exists"]),
-        on_conflict=OnConflict(given["on_conflict"]),
-        indexes=_indexes(given["indexes"]),
-        tenant=given["tenant_key"],
-        target_config=dict(_setting(text) for text in given["config"]),
-        name=given["name"],
-        transforms=common.recipe(given["transform"]),
-    )
+# --------------------------------------------------------------------------- what is written
 
 
-def _indexes(given: tuple[str, ...]) -> str | tuple[str, ...]:
-    if not given:
-        return "auto"
-    return "none" if given == ("none",) else given
+def dry_run(after: str = "after the plan") -> Option:
+    """`--dry-run`."""
+    return click.option("--dry-run", is_flag=True, help=f"Stop {after}. Writes nothing anywhere.")
 
 
-def _setting(text: str) -> tuple[str, Any]:
-    import orjson
-
-    name, separator, value = text.partition("=")
-    try:
-        if separator and name:
-            return name, value if value.isidentifier() and value not in _JSON_WORDS else orjson.loads(value)
-    except orjson.JSONDecodeError:
-        pass
-    raise click.UsageError(f"'{text}' is not NAME=VALUE, for example --target-config shard_number=2.")
+def yes(help_text: str = "Do not ask before the first write.") -> Option:
+    """`--yes`."""
+    return click.option("--yes", "-y", is_flag=True, help=help_text)
 
 
-_JSON_WORDS = frozenset({"true", "false", "null"})
+def backup(of: str) -> Option:
+    """`--backup`: an archive before the first write."""
+    return click.option("--backup", type=FOLDER, metavar="DIR", help=f"First write a verified archive of {of}.")
+
+
+restart = click.option("--restart", is_flag=True, help="Give the unfinished run of this job up and begin anew.")
+reports = click.option(
+    "--report", "reports", type=FOLDER, default=REPORTS, show_default=True, help="The folder for reports."
+)
+
+# --------------------------------------------------------------------------- what is compared
+
+
+def queries(help_text: str = "Searches to compare per collection.") -> Option:
+    """`--queries`: how many searches."""
+    return click.option("--queries", type=click.IntRange(1), default=100, show_default=True, help=help_text)
+
+
+neighbours = click.option(
+    "-k", "k", type=click.IntRange(1), default=10, show_default=True, help="Neighbours per search."
+)
+by = click.option(
+    "--by",
+    multiple=True,
+    metavar="KEY",
+    help="Also count the records by each value of this metadata key. May be given more than once.",
+)
+strict = click.option(
+    "--strict",
+    is_flag=True,
+    help="Exit with 1 also where a search or a filter could not be checked, since the store cannot be asked.",
+)
+
+# --------------------------------------------------------------------------- what is told, and remembered
+
+ledger = click.option(
+    "--ledger",
+    envvar="VECFERRY_LEDGER",
+    metavar="PATH|URL",
+    help="Where runs are remembered (SQLite file or database URL). Default: your user's state folder.",
+)
+as_json = click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="Print one JSON object on standard output; everything for people goes to standard error.",
+)
+
+
+def listening(command: Command) -> Command:
+    """`--quiet` and `--log`."""
+    log = click.option("--log", type=FILE, help="Append every event to this file, one JSON object a line.")
+    quiet = click.option("--quiet", "-q", is_flag=True, help="No progress, only the result.")
+    return log(quiet(command))

@@ -3,33 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from vecferry.cli import common, defaults, options
 from vecferry.cli.exits import Exit, exit_of
 
-
-def _collections(command: Any) -> Any:
-    return click.option(
-        "--collection",
-        "-c",
-        "collections",
-        multiple=True,
-        metavar="NAME|GLOB|OLD=NEW",
-        help="Only these; OLD=NEW where the target's name is another. Default: all.",
-    )(command)
+if TYPE_CHECKING:
+    from vecferry.verification.model import Verification
 
 
 @click.command()
 @options.stores
-@_collections
+@options.paired
 @options.transform
-@click.option(
-    "--queries", type=click.IntRange(1), default=100, show_default=True, help="Searches to compare per collection."
-)
-@click.option("-k", "k", type=click.IntRange(1), default=10, show_default=True, help="Neighbours per search.")
+@options.queries()
+@options.neighbours
 @click.option(
     "--no-parity", is_flag=True, help="Compare records only; searches and filters are reported as not checked."
 )
@@ -39,28 +29,13 @@ def _collections(command: Any) -> Any:
 @click.option(
     "--report",
     "reports",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=options.FOLDER,
     metavar="DIR",
     help="Also write report.html and report.json into this folder.",
 )
 @options.listening
 @options.as_json
-def verify(
-    source: str | None,
-    target: str | None,
-    collections: tuple[str, ...],
-    transform: Path | None,
-    queries: int,
-    k: int,
-    no_parity: bool,
-    by: tuple[str, ...],
-    strict: bool,
-    ledger: str | None,
-    reports: Path | None,
-    quiet: bool,
-    log: Path | None,
-    as_json: bool,
-) -> int:
+def verify(source: str | None, target: str | None, *, as_json: bool, **given: Any) -> int:
     r"""Compare every record of source and target, then searches and filters. Changes nothing.
 
     \b
@@ -69,47 +44,47 @@ def verify(
       vecferry verify chroma:./chroma_db qdrant+http://localhost:6333 -c faq=faq_v2 --queries 1000
     """
     from vecferry import migration
-    from vecferry.cli import grouped, show
-    from vecferry.engine.stop import Stop
-    from vecferry.progress import observer
     from vecferry.verification.model import DATA_LEVELS, Level, VerifyOptions
 
-    levels = DATA_LEVELS if no_parity else frozenset(Level)
-    stop = Stop()
-    with observer(common.messages(), quiet=quiet, log=log) as observe, common.stoppable(stop):
+    levels = DATA_LEVELS if given["no_parity"] else frozenset(Level)
+    wished = VerifyOptions(queries=given["queries"], k=given["k"], levels=levels, by=given["by"])
+    with common.watched(common.messages(), quiet=given["quiet"], log=given["log"]) as (observe, stop):
         done = migration.verify(
             defaults.source_url(source),
             defaults.target_url(target),
-            collections=collections,
-            transforms=common.recipe(transform),
-            options=VerifyOptions(queries=queries, k=k, levels=levels, by=by),
-            ledger=ledger,
+            collections=given["collections"],
+            transforms=common.recipe(given["transform"]),
+            options=wished,
+            ledger=given["ledger"],
             observer=observe,
             stop=stop,
         )
-    written = migration.write_report(done.report, reports) if reports else None
-    proof = done.verification
+    written = migration.write_report(done.report, given["reports"]) if given["reports"] else None
+    _say(done.verification, written, as_json=as_json)
+    return exit_of(done.verification, strict=given["strict"])
+
+
+def _say(proof: Verification, written: Path | None, *, as_json: bool) -> None:
+    from vecferry.cli import grouped, show
+
     if as_json:
         report = str(written) if written else None
         common.print_json({**common.as_data(proof), "ok": proof.ok, "differences": proof.differences, "report": report})
-    else:
-        console = common.output(as_json=False)
-        show.verification(console, proof)
-        grouped.of_verification(console, proof)
-        show.verdict(console, proof)
-        if written:
-            console.print(f"\nReport: [bold]{written}[/]")
-    return exit_of(proof, strict=strict)
+        return
+    console = common.output(as_json=False)
+    show.verification(console, proof)
+    grouped.of_verification(console, proof)
+    show.verdict(console, proof)
+    if written:
+        console.print(f"\nReport: [bold]{written}[/]")
 
 
 @click.command()
 @options.stores
-@_collections
+@options.paired
 @options.transform
-@click.option(
-    "--queries", type=click.IntRange(1), default=100, show_default=True, help="Searches per collection and side."
-)
-@click.option("-k", "k", type=click.IntRange(1), default=10, show_default=True, help="Neighbours per search.")
+@options.queries("Searches per collection and side.")
+@options.neighbours
 @click.option(
     "--workers",
     type=click.IntRange(1, 64),
@@ -119,18 +94,7 @@ def verify(
 )
 @options.listening
 @options.as_json
-def compare(
-    source: str | None,
-    target: str | None,
-    collections: tuple[str, ...],
-    transform: Path | None,
-    queries: int,
-    k: int,
-    workers: int,
-    quiet: bool,
-    log: Path | None,
-    as_json: bool,
-) -> int:
+def compare(source: str | None, target: str | None, *, as_json: bool, **given: Any) -> int:
     r"""Measure the same queries against source and target: latency and queries per second, side by side.
 
     \b
@@ -143,14 +107,14 @@ def compare(
     from vecferry.progress import observer
     from vecferry.verification.model import VerifyOptions
 
-    with observer(common.messages(), quiet=quiet, log=log) as observe:
+    with observer(common.messages(), quiet=given["quiet"], log=given["log"]) as observe:
         found = migration.compare(
             defaults.source_url(source),
             defaults.target_url(target),
-            collections=collections,
-            transforms=common.recipe(transform),
-            workers=workers,
-            options=VerifyOptions(queries=queries, k=k),
+            collections=given["collections"],
+            transforms=common.recipe(given["transform"]),
+            workers=given["workers"],
+            options=VerifyOptions(queries=given["queries"], k=given["k"]),
             observer=observe,
         )
     if as_json:
@@ -162,27 +126,15 @@ def compare(
 
 @click.command()
 @options.stores
-@_collections
+@options.paired
 @options.transform
 @click.option("--delete-extra", is_flag=True, help="Also delete records that only the target has.")
-@click.option("--yes", "-y", is_flag=True, help="Do not ask before writing.")
+@options.yes("Do not ask before writing.")
 @options.strict
 @options.ledger
 @options.listening
 @options.as_json
-def repair(
-    source: str | None,
-    target: str | None,
-    collections: tuple[str, ...],
-    transform: Path | None,
-    delete_extra: bool,
-    yes: bool,
-    strict: bool,
-    ledger: str | None,
-    quiet: bool,
-    log: Path | None,
-    as_json: bool,
-) -> int:
+def repair(source: str | None, target: str | None, *, delete_extra: bool, as_json: bool, **given: Any) -> int:
     r"""Compare, write every missing or changed record of the target again from the source, and compare anew.
 
     \b
@@ -192,20 +144,19 @@ def repair(
     """
     from vecferry import migration
     from vecferry.cli import show
-    from vecferry.engine.stop import Stop
-    from vecferry.progress import observer
 
     source, target = defaults.source_url(source), defaults.target_url(target)
-    common.consent(f"Write what differs from {source} to {target} again{_extra(delete=delete_extra)}?", yes=yes)
-    stop = Stop()
-    with observer(common.messages(), quiet=quiet, log=log) as observe, common.stoppable(stop):
+    common.consent(
+        f"Write what differs from {source} to {target} again{_extra(delete=delete_extra)}?", yes=given["yes"]
+    )
+    with common.watched(common.messages(), quiet=given["quiet"], log=given["log"]) as (observe, stop):
         done = migration.repair(
             source,
             target,
-            collections=collections,
-            transforms=common.recipe(transform),
+            collections=given["collections"],
+            transforms=common.recipe(given["transform"]),
             delete_extra=delete_extra,
-            ledger=ledger,
+            ledger=given["ledger"],
             observer=observe,
             stop=stop,
         )
@@ -216,7 +167,7 @@ def repair(
         show.repairs(console, done)
         show.verification(console, done.after)
         show.verdict(console, done.after)
-    return exit_of(done.after, strict=strict)
+    return exit_of(done.after, strict=given["strict"])
 
 
 def _extra(*, delete: bool) -> str:
@@ -225,9 +176,7 @@ def _extra(*, delete: bool) -> str:
 
 @click.command()
 @click.argument("path", type=click.Path(path_type=Path))
-@click.option(
-    "--output", "-o", type=click.Path(dir_okay=False, path_type=Path), help="Where to write. Default: beside it."
-)
+@click.option("--output", "-o", type=options.FILE, help="Where to write. Default: beside it.")
 @options.as_json
 def report(path: Path, output: Path | None, as_json: bool) -> int:
     r"""Write the HTML page of a report.json again, or print the report with --json.

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from vecferry.cli import common, defaults
+from vecferry.cli import common, defaults, options
+from vecferry.cli.ending import ledger_given
 from vecferry.cli.exits import Exit
 from vecferry.errors import DataError
 
@@ -17,32 +17,16 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("source", required=False)
-@click.option(
-    "--collection",
-    "-c",
-    "collections",
-    multiple=True,
-    metavar="NAME|GLOB",
-    help="Drop only these. Default: the store as a whole, or all its collections.",
-)
+@options.collections("Drop only these. Default: the store as a whole, or all its collections.", metavar="NAME|GLOB")
 @click.option("--archive", metavar="URL|DIR", help="An archive that is there already; it is compared once more.")
 @click.option("--into", metavar="URL|DIR", help="Where a new archive is made. Default: a folder in vecferry-archives.")
 @click.option("--confirm", metavar="NAME", help="The name that would be typed, for scripts.")
 @click.option("--unverified", is_flag=True, help="Go on although the ledger knows no verified migration of it.")
-@common.ledger_option
-@common.quiet_options
-@common.json_option
+@options.ledger
+@options.listening
+@options.as_json
 def retire(
-    source: str | None,
-    collections: tuple[str, ...],
-    archive: str | None,
-    into: str | None,
-    confirm: str | None,
-    unverified: bool,
-    ledger: str | None,
-    quiet: bool,
-    log: Path | None,
-    as_json: bool,
+    source: str | None, *, archive: str | None, into: str | None, confirm: str | None, as_json: bool, **given: Any
 ) -> int:
     r"""Remove a source that was moved: a directory, or collections. An archive is made first, and compared with it.
 
@@ -56,8 +40,6 @@ def retire(
       vecferry retire chroma:./chroma_db --archive files:./backup --confirm chroma_db
     """
     from vecferry import migration
-    from vecferry.engine.stop import Stop
-    from vecferry.progress import observer
 
     if archive and into:
         raise click.UsageError("--archive names an archive that is there, --into the place for a new one: give one.")
@@ -66,16 +48,15 @@ def retire(
             "Nothing was removed: there is no terminal to type the name on.",
             hint="Say it with --confirm NAME: the name of the directory, or of the one collection.",
         )
-    url, stop = defaults.source_url(source), Stop()
-    with observer(common.messages(), quiet=quiet, log=log) as observe, common.stoppable(stop):
+    with common.watched(common.messages(), quiet=given["quiet"], log=given["log"]) as (observe, stop):
         done = migration.retire(
-            url,
+            defaults.source_url(source),
             agree=lambda found: _agreed(found, confirm),
-            collections=collections,
+            collections=given["collections"],
             archive=_url(archive),
             into=_url(into),
-            unverified=unverified,
-            ledger=ledger,
+            unverified=given["unverified"],
+            ledger=given["ledger"],
             observer=observe,
             stop=stop,
         )
@@ -112,7 +93,7 @@ def _agreed(found: Retirement, confirm: str | None) -> bool:
 def _say(done: Retirement, *, as_json: bool) -> None:
     import shlex
 
-    back = shlex.join(["vecferry", "migrate", done.archive, done.source])
+    back = shlex.join(["vecferry", "migrate", done.archive, done.source, *ledger_given()])
     if as_json:
         common.print_json(
             {

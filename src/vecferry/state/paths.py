@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 from platformdirs import user_state_path
@@ -20,6 +21,12 @@ def ledger_location(given: str | Path | None = None) -> str:
 def is_url(location: str) -> bool:
     """True for a database URL, False for a path."""
     return "://" in location
+
+
+def without_password(location: str) -> str:
+    """`location` as it may be printed: the password of a URL, in its user part or among its options, is `***`."""
+    hidden = re.sub(r"(://[^:@/]*:).*@", r"\1***@", location)
+    return re.sub(r"(?i)([?&][^=&]*(?:password|passwd|pwd)=)[^&]*", r"\1***", hidden)
 
 
 def snapshot_folder(location: str, run: str) -> Path:

@@ -6,7 +6,7 @@ import click
 import pytest
 
 from vecferry.cli import defaults, move, prove
-from vecferry.cli.options import plan_options, planning
+from vecferry.cli.planned import plan_options, planning
 from vecferry.engine.model import Options
 from vecferry.errors import ConfigError
 from vecferry.migration.settings import REPORTS

@@ -7,7 +7,7 @@ import io
 import pytest
 from rich.console import Console
 
-from vecferry.cli import ending, show
+from vecferry.cli import show
 from vecferry.verification.model import (
     Check,
     CollectionVerification,
@@ -77,10 +77,3 @@ def test_differences_are_listed_by_id_and_the_rest_is_counted() -> None:
     console = screen()
     show.verdict(console, verification(check))
     assert text(console) == "30 differences found.\n"
-
-
-def test_the_next_command_can_be_pasted_into_a_shell() -> None:
-    console = screen(width=40)
-    ending._next(console, None, ("chroma:./my data", "qdrant+http://h:1?grpc_port=2", "-c", "docs*=x-*"), ())
-    line = "    vecferry verify 'chroma:./my data' 'qdrant+http://h:1?grpc_port=2' -c 'docs*=x-*'\n"
-    assert line in text(console), "one line, quoted"
