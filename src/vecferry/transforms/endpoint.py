@@ -8,10 +8,8 @@ Bearer`. Answer: `{"data": [{"index": 0, "embedding": [numbers]}, …]}`; base64
 from __future__ import annotations
 
 import base64
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,6 +20,8 @@ from vecferry.errors import AuthFailed, ConfigError, CorruptData, DataError, Thr
 from vecferry.registry import missing_extra
 from vecferry.secret import Secret
 from vecferry.transforms.model import Model
+from vecferry.web.answers import seconds_to_wait
+from vecferry.web.keys import Keys, header_value
 
 if TYPE_CHECKING:
     import httpx
@@ -38,7 +38,7 @@ class Endpoint:
     def __init__(self, model: Model) -> None:
         self._model = model
         self._url = f"{model.url.rstrip('/')}/embeddings"
-        self._key = Secret(model.api_key).reveal() if model.api_key else ""
+        self._key = header_value(Secret(model.api_key), "The key of re_embed") if model.api_key else ""
 
     @contextmanager
     def opened(self) -> Iterator[Asked]:
@@ -51,14 +51,14 @@ class Endpoint:
         limits = httpx.Limits(max_connections=self._model.concurrency, max_keepalive_connections=None)
         timeout = httpx.Timeout(_TIMEOUT_S, connect=_CONNECT_S)
         with httpx.Client(headers=headers, timeout=timeout, limits=limits, follow_redirects=False) as client:
-            yield Asked(client, self._url, self._model, self._key)
+            yield Asked(client, self._url, self._model, Keys(self._key))
 
 
 class Asked:
     """An open connection to the model."""
 
-    def __init__(self, client: httpx.Client, url: str, model: Model, key: str) -> None:
-        self._client, self._url, self._model, self._key = client, url, model, key
+    def __init__(self, client: httpx.Client, url: str, model: Model, keys: Keys) -> None:
+        self._client, self._url, self._model, self._keys = client, url, model, keys
 
     def __call__(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """One vector for each text, shape (texts, dim).
@@ -93,7 +93,7 @@ class Asked:
         if status == 429:
             return Throttled(
                 f"{self._url} asks for less: {said}",
-                retry_after=_seconds(answer.headers.get("retry-after")),
+                retry_after=seconds_to_wait(answer.headers.get("retry-after")),
                 hint="It is tried again later by itself; lower concurrency or batch in re_embed, or raise the quota.",
             )
         if status in _LATER:
@@ -107,9 +107,7 @@ class Asked:
         text = body[:4096].decode("utf-8", "replace")
         with suppress(ValueError, KeyError, TypeError):
             text = str(orjson.loads(body)["error"]["message"])
-        if self._key:
-            text = text.replace(self._key, "***")
-        return " ".join(text.split())[:_SHOWN]
+        return " ".join(self._keys.out_of(text).split())[:_SHOWN]
 
     def _vectors(self, body: bytes, count: int) -> NDArray[np.float32]:
         try:
@@ -130,17 +128,3 @@ def _vector(value: Any) -> NDArray[np.float32]:
     if isinstance(value, str):
         return np.frombuffer(base64.b64decode(value, validate=True), "<f4").astype(np.float32)
     return np.array(value, np.float32)
-
-
-def _seconds(header: str | None) -> float | None:
-    """`Retry-After` in seconds: a number, or a date (RFC 9110, section 10.2.3)."""
-    if not header:
-        return None
-    try:
-        return max(0.0, float(header))
-    except ValueError:
-        pass
-    try:
-        return max(0.0, parsedate_to_datetime(header).timestamp() - time.time())
-    except ValueError:
-        return None

@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import httpx
 import orjson
 
 from vecferry.connectors.chroma.http.collection import Collection
 from vecferry.connectors.chroma.http.failures import of_answer
 from vecferry.connectors.chroma.http.ids import Ids
 from vecferry.connectors.chroma.http.source import ServerSource
+from vecferry.web.answers import Answer
 
 TAKES = 40
 IDS = [f"id-{number:03}" for number in range(250)]
@@ -28,8 +28,8 @@ class Tight:
         ids = wanted.get("ids") or IDS[wanted.get("offset", 0) :][: wanted["limit"]]
         if len(ids) > TAKES:
             said = "'Number of IDs to filter by in a query' exceeded quota limit for action 'Get': current usage of "
-            body = orjson.dumps({"error": "X", "message": f"{said}{len(ids)} exceeds limit of {TAKES}"})
-            raise of_answer(httpx.Response(422), body, self.store)
+            body = orjson.dumps({"error": "X", "message": f"{said}{len(ids)} exceeds limit of {TAKES}"}).decode()
+            raise of_answer(Answer(422, {}, body), self.store)
         rows = len(ids)
         columns: dict[str, Any] = {"ids": ids, "documents": [None] * rows, "uris": [None] * rows}
         columns["embeddings"] = [[float(IDS.index(text)), 1.0] for text in ids]

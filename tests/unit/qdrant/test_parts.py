@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from vecferry.connectors.qdrant import _ids, failures
 from vecferry.connectors.qdrant._codec import norms, wire
 from vecferry.errors import AlreadyExists, AuthFailed, ConnectorError, NotFound, StoreFull, Throttled, Unavailable
+from vecferry.web.answers import Answer
 
 
 @given(number=st.integers(0, 2**64 - 1))
@@ -108,8 +109,8 @@ def test_behind_is_the_very_next_id() -> None:
 )
 def test_answers_become_the_right_error(status: int, said: str, kind: type[ConnectorError]) -> None:
     """Each refusal has the class that the engine decides by, repeats what the server said, and gives advice."""
-    body = httpx.Response(status, json={"status": {"error": said}}).content
-    error = failures.of_status(status, body, httpx.Headers(), "Qdrant at here:6333")
+    body = httpx.Response(status, json={"status": {"error": said}}).text
+    error = failures.of_answer(Answer(status, {}, body), "Qdrant at here:6333")
     assert type(error) is kind
     assert said in error.message
     assert error.hint
@@ -117,8 +118,8 @@ def test_answers_become_the_right_error(status: int, said: str, kind: type[Conne
 
 def test_retry_after_is_read() -> None:
     """In seconds, from the header, or from the text."""
-    header = failures.of_status(429, b"slow down", httpx.Headers({"retry-after": "7"}), "s")
-    text = failures.of_status(429, b"Retry after 2.5s", httpx.Headers(), "s")
+    header = failures.of_answer(Answer(429, {"retry-after": "7"}, "slow down"), "s")
+    text = failures.of_answer(Answer(429, {}, "Retry after 2.5s"), "s")
     assert isinstance(header, Throttled)
     assert isinstance(text, Throttled)
     assert (header.retry_after, text.retry_after) == (7.0, 2.5)

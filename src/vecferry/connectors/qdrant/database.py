@@ -60,7 +60,7 @@ class QdrantDatabase:
 
     def answers_without_key(self) -> bool | None:
         """Does the server answer a request that carries no key? None where we were given no key."""
-        if self._server.address.key is None:
+        if not self._server.address.credentials:
             return None
         without = Rest(self._server.address, with_key=False)
         try:

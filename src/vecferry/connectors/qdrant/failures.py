@@ -7,13 +7,11 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 import grpc
-import httpx
 import orjson
 
 from vecferry.errors import (
     AlreadyExists,
     AuthFailed,
-    ConfigError,
     ConnectorError,
     NotFound,
     StoreFull,
@@ -22,6 +20,8 @@ from vecferry.errors import (
     Unsupported,
     VecferryError,
 )
+from vecferry.web.answers import SHOWN, Answer, seconds_to_wait
+from vecferry.web.keys import Keys
 
 _FULL = re.compile(
     r"no space left|disk is full|out of disk|read-only file system|readonly|os error 28\b|os error 30\b", re.IGNORECASE
@@ -30,17 +30,18 @@ _LARGE = re.compile(r"larger than allowed|too large|message length too large|exc
 _MANY = re.compile(r"upsert limit exceeded|limit exceeded .* > \d+", re.IGNORECASE)
 _STRICT = re.compile(r"exact search disabled|index required but not found|filter.* limit", re.IGNORECASE)
 _SLOW = re.compile(r"timed? ?out|timeout", re.IGNORECASE)
-_RETRY = re.compile(r"retry[- ]after[^0-9]*([0-9.]+)|([0-9.]+) ?s", re.IGNORECASE)
-_SHOWN = 300
+_NUMBER = r"(?<![\d.])(\d+(?:\.\d+)?)(?!\.?\d)"
+_AGAIN = re.compile(rf"retry[- ]after\D*{_NUMBER}|{_NUMBER} ?s(?:ec|\b)", re.IGNORECASE)
+"""When to come back, in the text of a refusal: "Retry after 12s"."""
 
 
 class TooLarge(ConnectorError):
     """A request is larger than the server or something in front of it takes: send less at once."""
 
 
-def of_status(status: int, body: bytes, headers: httpx.Headers, store: str) -> VecferryError:
-    """The error of an HTTP answer."""
-    said = _said(body)
+def of_answer(answer: Answer, store: str) -> VecferryError:
+    """The error of an HTTP answer that is no success."""
+    status, said = answer.status, _said(answer.text)
     if status in (401, 403):
         return _auth(said, store)
     if status == 404:
@@ -50,63 +51,25 @@ def of_status(status: int, body: bytes, headers: httpx.Headers, store: str) -> V
     if status == 413 or (status == 400 and _LARGE.search(said)):
         return _too_large(said, store)
     if status == 429:
-        return _throttled(said, store, headers.get("retry-after"))
+        return _throttled(said, store, answer.retry_after)
     if status in (408, 502, 503, 504) or (status == 500 and _SLOW.search(said)):
         return Unavailable(f"{store} answered {status}: {said}", store=store, hint="It may be starting or overloaded.")
     return _other(f"{store} refused ({status}): {said}", said, store)
 
 
-def _said(body: bytes) -> str:
+def _said(body: str) -> str:
     """What the server says about its refusal, short."""
     with suppress(orjson.JSONDecodeError, KeyError, TypeError):
-        return str(orjson.loads(body)["status"]["error"])[:_SHOWN]
-    return body[:_SHOWN].decode("utf-8", "replace").strip()
-
-
-def of_request(error: httpx.HTTPError, store: str) -> VecferryError:
-    """The error of a request that got no answer."""
-    text = _chain(error)
-    if "WRONG_VERSION_NUMBER" in text or "record layer failure" in text:
-        return ConfigError(f"{store} does not speak TLS on this port.", hint="Write qdrant+http:// or another port.")
-    if "CERTIFICATE_VERIFY_FAILED" in text:
-        return ConfigError(
-            f"The certificate of {store} is not trusted: {_tail(text)}",
-            hint="Name the authority that signed it with ?ca=PATH, and the host as the certificate names it.",
-        )
-    if isinstance(error, httpx.TimeoutException):
-        return Unavailable(f"{store} did not answer in time.", store=store, hint="Raise it with ?timeout=SECONDS.")
-    if isinstance(error, httpx.ConnectError):
-        return _unreachable(text, store)
-    hint = "If it speaks TLS, write qdrant+https://; otherwise something else may be listening there."
-    return Unavailable(f"{store} broke off: {_tail(text)}", store=store, hint=hint, broke_off=True)
-
-
-def _unreachable(text: str, store: str) -> VecferryError:
-    if re.search(r"name or service|nodename|getaddrinfo|name resolution|resolve", text, re.IGNORECASE):
-        return Unavailable(f"The host of {store} is not known.", store=store, hint="Check the spelling and your DNS.")
-    hint = "Is the server running there, and is the port right (6333 for REST)?"
-    return Unavailable(f"{store} cannot be reached: {_tail(text)}", store=store, hint=hint)
-
-
-def _chain(error: BaseException) -> str:
-    parts = []
-    cause: BaseException | None = error
-    while cause is not None:
-        parts.append(str(cause))
-        cause = cause.__cause__ or cause.__context__
-    return " | ".join(parts)
-
-
-def _tail(text: str) -> str:
-    return text.partition(" | ")[0][:_SHOWN]
+        return str(orjson.loads(body)["status"]["error"])[:SHOWN]
+    return body[:SHOWN].strip()
 
 
 # --------------------------------------------------------------------------- gRPC
 
 
-def of_rpc(error: grpc.RpcError, store: str) -> VecferryError:
-    """The error of a gRPC call."""
-    code, said = error.code(), (error.details() or "")[:_SHOWN]
+def of_rpc(error: grpc.RpcError, store: str, keys: Keys) -> VecferryError:
+    """The error of a gRPC call; `keys` do not get into it."""
+    code, said = error.code(), keys.out_of(error.details() or "")[:SHOWN]
     if code in (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED):
         return _auth(said, store)
     if code is grpc.StatusCode.NOT_FOUND:
@@ -116,7 +79,7 @@ def of_rpc(error: grpc.RpcError, store: str) -> VecferryError:
     if code is grpc.StatusCode.OUT_OF_RANGE or _LARGE.search(said):
         return _too_large(said, store)
     if code is grpc.StatusCode.RESOURCE_EXHAUSTED and not _MANY.search(said):
-        return _throttled(said, store, _trailer(error, "retry-after"))
+        return _throttled(said, store, seconds_to_wait(_trailer(error, "retry-after")))
     if _FULL.search(said):
         return _full(said, store)
     if code in _BROKEN or (code is grpc.StatusCode.INTERNAL and (_SLOW.search(said) or "RST_STREAM" in said)):
@@ -150,13 +113,11 @@ def _auth(said: str, store: str) -> AuthFailed:
     return AuthFailed(f"{store} refused the key: {said or 'not authorised'}", store=store, hint=hint)
 
 
-def _throttled(said: str, store: str, header: str | None) -> Throttled:
-    found = _RETRY.search(header or "") or _RETRY.search(said)
-    number = header if header and re.fullmatch(r"[0-9.]+", header) else found and (found.group(1) or found.group(2))
+def _throttled(said: str, store: str, retry_after: float | None) -> Throttled:
+    if retry_after is None and (found := _AGAIN.search(said)):
+        retry_after = seconds_to_wait(found[1] or found[2])
     hint = "The pace is lowered by itself; raise the collection's rate limits for more."
-    return Throttled(
-        f"{store} asks for less: {said}", retry_after=float(number) if number else None, store=store, hint=hint
-    )
+    return Throttled(f"{store} asks for less: {said}", retry_after=retry_after, store=store, hint=hint)
 
 
 def _too_large(said: str, store: str) -> TooLarge:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from vecferry.catalog import fit
+from vecferry.catalog import fit, merged_card
 from vecferry.connectors.qdrant._codec import grpc_write, rest
 from vecferry.connectors.qdrant._codec.filters import unquoted
 from vecferry.connectors.qdrant._codec.form import Form, Rows
@@ -21,7 +21,6 @@ from vecferry.connectors.qdrant._codec.settings import (
     card_text,
     creation,
     described,
-    merged_card,
     vectors,
 )
 from vecferry.connectors.qdrant._codec.shard_keys import KEY, ShardKey, is_custom, take

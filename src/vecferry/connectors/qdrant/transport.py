@@ -2,35 +2,31 @@
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import grpc
-import httpx
 import orjson
 
 from vecferry.connectors.qdrant import failures
 from vecferry.errors import ConfigError, NotFound, Unavailable, VecferryError
 from vecferry.secret import Secret, default_secret
 from vecferry.url import StoreUrl
+from vecferry.web import address as web
+from vecferry.web.client import CONNECT_S, Client
+from vecferry.web.keys import header_value
 
 REST_PORT, GRPC_PORT = 6333, 6334
 _OPTIONS = frozenset({"grpc_port", "transport", "ca", "timeout"})
-_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
-_TIMEOUT_S, _CONNECT_S = 60.0, 5.0
-_KEEP_ALIVE_S = 2.0
-"""Qdrant closes idle connections after 5 s; one that is reused at that moment breaks off."""
-_JSON = {"content-type": "application/json"}
-_PLAIN = {"accept-encoding": "identity"}
-"""Qdrant compresses whatever a client accepts, which takes it longer than all else: half the rate of reading."""
+_TIMEOUT_S = 60.0
 
 
-class Address:
+class Address(web.Address):
     """Where the server is and how to come in; made from a URL, holds the key and never shows it."""
+
+    scheme, usual_port, ca_option = "qdrant", f"{REST_PORT} for REST", "ca"
 
     def __init__(self, url: StoreUrl) -> None:
         if unknown := sorted(url.options.keys() - _OPTIONS):
@@ -41,7 +37,6 @@ class Address:
         if url.transport not in ("http", "https"):
             raise ConfigError(f"{url} names no way to the server.", hint="Write qdrant+http:// or qdrant+https://.")
         self.url = url
-        self.tls = url.transport == "https"
         self.host = url.host or ""
         self.port = url.port or REST_PORT
         self.base = StoreUrl(scheme="", transport=url.transport, host=url.host, port=self.port, path=url.path).base
@@ -50,22 +45,10 @@ class Address:
         self.transport = _choice(url, "transport", ("grpc", "rest"))
         self.grpc_port = _number(url, "grpc_port", int)
         self.timeout_s = _number(url, "timeout", float) or _TIMEOUT_S
-        self.ca = url.options.get("ca")
+        self.ca_file = url.options.get("ca")
         secret: Secret | None = url.secret("api_key") or default_secret("QDRANT_API_KEY")
-        self.key = secret.reveal() if secret else None
-
-    @property
-    def loopback(self) -> bool:
-        """True where nothing that is sent leaves this machine."""
-        return self.host in _LOOPBACK
-
-    @property
-    def exposes_key(self) -> bool:
-        """True where the key travels over the network unencrypted."""
-        return self.key is not None and not self.tls and not self.loopback
-
-    def __repr__(self) -> str:
-        return f"Address({self.base})"
+        self.credentials = {} if secret is None else {"api-key": header_value(secret, "The key")}
+        self.headers: Mapping[str, str] = {}
 
 
 def _choice(url: StoreUrl, name: str, known: tuple[str, ...]) -> str | None:
@@ -89,20 +72,11 @@ def _number(url: StoreUrl, name: str, kind: type[Any]) -> Any:
 # --------------------------------------------------------------------------- REST
 
 
-class Rest:
+class Rest(Client):
     """The REST interface. Thread-safe."""
 
     def __init__(self, address: Address, *, with_key: bool = True) -> None:
-        self._store = address.store
-        headers = _PLAIN | ({"api-key": address.key} if address.key and with_key else {})
-        self._client = httpx.Client(
-            base_url=address.base,
-            headers=headers,
-            timeout=httpx.Timeout(address.timeout_s, connect=_CONNECT_S),
-            verify=_trust(address),
-            trust_env=not address.loopback,
-            limits=httpx.Limits(max_connections=32, max_keepalive_connections=32, keepalive_expiry=_KEEP_ALIVE_S),
-        )
+        super().__init__(address, failures.of_answer, with_key=with_key)
 
     def call(self, method: str, path: str, body: Any = None, **params: str) -> Any:
         """The `result` of an answer; `body` is a JSON value.
@@ -115,47 +89,16 @@ class Rest:
         try:
             return orjson.loads(answer)["result"]
         except (orjson.JSONDecodeError, KeyError, TypeError):
-            raise not_qdrant(self._store) from None
+            raise not_qdrant(self.store) from None
 
     def post_bytes(self, path: str, body: Any) -> bytes:
         """The bytes of an answer to a JSON value."""
         return self.send("POST", path, orjson.dumps(body))
 
-    def send(self, method: str, path: str, content: bytes | None, **params: str) -> bytes:
-        """The bytes of an answer to bytes.
-
-        A kept-alive connection that the server closed meanwhile says so only when it is used: then the request goes
-        once more, on a fresh one (RFC 9110, section 9.2.2; all of ours may be repeated).
-        """
-        ask = partial(self._client.request, method, path, content=content, params=params, headers=_JSON)
-        try:
-            try:
-                answer = ask()
-            except httpx.RemoteProtocolError:
-                answer = ask()
-        except httpx.HTTPError as error:
-            raise failures.of_request(error, self._store) from error
-        if answer.status_code >= 300:
-            raise failures.of_status(answer.status_code, answer.content, answer.headers, self._store)
-        return answer.content
-
-    def close(self) -> None:
-        """Close the connections."""
-        self._client.close()
-
 
 def collection_path(name: str, rest: str = "") -> str:
     """The path of a collection, or of something in it."""
     return f"/collections/{quote(name, safe='')}{rest}"
-
-
-def _trust(address: Address) -> ssl.SSLContext | bool:
-    if not address.tls or address.ca is None:
-        return True
-    try:
-        return ssl.create_default_context(cafile=str(Path(address.ca).expanduser()))
-    except (OSError, ssl.SSLError) as error:
-        raise ConfigError(f"ca={address.ca} cannot be read: {error}.", hint="Name a PEM file.") from error
 
 
 def not_qdrant(store: str) -> ConfigError:
@@ -183,11 +126,11 @@ class Grpc:
     def __init__(self, address: Address, port: int) -> None:
         self._store = address.store
         self._timeout_s = address.timeout_s
-        self._metadata = (("api-key", address.key),) if address.key else ()
+        self._metadata, self._keys = tuple(address.credentials.items()), address.keys
         options = [*_CHANNEL, ("grpc.enable_http_proxy", int(not address.loopback))]
         host = f"[{address.host}]" if ":" in address.host else address.host
         if address.tls:
-            roots = None if address.ca is None else _read(address.ca)
+            roots = None if address.ca_file is None else _read(address.ca_file)
             credentials = grpc.ssl_channel_credentials(root_certificates=roots)
             self._channel = grpc.secure_channel(f"{host}:{port}", credentials, options)
         else:
@@ -203,7 +146,7 @@ class Grpc:
         try:  # not a future, which hands the answer from thread to thread, for 1 us a record
             answer: bytes = self._calls[name](message, timeout=timeout_s or self._timeout_s, metadata=self._metadata)
         except grpc.RpcError as error:
-            raise failures.of_rpc(error, self._store) from error
+            raise failures.of_rpc(error, self._store, self._keys) from None  # it may repeat the key
         return answer
 
     def close(self) -> None:
@@ -235,7 +178,7 @@ def find_grpc(address: Address) -> Grpc | None:
     port = address.grpc_port or (GRPC_PORT if address.port == REST_PORT else address.port + 1)
     connection = Grpc(address, port)
     try:
-        answer = connection.call(HEALTH, b"", timeout_s=_CONNECT_S)
+        answer = connection.call(HEALTH, b"", timeout_s=CONNECT_S)
     except VecferryError as error:
         connection.close()
         if address.transport == "grpc":
@@ -273,7 +216,7 @@ def greeting(rest: Rest, address: Address) -> Mapping[str, Any]:
 def _is_grpc(address: Address) -> bool:
     connection = Grpc(address, address.port)
     try:
-        return b"qdrant" in connection.call(HEALTH, b"", timeout_s=_CONNECT_S)
+        return b"qdrant" in connection.call(HEALTH, b"", timeout_s=CONNECT_S)
     except VecferryError:
         return False
     finally:

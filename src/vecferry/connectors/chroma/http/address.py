@@ -12,24 +12,26 @@ from vecferry.connectors.chroma import _codec
 from vecferry.errors import ConfigError
 from vecferry.secret import Secret, default_secret
 from vecferry.url import HEADER, StoreUrl
+from vecferry.web import address as web
+from vecferry.web.keys import header_value
 
 PORT = 8000
 CLOUD = "https://api.trychroma.com"
 TOKEN_HEADERS = {"authorization": "Authorization", "x-chroma-token": "X-Chroma-Token"}
 _OPTIONS = frozenset({"tenant", "database", "user", "token_header", "ca_file", "timeout"})
 _CLOUD_OPTIONS = frozenset({"tenant", "database", "endpoint", "ca_file", "timeout"})
-_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 _TIMEOUT_S = 60.0
 
 
-class Address:
+class Address(web.Address):
     """One server, or one Cloud tenant; holds keys and never shows them.
 
     Attributes:
-        base: `http(s)://host:port/path` of the interface.
-        where: the same for people and for a plan's fingerprint, with tenant and database where the URL names them.
+        where: `base` for people and for a plan's fingerprint, with tenant and database where the URL names them.
         tenant / database: what the URL names; None: not chosen.
     """
+
+    scheme, usual_port, ca_option = "chroma", f"{PORT} by default", "ca_file"
 
     def __init__(self, url: StoreUrl) -> None:
         """Read `url`.
@@ -48,20 +50,10 @@ class Address:
         chosen = "/".join(part for part in (self.tenant, self.database) if part)
         self.where = f"{host}/{chosen}" if chosen else host
         self.store = f"Chroma Cloud ({chosen})" if self.cloud else f"Chroma at {self.where}"
-        self.tls = self.base.startswith("https:")
-        self.loopback = (urlsplit(self.base).hostname or "") in _LOOPBACK
         self.timeout_s = _seconds(url)
         self.ca_file = url.options.get("ca_file")
         self.credentials = _cloud_key(url) if self.cloud else _credentials(url)
         self.headers = _headers(url)
-
-    @property
-    def exposes_key(self) -> bool:
-        """True where a key travels over the network unencrypted."""
-        return bool(self.credentials) and not self.tls and not self.loopback
-
-    def __repr__(self) -> str:
-        return f"Address({self.base})"
 
 
 def _check_options(url: StoreUrl, known: frozenset[str], *, cloud: bool) -> None:
@@ -120,7 +112,7 @@ def _cloud_key(url: StoreUrl) -> Mapping[str, str]:
         raise ConfigError(
             "Chroma Cloud wants a key.", hint="Set CHROMA_API_KEY, or write ?api_key=env:NAME or ?api_key=file:PATH."
         )
-    return {TOKEN_HEADERS["x-chroma-token"]: _clean(secret, "The key")}
+    return {TOKEN_HEADERS["x-chroma-token"]: header_value(secret, "The key")}
 
 
 def _credentials(url: StoreUrl) -> Mapping[str, str]:
@@ -132,10 +124,10 @@ def _credentials(url: StoreUrl) -> Mapping[str, str]:
     if password is not None and user is not None:
         if token is not None:
             raise ConfigError("The URL has a token and a password.", hint="Leave one of them out.")
-        pair = f"{user}:{_clean(password, 'The password')}".encode()
+        pair = f"{user}:{header_value(password, 'The password')}".encode()
         return {"Authorization": f"Basic {base64.b64encode(pair).decode()}"}
     token = token or default_secret("CHROMA_AUTH_TOKEN")
-    return {} if token is None else _token(url, _clean(token, "The token"))
+    return {} if token is None else _token(url, header_value(token, "The token"))
 
 
 def _token(url: StoreUrl, token: str) -> Mapping[str, str]:
@@ -153,21 +145,11 @@ def _headers(url: StoreUrl) -> dict[str, str]:
     for option, value in named.items():
         if option.startswith(HEADER):
             name = option.removeprefix(HEADER)
-            text = _clean(value, f"The header {name}") if isinstance(value, Secret) else value
+            text = header_value(value, f"The header {name}") if isinstance(value, Secret) else value
             if not name or not name.isascii() or not text.isascii() or not text.isprintable() or " " in name:
                 raise ConfigError(f"{option} is not a header.", hint=f"Write {HEADER}NAME=value in plain ASCII.")
             found[name] = text
     return found
-
-
-def _clean(secret: Secret, what: str) -> str:
-    """A secret that can stand in a header. The message never repeats it."""
-    text = secret.reveal()
-    if not text.isascii() or not text.isprintable():
-        raise ConfigError(
-            f"{what} holds characters that no HTTP header can carry.", hint="Put nothing but the key there."
-        )
-    return text
 
 
 def qualified(tenant: str, database: str, name: str) -> str:

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import re
 from contextlib import suppress
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 
-import httpx
 import orjson
 
 from vecferry.errors import (
@@ -23,6 +20,7 @@ from vecferry.errors import (
     Unsupported,
     VecferryError,
 )
+from vecferry.web.answers import SHOWN, Answer
 
 _FULL = re.compile(
     r"no space left|disk is full|database or disk is full|read-?only (file system|database)", re.IGNORECASE
@@ -38,7 +36,6 @@ _FEWER = re.compile(
 """Cloud's words for more records in one request than this tenant may have; the number is not the same for all."""
 _PLAIN = re.compile(r"HTTP request .*HTTPS", re.IGNORECASE)
 """What Caddy, nginx and Go's server say where TLS is meant."""
-_SHOWN = 300
 
 
 class TooLarge(ConnectorError):
@@ -56,9 +53,9 @@ class NotChroma(ConfigError):
     """Something else answers there."""
 
 
-def of_answer(answer: httpx.Response, body: bytes, store: str) -> VecferryError:
+def of_answer(answer: Answer, store: str) -> VecferryError:
     """The error of an HTTP answer that is no success."""
-    status, (kind, said) = answer.status_code, _said(body)
+    status, (kind, said) = answer.status, _said(answer.text)
     if status in (401, 403) or kind in ("AuthError", "PermissionDenied"):
         return _auth(said, store)
     if status == 400 and _PLAIN.search(said):
@@ -92,7 +89,7 @@ def quota(said: str, store: str) -> QuotaExceeded:
     return QuotaExceeded(f"{store} has a quota that this breaks: {said}", store=store, hint=hint)
 
 
-def _said(body: bytes) -> tuple[str, str]:
+def _said(body: str) -> tuple[str, str]:
     """(kind, message) of a refusal. Chroma: `{"error": KIND, "message": TEXT}`; 0.5 puts both into `error`."""
     with suppress(orjson.JSONDecodeError, AttributeError):
         found = orjson.loads(body)
@@ -100,8 +97,8 @@ def _said(body: bytes) -> tuple[str, str]:
         if not text:
             kind, _, text = kind.partition("(")
             text = text.strip("')\"") or kind
-        return kind, text[:_SHOWN]
-    return "", body[:_SHOWN].decode("utf-8", "replace").strip()
+        return kind, text[:SHOWN]
+    return "", body[:SHOWN].strip()
 
 
 def _auth(said: str, store: str) -> AuthFailed:
@@ -120,24 +117,13 @@ def _page(status: int, store: str) -> VecferryError:
     return not_chroma(store)
 
 
-def _throttled(answer: httpx.Response, said: str, store: str) -> Throttled:
+def _throttled(answer: Answer, said: str, store: str) -> Throttled:
     return Throttled(
         f"{store} asks for less: {said or 'too many requests'}",
-        retry_after=_seconds(answer.headers.get("retry-after")),
+        retry_after=answer.retry_after,
         store=store,
         hint="The pace is lowered by itself, and the request is made again.",
     )
-
-
-def _seconds(header: str | None) -> float | None:
-    """`Retry-After`: seconds, or a date (RFC 9110, section 10.2.3)."""
-    if header is None:
-        return None
-    with suppress(ValueError):
-        return max(0.0, float(header))
-    with suppress(ValueError, TypeError):
-        return max(0.0, (parsedate_to_datetime(header) - datetime.now(UTC)).total_seconds())
-    return None
 
 
 def _other(status: int, said: str, store: str) -> VecferryError:
@@ -155,50 +141,9 @@ def _other(status: int, said: str, store: str) -> VecferryError:
     return ConnectorError(f"{store} refused ({status}): {said}", store=store, hint=hint)
 
 
-# --------------------------------------------------------------------------- no answer
-
-
 def not_chroma(store: str) -> NotChroma:
     """The error of an answer that Chroma does not give."""
     return NotChroma(
         f"{store} answers, but it is not Chroma.",
         hint="Check the host, the port (8000 by default) and, behind a proxy, the path in the URL.",
     )
-
-
-def of_request(error: httpx.HTTPError, store: str) -> VecferryError:
-    """The error of a request that got no answer."""
-    text = _chain(error)
-    if "WRONG_VERSION_NUMBER" in text or "record layer failure" in text:
-        return ConfigError(f"{store} does not speak TLS on this port.", hint="Write chroma+http:// or another port.")
-    if "CERTIFICATE_VERIFY_FAILED" in text:
-        return ConfigError(
-            f"The certificate of {store} is not trusted: {_first(text)}",
-            hint="Name the authority that signed it with ?ca_file=PATH, and the host as the certificate names it.",
-        )
-    if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
-        return _unreachable(text, store)
-    if isinstance(error, httpx.TimeoutException):
-        return Unavailable(f"{store} did not answer in time.", store=store, hint="Raise it with ?timeout=SECONDS.")
-    hint = "If it speaks TLS, write chroma+https://; otherwise something else may be listening there."
-    return Unavailable(f"{store} broke off: {_first(text)}", store=store, hint=hint, broke_off=True)
-
-
-def _unreachable(text: str, store: str) -> VecferryError:
-    if re.search(r"name or service|nodename|getaddrinfo|name resolution|resolve", text, re.IGNORECASE):
-        return Unavailable(f"The host of {store} is not known.", store=store, hint="Check the spelling and your DNS.")
-    hint = "Is the server running there, and is the port right (8000 by default)?"
-    return Unavailable(f"{store} cannot be reached: {_first(text) or 'no answer'}", store=store, hint=hint)
-
-
-def _chain(error: BaseException) -> str:
-    parts = []
-    cause: BaseException | None = error
-    while cause is not None:
-        parts.append(str(cause))
-        cause = cause.__cause__ or cause.__context__
-    return " | ".join(parts)
-
-
-def _first(text: str) -> str:
-    return text.partition(" | ")[0][:_SHOWN]

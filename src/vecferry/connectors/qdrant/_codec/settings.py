@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -167,13 +166,3 @@ def read_card(name: str, text: Any) -> Card:
     if card.version > Card().version:
         raise CorruptData(f"The card of the collection {name} is of version {card.version}.", hint="Update vecferry.")
     return card
-
-
-def merged_card(old: Card, new: Card) -> Card:
-    """The card of a collection that gets records of another run: the profile covers both."""
-    types = {key: dict(counts) for key, counts in old.key_types.items()}
-    for key, counts in new.key_types.items():
-        known = types.setdefault(key, {})
-        for kind, count in counts.items():
-            known[kind] = max(count, known.get(kind, 0))
-    return replace(new, key_types=types)

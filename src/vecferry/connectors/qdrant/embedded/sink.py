@@ -12,7 +12,6 @@ from vecferry import catalog
 from vecferry.arrow import validate
 from vecferry.connectors.qdrant._codec.form import Form, Rows
 from vecferry.connectors.qdrant._codec.indexes import indexes
-from vecferry.connectors.qdrant._codec.settings import merged_card
 from vecferry.connectors.qdrant.embedded.engine import MAX_DEPTH, Shard, depth, engine
 from vecferry.connectors.qdrant.embedded.folder import Folder
 from vecferry.connectors.qdrant.embedded.points import configuration, point_id, points
@@ -57,7 +56,7 @@ class EmbeddedSink:
                 store=self._store,
                 hint="Use the same options as then, or let it be replaced (--if-exists recreate).",
             )
-        card = merged_card(known.card, spec.card) if known.card and spec.card else spec.card
+        card = catalog.merged_card(known.card, spec.card) if known.card and spec.card else spec.card
         made = replace(spec, uid=known.uid, count=None, card=card)
         self._folder.update(self._name, spec=made)
         return made
