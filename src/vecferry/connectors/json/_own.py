@@ -239,7 +239,7 @@ def _plain(piece: bytes, *, lines: bool) -> bytes:
 def _spec(text: Text, start: int, end: int, *, lines: bool) -> CollectionSpec:
     line = text.data[start:end]
     try:
-        values = json.loads(line if lines else line + b"]}")
+        values = json.loads(line if lines else line.removesuffix(_LIST) + b"}")
         return msgspec.convert(values["spec"], CollectionSpec)
     except (ValueError, KeyError) as error:
         raise _broken(text, start, "expected the description of a collection") from error
