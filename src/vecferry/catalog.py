@@ -7,7 +7,7 @@ from dataclasses import replace
 from difflib import get_close_matches
 
 from vecferry.errors import Conflict, NotFound
-from vecferry.model import CollectionSpec, VectorSpec
+from vecferry.model import Card, CollectionSpec, VectorSpec
 
 
 def find(names: Iterable[tuple[str, ...]], wanted: str, *, store: str) -> tuple[str, ...]:
@@ -80,3 +80,13 @@ def _conflict(existing: CollectionSpec, found: str, wanted: str, store: str) -> 
         store=store,
         hint="Choose another target name, or let the existing collection be replaced (--if-exists recreate).",
     )
+
+
+def merged_card(old: Card, new: Card) -> Card:
+    """The card of a collection that gets records of another run: the profile covers both."""
+    types = {key: dict(counts) for key, counts in old.key_types.items()}
+    for key, counts in new.key_types.items():
+        known = types.setdefault(key, {})
+        for kind, count in counts.items():
+            known[kind] = max(count, known.get(kind, 0))
+    return replace(new, key_types=types)
