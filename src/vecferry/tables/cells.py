@@ -163,7 +163,7 @@ def _careful(rows: int, cells: Sequence[Cells], spread: pa.Array | None) -> list
 
 def _python(cell: Cells) -> list[Any]:
     values: list[Any] = cell.values.to_pylist()
-    return [None if value is None else _exactly(value) for value in values] if cell.json else values
+    return [None if value is None else exactly(value) for value in values] if cell.json else values
 
 
 def _quickly(text: str | None, values: dict[str, Any], taken: frozenset[str]) -> str | None:
@@ -179,14 +179,14 @@ def _carefully(
 ) -> tuple[str, str | None]:
     """(metadata, tags) of one row; `tags` are those of its columns."""
     if spreads:
-        whole = {SPREAD: None} if text is None else spread_value(_exactly(text), taken)
+        whole = {SPREAD: None} if text is None else spread_value(exactly(text), taken)
         values = {**whole, **values}
     made, told = pack(values)
     both = {**orjson.loads(told or b"{}"), **orjson.loads(tags or "{}")}
     return made.decode(), canonical(both).decode() if both else None
 
 
-def _exactly(text: str) -> Any:
+def exactly(text: str) -> Any:
     """Parse JSON and lose no digit: a number that a float would round is a Decimal, long integers stay integers."""
     return json.loads(text, parse_float=_number)
 
