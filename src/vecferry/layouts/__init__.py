@@ -10,6 +10,7 @@
 | `mem0`             | `{data, …metadata, _vf: {…}}`                          | mem0                                   |
 | `openwebui`        | `{text, metadata: {…}, _vf: {…}}`                      | Open WebUI, one collection a name      |
 | `openwebui-shared` | `{text, metadata: {…}, tenant_id, _vf: {…}}`           | Open WebUI, five shared collections    |
+| `synaplan`         | `{_point_id, text, …metadata, _vf: {…}}`               | synaplan                               |
 
 Everything of ours stands under `_vf` (`ENVELOPE`). One module for each framework.
 """
@@ -27,6 +28,7 @@ from vecferry.layouts.mem0 import MEM0
 from vecferry.layouts.model import ENVELOPE, Conversion, Layout
 from vecferry.layouts.openwebui import OPENWEBUI, OPENWEBUI_SHARED
 from vecferry.layouts.plain import FLAT, PLAIN
+from vecferry.layouts.synaplan import SYNAPLAN
 from vecferry.model import IdRule
 
 __all__ = [
@@ -40,6 +42,7 @@ __all__ = [
     "OPENWEBUI",
     "OPENWEBUI_SHARED",
     "PLAIN",
+    "SYNAPLAN",
     "Conversion",
     "Layout",
     "id_rule",
@@ -49,7 +52,7 @@ __all__ = [
 LAYOUTS: Mapping[str, Layout] = MappingProxyType(
     {
         layout.name: layout
-        for layout in (PLAIN, FLAT, LANGCHAIN, LLAMAINDEX, HAYSTACK, MEM0, OPENWEBUI, OPENWEBUI_SHARED)
+        for layout in (PLAIN, FLAT, LANGCHAIN, LLAMAINDEX, HAYSTACK, MEM0, OPENWEBUI, OPENWEBUI_SHARED, SYNAPLAN)
     }
 )
 

@@ -114,8 +114,8 @@ def read_yaml(text: str, name: str) -> tuple[yaml.Node | None, Any]:
         ) from error
 
 
-def strictly(raw: Any, tree: yaml.Node | None, kind: type[Made], name: str) -> Made:
-    """`raw` as a value of `kind`.
+def strictly(raw: Any, tree: yaml.Node | None, kind: type[Made], name: str, *, hint: str | None = None) -> Made:
+    """`raw` as a value of `kind`; `hint` says where its fields are described, the plan's by default.
 
     Raises:
         ConfigError: an unknown field, or a value of the wrong kind; names the line.
@@ -124,17 +124,19 @@ def strictly(raw: Any, tree: yaml.Node | None, kind: type[Made], name: str) -> M
         made = msgspec.convert(raw, kind, strict=True)
     except msgspec.ValidationError as error:
         message, _, path = str(error).partition(" - at `")
-        raise _wrong(name, tree, _steps(path.rstrip("`")), message) from error
+        raise _wrong(name, tree, _steps(path.rstrip("`")), message, hint) from error
     for unknown in _unknown(raw, msgspec.to_builtins(made)):
-        raise _wrong(name, tree, unknown, f"There is no field '{unknown[-1]}' here.")
+        raise _wrong(name, tree, unknown, f"There is no field '{unknown[-1]}' here.", hint)
     return made
 
 
-def _wrong(name: str, tree: yaml.Node | None, path: Sequence[str | int], message: str) -> ConfigError:
+def _wrong(
+    name: str, tree: yaml.Node | None, path: Sequence[str | int], message: str, hint: str | None = None
+) -> ConfigError:
     where = ".".join(str(step) for step in path) or "its top"
     return ConfigError(
         f"{name}, line {_line(tree, path)}, {where}: {message}",
-        hint="docs/reference/plan-file.md has every field; `vecferry plan` writes a fresh one.",
+        hint=hint or "docs/reference/plan-file.md has every field; `vecferry plan` writes a fresh one.",
     )
 
 

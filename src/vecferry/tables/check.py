@@ -41,7 +41,7 @@ def _columns(form: Form) -> Iterator[str]:
     for rank in form.ranks.values():
         yield from (*rank.within, *rank.by)
     for join in form.joins:
-        yield from join.on
+        yield from join.match
     if form.id:
         yield from (part.column for part in template(form.id) if part.column and part.column not in form.ranks)
 

@@ -160,13 +160,13 @@ class Join(_Data):
 
     Attributes:
         table, schema: the parent; an empty schema means the child's own.
-        on: child column -> parent column; the parent's columns are a key of it.
+        match: child column -> parent column; the parent's columns are a key of it.
         columns: metadata key -> parent column.
     """
 
     table: str
     schema: str = ""
-    on: Mapping[str, str]
+    match: Mapping[str, str]
     columns: Mapping[str, str]
 
 

@@ -71,7 +71,7 @@ def _joins(table: Table, joins: tuple[Join, ...], quote: Quote) -> Iterator[str]
     for number, join in enumerate(joins):
         schema = join.schema or (table.namespace[-1] if table.namespace else "")
         parent = ".".join(quote(name) for name in (schema, join.table) if name)
-        equal = " AND ".join(f"p{number}.{quote(there)} = t.{quote(here)}" for here, there in join.on.items())
+        equal = " AND ".join(f"p{number}.{quote(there)} = t.{quote(here)}" for here, there in join.match.items())
         yield f"LEFT JOIN {parent} p{number} ON {equal}"
 
 

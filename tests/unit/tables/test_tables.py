@@ -42,7 +42,7 @@ FULL = Form(
     columns=("url", "chunk_number", "source_id"),
     names={"source_id": "source"},
     ranks={"place": Rank(within=("url",), by=("chunk_number", "id"))},
-    joins=(Join(table="sources", on={"source_id": "source_id"}, columns={"source_summary": "summary"}),),
+    joins=(Join(table="sources", match={"source_id": "source_id"}, columns={"source_summary": "summary"}),),
     where="source_id <> ''",
     metric=Metric.COSINE,
 )
@@ -205,7 +205,7 @@ def test_what_is_no_composite_id_is_refused(text: str) -> None:
         (Form(key=("url", "chunk_number"), columns=("url",)), "would not come back"),
         (Form(key=("id",), id="{words_}"), "no column 'words_'"),
         (Form(key=("id",), ranks={"r": Rank(within=("x",), by=("id",))}), "no column 'x'"),
-        (Form(key=("id",), joins=(Join(table="s", on={"y": "id"}, columns={}),)), "no column 'y'"),
+        (Form(key=("id",), joins=(Join(table="s", match={"y": "id"}, columns={}),)), "no column 'y'"),
     ],
 )
 def test_a_form_that_does_not_fit_is_refused(form: Form, message: str) -> None:
@@ -230,7 +230,7 @@ def test_the_shared_sql_quotes_every_name() -> None:
     hostile = 'x"; drop table y; --'
     table = _table(("id", "int"), (hostile, "text"))
     form = Form(
-        key=("id",), columns=(hostile,), joins=(Join(table=hostile, on={hostile: hostile}, columns={"k": hostile}),)
+        key=("id",), columns=(hostile,), joins=(Join(table=hostile, match={hostile: hostile}, columns={"k": hostile}),)
     )
     text = " ".join([*selected(table, form, _quote).values(), from_sql(table, form, _quote)])
     assert _quote(hostile) in text

@@ -1,0 +1,207 @@
+"""Presets: recognised by their tables, strict about their fields, and one form for each table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from vecferry.errors import ConfigError
+from vecferry.model import IdKind
+from vecferry.planning.presets import Preset, load_preset, parse_preset, preset_schema, proposed
+from vecferry.tables import Column, ForeignKey, Form, Join, Table
+from vecferry.tables.keys import id_kind
+from vecferry.tables.wish import Wish, shape
+
+
+def _table(name: str, *columns: str, key: str = "", parent: tuple[str, str, str] | None = None) -> Table:
+    """Columns as `name type`; `parent`: (own column, table, its column)."""
+    pairs = [text.split(" ", 1) for text in columns]
+    made = tuple(Column(name=name, type=kind, nullable=name != key) for name, kind in pairs)
+    keys = (
+        ()
+        if parent is None
+        else (ForeignKey(columns=(parent[0],), schema="public", table=parent[1], targets=(parent[2],)),)
+    )
+    return Table(name=name, namespace=("public",), columns=made, primary_key=(key,) if key else (), foreign_keys=keys)
+
+
+SOURCES = _table("sources", "source_id text", "summary text", "total_word_count integer", key="source_id")
+_PAGE = ("id bigint", "url varchar(255)", "chunk_number integer", "content text", "metadata jsonb", "source_id text")
+PAGES = _table("crawled_pages", *_PAGE, "embedding vector(3)", key="id", parent=("source_id", "sources", "source_id"))
+CODE = _table(
+    "code_examples",
+    *_PAGE,
+    "summary text",
+    "embedding vector(3)",
+    key="id",
+    parent=("source_id", "sources", "source_id"),
+)
+BRAG = _table(
+    "BRAG",
+    *("BID bigint(20)", "BUID bigint(20)", "BMID bigint(20)", "BGROUPKEY varchar(64)", "BTYPE int(11)"),
+    *("BSTART bigint(20)", "BEND bigint(20)", "BTEXT longtext", "BEMBED vector(3)", "BCREATED bigint(20)"),
+    key="BID",
+)
+LANGCHAIN = [
+    _table(
+        "langchain_pg_embedding",
+        *("id character varying", "collection_id uuid", "embedding vector", "document character varying"),
+        "cmetadata jsonb",
+        key="id",
+        parent=("collection_id", "langchain_pg_collection", "uuid"),
+    ),
+    _table("langchain_pg_collection", "uuid uuid", "name character varying", "cmetadata json", key="uuid"),
+]
+OLD = [
+    _table(
+        "langchain_pg_embedding",
+        *("uuid uuid", "collection_id uuid", "embedding vector", "document character varying", "cmetadata json"),
+        "custom_id character varying",
+        key="uuid",
+        parent=("collection_id", "langchain_pg_collection", "uuid"),
+    ),
+    LANGCHAIN[1],
+]
+STORE = _table(
+    "mine", "langchain_id uuid", "content text", "embedding vector(3)", "langchain_metadata json", key="langchain_id"
+)
+INDEX = _table(
+    "data_x", "id bigint", "text varchar", "metadata_ jsonb", "node_id varchar", "embedding vector(3)", key="id"
+)
+DOCUMENTS = _table("documents", "id bigint", "content text", "metadata jsonb", "embedding vector(3)", key="id")
+MARIA = [
+    _table(
+        "langchain_embedding",
+        *("id varchar(36)", "collection_id uuid", "content text", "metadata json", "embedding vector(3)"),
+        key="id",
+    ),
+    _table("langchain_collection", "id uuid", "label varchar(256)", "metadata json", key="id"),
+]
+
+
+@pytest.mark.parametrize(
+    "name, store, tables",
+    [
+        ("crawl4ai-rag", "postgresql", [CODE, PAGES, SOURCES]),
+        ("synaplan-brag", "mariadb", [BRAG]),
+        ("langchain-pgvector", "postgresql", LANGCHAIN),
+        ("langchain-pgvector-old", "postgresql", OLD),
+        ("langchain-pgvectorstore", "postgresql", [STORE]),
+        ("langchain-mariadb", "mariadb", MARIA),
+        ("llamaindex-pgvector", "postgresql", [INDEX]),
+        ("supabase-documents", "postgresql", [DOCUMENTS]),
+    ],
+)
+def test_every_preset_knows_its_tables_and_fits_them(name: str, store: str, tables: list[Table]) -> None:
+    assert [preset.name for preset in proposed(tables, store)] == [name]
+    assert proposed(tables[:-1], store) == [] or len(tables) > 1
+    for wish, table in load_preset(name).found(tables):
+        form = shape(table, wish)
+        assert form.vectors == (
+            {} if table is SOURCES else {"": next(c.name for c in table.columns if "vector" in c.type)}
+        )
+    assert load_preset(name).about
+
+
+def test_the_other_store_has_other_presets() -> None:
+    assert proposed([BRAG], "postgresql") == []
+
+
+def test_pages_come_first_and_their_sources_last() -> None:
+    found = load_preset("crawl4ai-rag").found([SOURCES, CODE, PAGES])
+    assert [table.name for _, table in found] == ["crawled_pages", "code_examples", "sources"]
+
+
+_SOURCE = {"source_id": "source_id"}
+
+
+def test_the_form_of_a_crawled_page() -> None:
+    [(wish, table), *_] = load_preset("crawl4ai-rag").found([PAGES])
+    assert shape(table, wish) == Form(
+        key=("id",),
+        id="md5({url})_{chunk_number}",
+        vectors={"": "embedding"},
+        document="content",
+        metadata="metadata",
+        columns=("id", "url", "chunk_number", "source_id"),
+        joins=(Join(table="sources", schema="public", match=_SOURCE, columns={"source_summary": "summary"}),),
+        metric=wish.metric,
+    )
+
+
+def test_the_form_of_a_chunk_of_synaplan() -> None:
+    [(wish, table)] = load_preset("synaplan-brag").found([BRAG])
+    form = shape(table, wish)
+    assert {*form.keys} == {
+        *("user_id", "file_id", "chunk_index", "start_line", "end_line", "group_key", "file_type", "created", "BID")
+    }
+    assert (form.document, id_kind(table, form)) == ("BTEXT", IdKind.TEXT)
+
+
+# --------------------------------------------------------------------------- wishes
+
+
+def test_what_is_not_said_is_guessed_and_null_is_none() -> None:
+    assert shape(DOCUMENTS, Wish()).document == "content"
+    form = shape(DOCUMENTS, Wish(document=None, metadata=None))
+    assert (form.document, form.columns) == (None, ("content", "metadata"))
+
+
+def test_a_vector_that_is_not_wanted_is_left_out() -> None:
+    form = shape(DOCUMENTS, Wish(vectors={}))
+    assert (form.vectors, form.columns) == ({}, ())
+
+
+def test_a_list_of_embedded_columns_is_named_after_its_table() -> None:
+    form = shape(PAGES, Wish(embed={"sources": ("summary", "total_word_count")}))
+    assert form.borrowed == ("sources_summary", "sources_total_word_count")
+
+
+def test_a_parent_that_no_key_leads_to_is_refused() -> None:
+    with pytest.raises(ConfigError, match="no foreign keys to 'sources'") as caught:
+        shape(DOCUMENTS, Wish(embed={"sources": ("summary",)}))
+    assert caught.value.hint
+
+
+# --------------------------------------------------------------------------- files
+
+
+def test_a_users_own_file_is_a_preset(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text("tables:\n  - table: notes\n    document: body\n    columns: [author]\n")
+    preset = load_preset(str(file))
+    assert (preset.name, preset.tables[0].document, preset.tables[0].columns) == ("mine", "body", ("author",))
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("tables:\n  - tabel: x\n", "line 2"),
+        ("tables:\n  - table: x\n    documnt: y\n", "no field 'documnt'"),
+        ("tables:\n  - table: x\n    layout: nope\n", "no layout 'nope'"),
+        ("tables:\n  - table: x\n    transforms: [{}]\n", "does nothing"),
+        ("tables: {", "not YAML"),
+        ("[]", "object"),
+    ],
+)
+def test_what_is_no_preset_is_refused_with_its_line(text: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message) as caught:
+        parse_preset(text, name="mine.yaml")
+    assert caught.value.hint
+
+
+def test_a_preset_that_is_not_there_is_refused() -> None:
+    with pytest.raises(ConfigError, match="no preset 'crawl5ai'") as caught:
+        load_preset("crawl5ai")
+    assert "crawl4ai-rag" in str(caught.value.hint)
+
+
+def test_the_schema_takes_every_preset_of_ours() -> None:
+    import jsonschema
+    import yaml
+
+    folder = Path(__import__("vecferry").__file__).parent / "presets"
+    for file in folder.glob("*.yaml"):
+        jsonschema.validate(yaml.safe_load(file.read_text()), preset_schema())
+    assert Preset(tables=()).tables == ()
