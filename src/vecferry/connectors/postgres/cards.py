@@ -83,7 +83,7 @@ def _decoded(name: str, card: Any, form: Any) -> Kept:
     except (msgspec.MsgspecError, TypeError) as error:
         raise CorruptData(
             f"The card of the table {name} cannot be read: {error}.",
-            hint=f"Remove its row from {CARDS}, or restore it: DELETE FROM {CARDS} WHERE collection = …",
+            hint=f"Restore its row in {CARDS}, or remove it.",
         ) from error
     if kept.card.version > Card().version:
         raise CorruptData(f"The card of the table {name} is of version {kept.card.version}.", hint="Update vecferry.")

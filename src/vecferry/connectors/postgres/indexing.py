@@ -7,6 +7,7 @@ pgvector 0.8 indexes `vector` of up to 2,000 dimensions, `halfvec` of up to 4,00
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -29,6 +30,11 @@ _METRICS = {
     Metric.HAMMING: "hamming",
     Metric.JACCARD: "jaccard",
 }
+_NAMES = {name: metric for metric, name in _METRICS.items()}
+_OPCLASS = re.compile(r"(?:vector|halfvec|sparsevec|bit)_(cosine|l2|ip|l1|hamming|jaccard)_ops")
+_USING = " USING "
+_SCHEMA = re.compile(r"(?:\w+|\"[^\"]*\")\.((?:vector|halfvec|sparsevec)\b|(?:vector|halfvec|sparsevec|bit)_\w+_ops\b)")
+"""pgvector's types and operator classes with the schema that they had in the source"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,16 +45,18 @@ class Statement:
     text: str
 
 
-def statements(spec: CollectionSpec, table: Table, form: Form, extension: str) -> list[Statement]:
+def statements(
+    spec: CollectionSpec, table: Table, form: Form, extension: str, *, restored: bool = False
+) -> list[Statement]:
     """The indexes to build: those that the source's table had, else one per vector that can be searched by it."""
-    if table.indexes:
-        return [_again(table, index, extension) for index in table.indexes]
+    if restored:
+        return [_again(table, index) for index in table.indexes if index.columns not in table.unique]
     return list(_vectors(spec, table, form, extension))
 
 
 def unindexed(spec: CollectionSpec, table: Table, form: Form) -> list[str]:
-    """Vectors that get no index of ours, each with the reason, for a person."""
-    if table.indexes or method(spec.config) == "none":
+    """Vectors of a table of ours that get no index, each with the reason, for a person."""
+    if method(spec.config) == "none":
         return []
     found = []
     for vector in spec.vectors:
@@ -119,17 +127,27 @@ def _setting(value: object) -> str:
     return text
 
 
-def _again(table: Table, index: Index, extension: str) -> Statement:
-    """An index of the source's table, on the table that we make of it."""
-    opclass = f" {_opclass(index.opclass, extension)}" if index.opclass and len(index.columns) <= 1 else ""
-    keys = f"({index.expression}){opclass}" if index.expression else ", ".join(map(quote, index.columns)) + opclass
-    text = _create(table, index.name, index.method, keys, index.options, index.where or "")
-    return Statement(index.name, text.replace("CREATE INDEX", "CREATE UNIQUE INDEX", 1) if index.unique else text)
+def _again(table: Table, index: Index) -> Statement:
+    """An index of the source's table on the table that we make of it: its statement, from `USING` on."""
+    keys = index.expression or ", ".join(map(quote, index.columns))
+    tail = f"{index.method} ({keys})"
+    if index.definition is not None and _USING not in f"{index.name} {table.name} {table.namespace}":
+        tail = index.definition.partition(_USING)[2]
+    unique = "UNIQUE " if index.unique else ""
+    head = f"CREATE {unique}INDEX IF NOT EXISTS {quote(index.name)} ON {qualified(table)}"
+    return Statement(index.name, head + _USING + _SCHEMA.sub(r"\1", tail))
 
 
-def _opclass(name: str, extension: str) -> str:
-    ours = name.startswith(("vector_", "halfvec_", "sparsevec_", "bit_hamming", "bit_jaccard"))
-    return f"{quote(extension)}.{quote(name)}" if ours and "." not in name else name
+def metrics(table: Table) -> dict[str, Metric]:
+    """By column, the metric that an index of pgvector tells."""
+    found: dict[str, Metric] = {}
+    for index in table.indexes:
+        kind = _OPCLASS.fullmatch((index.opclass or "").rpartition(".")[2])
+        if kind is not None:
+            expression = index.expression or ""
+            over = index.columns or [name for name in table.names if name in expression]
+            found |= dict.fromkeys(over[:1], _NAMES[kind[1]])
+    return found
 
 
 def short_name(name: str) -> str:

@@ -1,0 +1,89 @@
+"""What comes behind a load: indexes, counters, foreign keys; and how far an index is."""
+
+from __future__ import annotations
+
+import logging
+
+from vecferry.connectors.postgres.access import Access, Connection
+from vecferry.connectors.postgres.ddl import foreign_key, literal, qualified, sequences
+from vecferry.connectors.postgres.indexing import Statement, statements, unindexed
+from vecferry.connectors.postgres.preparing import Prepared, see_extension
+
+_LOG = logging.getLogger("vecferry.postgres")
+_MOST_MEMORY = 512 << 20
+"""Bytes of `maintenance_work_mem` that we ask for without being told."""
+_EDGES = 400
+"""Bytes that a graph needs per vector beside the vector itself, about (m = 16)."""
+
+
+class Building:
+    """Builds the indexes of one table, one after the other."""
+
+    def __init__(self, access: Access, made: Prepared) -> None:
+        self._access = access
+        self._made = made
+        self._built = 0
+
+    def run(self) -> None:
+        """Build what is missing. What is there already stays as it is."""
+        made = self._made
+        if made.adopted:
+            wanted: list[Statement] = []
+        else:
+            wanted = statements(made.spec, made.table, made.form, made.extension, restored=made.restored)
+            for reason in () if made.restored else unindexed(made.spec, made.table, made.form):
+                _LOG.warning("The table '%s' gets no index for a vector: %s.", made.table.name, reason)
+        for statement in wanted:
+            self._build(statement)
+        with self._access.transaction(write=True) as connection:
+            for text in sequences(made.table):
+                connection.execute(text.encode())
+            if made.restored:
+                self._relate(connection)
+            connection.execute(f"ANALYZE {qualified(made.table)}".encode())
+
+    def _build(self, statement: Statement) -> None:
+        with self._access.transaction(write=True) as connection:
+            see_extension(connection, self._made.extension)
+            connection.execute("SELECT set_config('statement_timeout', '0', true)")
+            memory = self._memory(connection)
+            if memory:
+                connection.execute("SELECT set_config('maintenance_work_mem', %s, true)", [memory])
+            connection.execute(statement.text.encode())
+        self._built += 1
+
+    def _memory(self, connection: Connection) -> str | None:
+        """As much memory as the graph of the largest vector needs, if that is more than the server gives by itself."""
+        if (asked := self._made.spec.config.get("maintenance_work_mem")) is not None:
+            return str(asked)
+        row = connection.execute(
+            f"SELECT count(*), pg_size_bytes(current_setting('maintenance_work_mem')) "  # noqa: S608 # quoted
+            f"FROM {qualified(self._made.table)}".encode()
+        ).fetchone()
+        count, given = row or (0, 0)
+        widest = max((vector.dim or 0 for vector in self._made.spec.vectors), default=0)
+        needed = min(_MOST_MEMORY, count * (4 * widest + _EDGES) * 5 // 4)
+        return f"{needed >> 10}kB" if needed > given else None
+
+    def _relate(self, connection: Connection) -> None:
+        """Give the table its foreign keys, to parents that are there."""
+        for key in self._made.table.foreign_keys:
+            place = f"{key.schema}.{key.table}" if key.schema else key.table
+            there = "SELECT 1 FROM pg_constraint WHERE conrelid = %s::regclass AND conname = %s"
+            if connection.execute(there, [qualified(self._made.table), key.name]).fetchone():
+                continue
+            parent = connection.execute("SELECT to_regclass(%s) IS NOT NULL", [place]).fetchone()
+            if parent and parent[0]:
+                connection.execute(foreign_key(self._made.table, key).encode())
+            else:
+                text = foreign_key(self._made.table, key)
+                _LOG.warning("'%s' is not there to refer to. When it is: %s;", place, text)
+
+    def done(self) -> int:
+        """Vectors in the index that is being built, by the server's own word; asked on another connection."""
+        with self._access.connection() as connection:
+            row = connection.execute(
+                "SELECT coalesce(max(tuples_done), 0) FROM pg_stat_progress_create_index "  # noqa: S608 # quoted
+                f"WHERE relid = to_regclass({literal(qualified(self._made.table))})".encode()
+            ).fetchone()
+        return int(row[0]) if row else 0
