@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -84,6 +85,26 @@ def make_folder(path: Path) -> None:
     with writing(path):
         path.mkdir(parents=True, exist_ok=True)
         sync_folder(path.parent)
+
+
+def remove_folder(path: Path) -> None:
+    """Remove a folder and everything in it, as far as that goes; what is no folder stays.
+
+    Raises:
+        StoreFull, Unavailable: some of it cannot be removed; the message names the first. The rest is gone.
+    """
+    shutil.rmtree(path, ignore_errors=True)
+    if not path.is_dir():
+        return
+    try:
+        shutil.rmtree(path)  # what is still there says why
+    except OSError as error:
+        kind = StoreFull if error.errno in _FULL else Unavailable
+        raise kind(
+            f"{error.filename or path} cannot be removed: {error.strerror or error}.",
+            store=str(path),
+            hint=f"All that could be removed of {path} is gone; remove the rest, or run the same command again.",
+        ) from error
 
 
 def sync_folder(path: Path) -> None:

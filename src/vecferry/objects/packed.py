@@ -17,11 +17,11 @@ from concurrent.futures import ThreadPoolExecutor
 from difflib import get_close_matches
 from pathlib import Path
 
-from vecferry.errors import ConfigError, Conflict, NotFound
+from vecferry.errors import ConfigError, Conflict, NotFound, PlanChanged
 from vecferry.objects import access
 from vecferry.objects.bucket import Bucket, Stat, open_bucket
 from vecferry.objects.cache import IN_FLIGHT, Room, cache_folder, fetch, sweep
-from vecferry.objects.disk import reading
+from vecferry.objects.disk import make_folder, reading, write_atomic
 from vecferry.objects.tree import Tree, UnpackLimits
 from vecferry.objects.unpack import is_archive_name, unpack
 from vecferry.url import StoreUrl
@@ -40,6 +40,25 @@ class Packed:
         self.folder = room.folder
         self.where = where
         self.version = version
+
+    def hold(self, folder: Path, what: str) -> str:
+        """The identity of what is read, as a run keeps it; a note named `what` in `folder` says which state it is of.
+
+        Raises:
+            PlanChanged: a run began with another state of the `what` (archive, snapshot) than stands there now.
+            StoreFull: the note cannot be written.
+        """
+        make_folder(folder)
+        try:
+            known = (folder / what).read_text(encoding="utf-8")
+        except FileNotFoundError:
+            write_atomic(folder / what, (known := self.version).encode())
+        if known != self.version:
+            raise PlanChanged(
+                f"{self.where} was replaced since this run began.",
+                hint=f"Put the earlier {what} back and run again, or begin anew with --restart.",
+            )
+        return f"{self.where}#{self.version}"
 
     def close(self) -> None:
         """Remove the folder. Idempotent."""

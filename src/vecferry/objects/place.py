@@ -11,7 +11,6 @@ Both write a file whole or not at all, durable when the call returns. They diffe
 from __future__ import annotations
 
 import hashlib
-import shutil
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -116,7 +115,7 @@ class Place(Protocol):
         ...
 
     def remove_all(self) -> None:
-        """Remove the folder and everything in it."""
+        """Remove the folder and everything in it; where there is none, nothing. What cannot be removed is said."""
         ...
 
     def locked(self, name: str, *, shared: bool = False) -> AbstractContextManager[None]:
@@ -211,7 +210,7 @@ class DiskPlace:
                 (self._path / name).unlink()
 
     def remove_all(self) -> None:
-        shutil.rmtree(self._path, ignore_errors=True)
+        disk.remove_folder(self._path)
 
     def locked(self, name: str, *, shared: bool = False) -> AbstractContextManager[None]:
         return disk.locked(self._path / name, shared=shared)

@@ -9,13 +9,11 @@ from typing import NoReturn
 from vecferry.connectors.chroma.catalog import FILE
 from vecferry.connectors.chroma.database import ChromaDatabase
 from vecferry.connectors.chroma.source import ChromaSource
-from vecferry.errors import ConfigError, CorruptData, NotFound, PlanChanged, Unsupported
+from vecferry.errors import ConfigError, CorruptData, NotFound, Unsupported
 from vecferry.limits import Limits
 from vecferry.model import CollectionSpec, Pin, StoreIdentity
 from vecferry.objects.packed import Packed, open_packed
 from vecferry.url import StoreUrl
-
-_NOTE = "archive"
 
 
 class PackedChromaDatabase:
@@ -43,17 +41,10 @@ class PackedChromaDatabase:
         Raises:
             PlanChanged: the snapshot in `folder` is of another archive than the one that stands there now.
         """
-        folder.mkdir(parents=True, exist_ok=True)
-        note, version = folder / _NOTE, self._packed.version
-        if note.exists() and note.read_text(encoding="utf-8") != version:
-            raise PlanChanged(
-                f"{self._packed.where} was replaced since this run began.",
-                hint="Put the earlier archive back and run again, or begin anew with --restart.",
-            )
-        note.write_text(version, encoding="utf-8")
+        identity = self._packed.hold(folder, "archive")
         taken = self._inner.pin(folder)
         self._packed.close()
-        return replace(taken, identity=f"{self._packed.where}#{version}")
+        return replace(taken, identity=identity)
 
     def collections(self) -> list[CollectionSpec]:
         return self._inner.collections()

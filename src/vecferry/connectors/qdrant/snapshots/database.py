@@ -18,14 +18,13 @@ from vecferry.connectors.qdrant.embedded.source import EmbeddedSource
 from vecferry.connectors.qdrant.facts import LIMITS
 from vecferry.connectors.qdrant.snapshots.contents import Contents, contents
 from vecferry.connectors.qdrant.snapshots.source import SnapshotSource
-from vecferry.errors import PlanChanged, Unsupported
+from vecferry.errors import Unsupported
 from vecferry.limits import Limits
 from vecferry.model import CollectionSpec, IdKind, Pin, StoreIdentity
 from vecferry.objects.packed import Packed, open_packed
 from vecferry.url import StoreUrl
 
 SNAPSHOT = "snapshot"
-_NOTE = "snapshot"
 _FIRST_UUID = "00000000-0000-0000-0000-000000000000"
 
 
@@ -70,15 +69,7 @@ class SnapshotDatabase:
         Raises:
             PlanChanged: the file is not the one that the run began with.
         """
-        folder.mkdir(parents=True, exist_ok=True)
-        note, version = folder / _NOTE, self._packed.version
-        if note.exists() and note.read_text(encoding="utf-8") != version:
-            raise PlanChanged(
-                f"{self._packed.where} was replaced since this run began.",
-                hint="Put the earlier snapshot back and run again, or begin anew with --restart.",
-            )
-        note.write_text(version, encoding="utf-8")
-        return Pin(at=datetime.now(UTC), identity=f"{self._packed.where}#{version}")
+        return Pin(at=datetime.now(UTC), identity=self._packed.hold(folder, SNAPSHOT))
 
     def collections(self) -> list[CollectionSpec]:
         return [self.source(name).describe() for name in self._contents]
