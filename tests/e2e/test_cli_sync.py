@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -54,8 +55,10 @@ def test_a_source_that_has_changed(
     counted = {"source": "docs", "target": name, "added": 2, "changed": 1, "extra": 1}
 
     before = points(qdrant, name)
-    dry = vecferry("sync", *stores, "-c", f"docs={name}", "--dry-run", "--json").json
-    assert dry["synced"] == [{**counted, "written": 0, "deleted": 0}]
+    dry = vecferry("sync", *stores, "-c", f"docs={name}", "--dry-run", "--json")
+    assert dry.json["synced"] == [{**counted, "written": 0, "deleted": 0}]
+    assert re.search(r"run \S+ of vecferry", dry.text)
+    assert "does not know" not in dry.text, "a dry run asks no ledger, so it says nothing of one"
     asked = vecferry("sync", *stores, expect=3)
     assert "--yes" in asked.err
     assert points(qdrant, name) == before
@@ -123,7 +126,10 @@ def test_records_that_move_in_the_source_are_told_and_are_no_difference(
     assert "Nothing to do: 9 records, all identical." in again.text
     assert "comes before a record that it follows in the source" in vecferry("verify", *stores, *FEW, expect=1).text
     assert vecferry("sync", *stores, "--delete", "--json", *FEW).json["ok"] is False, "told, and never as ok"
-    vecferry("migrate", *stores, "--if-exists", "recreate", "--no-backup", "--yes", *FEW)
+    told = vecferry("migrate", *stores, *FEW, expect=1)
+    assert "write what is missing" not in told.text, "nothing is, and a synchronisation would move nothing"
+    (command,) = re.findall("^ *vecferry (.*)$", told.out, re.MULTILINE)
+    vecferry(*shlex.split(command), "--yes", *FEW)
     assert vecferry("verify", *stores, *FEW).code == 0
     assert len(points(qdrant, name)) == 9
 

@@ -14,7 +14,7 @@ from vecferry.cli import grouped, show
 from vecferry.cli.common import count
 from vecferry.progress import duration
 from vecferry.state.paths import without_password
-from vecferry.verification.model import Difference, Level, Verification
+from vecferry.verification.model import DATA_LEVELS, Difference, Level, Verification
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -31,12 +31,14 @@ class Again:
         chosen: the choice of collections, and what is changed on the way, as options.
         writes: what one that writes needs besides: the losses that were accepted, and what is to be deleted.
         ledger: where runs are remembered, as an option; empty where the environment says it.
+        form: what `migrate` was told of the form in which records stand in the target, as options.
     """
 
     stores: tuple[str, str]
     chosen: tuple[str, ...] = ()
     writes: tuple[str, ...] = ()
     ledger: tuple[str, ...] = ()
+    form: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, source: str, target: str, given: Mapping[str, Any]) -> Again:
@@ -47,17 +49,46 @@ class Again:
             chosen=(*_each("-c", given["collections"]), *_each("--transform", [transform] if transform else [])),
             writes=(*_each("--accept", given["accepted"]), *(["--delete"] if given.get("delete") else [])),
             ledger=ledger_given(),
+            form=_form(),
         )
 
-    def command(self, name: str, *more: str) -> str:
-        """The command line of `name`, to be pasted into a shell: `verify`, `sync`, `compare`."""
-        writes = (*self.writes, *(part for part in more if part not in self.writes)) if name == "sync" else more
-        ledger = self.ledger if name in _REMEMBER else ()
-        return shlex.join(["vecferry", name, *self.stores, *self.chosen, *writes, *ledger])
+    def verify(self) -> str:
+        """The command line that compares every record, to be pasted into a shell; so are the others."""
+        return self._command("verify", *self.chosen, *self.ledger)
+
+    def compare(self) -> str:
+        return self._command("compare", *self.chosen)
+
+    def sync(self, *, delete: bool = False) -> str:
+        wish = ["--delete"] if delete and "--delete" not in self.writes else []
+        return self._command("sync", *self.chosen, *self.writes, *wish, *self.ledger)
+
+    def recreate(self, pairs: Iterable[tuple[str, str]]) -> str:
+        """The command line that makes collections of the target anew. Args: `pairs` of source and target names."""
+        chosen = _each("-c", (f"{source}={target.rpartition('/')[2]}" for source, target in pairs))
+        if "--plan" in self.form or "--transform" in self.chosen:  # these say what goes where
+            chosen = () if "--plan" in self.form else self.chosen
+        writes = [part for part in self.writes if part != "--delete"]
+        return self._command("migrate", *chosen, *self.form, *writes, "--if-exists", "recreate", *self.ledger)
+
+    def _command(self, name: str, *options: str) -> str:
+        return shlex.join(["vecferry", name, *self.stores, *options])
 
 
-_REMEMBER = frozenset({"verify", "sync"})
-"""Commands that have `--ledger`."""
+_FORM = ("plan_file", "layout", "exact_vectors", "indexes", "tenant_key", "config", "name")
+"""Parameters of `migrate`: what of a plan may be said beside the choice of collections."""
+
+
+def _form() -> tuple[str, ...]:
+    context = click.get_current_context()
+    options = {one.name: one.opts[0] for one in context.command.params}
+    said = [n for n in _FORM if context.get_parameter_source(n) is ParameterSource.COMMANDLINE]
+    values = {name: context.params[name] for name in said}
+    return tuple(
+        part
+        for name, value in values.items()
+        for part in _each(options[name], value if isinstance(value, tuple) else [value])
+    )
 
 
 def _each(option: str, values: Iterable[object]) -> tuple[str, ...]:
@@ -129,13 +160,13 @@ def _mended(console: Console, done: Migration) -> None:
 def _next(console: Console, proof: Verification | None, again: Again) -> None:
     console.print("\nNext:")
     if proof is None:
-        steps = [("prove it", again.command("verify"))]
+        steps = [("prove it", again.verify())]
     elif proof.differences:
         steps = [_mending(proof, again)]
     else:
         steps = [
-            ("point your app at the target, then measure both sides", again.command("compare")),
-            ("after more writes to the source, bring the target up to date", again.command("sync")),
+            ("point your app at the target, then measure both sides", again.compare()),
+            ("after more writes to the source, bring the target up to date", again.sync()),
         ]
     for why, command in steps:
         console.print(f"  {why}:")
@@ -144,15 +175,11 @@ def _next(console: Console, proof: Verification | None, again: Again) -> None:
 
 def _mending(proof: Verification, again: Again) -> tuple[str, str]:
     """What a next command would do about the differences, and that command."""
-    if _only_extra(proof):
-        return "delete what only the target has", again.command("sync", "--delete")
-    return "write what is missing or changed, so that the target is up to date with the source", again.command("sync")
-
-
-def _only_extra(proof: Verification) -> bool:
-    """Is all that differs that the target holds more?"""
-    records = [
-        c for one in proof.collections for c in one.checks if c.level in {Level.SCHEMA, Level.IDS, Level.CONTENT}
-    ]
-    found = [finding.difference for check in records for finding in check.findings]
-    return bool(found) and set(found) == {Difference.EXTRA}
+    differing = [(one, check) for one in proof.collections for check in one.checks if check.differences]
+    if {check.level for _, check in differing} & DATA_LEVELS == {Level.ORDER}:
+        pairs = [(one.source, one.target) for one, check in differing if check.level is Level.ORDER]
+        return "write it anew, since a synchronisation moves no record into the source's order", again.recreate(pairs)
+    records = [check for _, check in differing if check.level in {Level.SCHEMA, Level.IDS, Level.CONTENT}]
+    if {finding.difference for check in records for finding in check.findings} == {Difference.EXTRA}:
+        return "delete what only the target has", again.sync(delete=True)
+    return "write what is missing or changed, so that the target is up to date with the source", again.sync()

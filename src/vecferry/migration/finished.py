@@ -112,16 +112,16 @@ def same_form(known: Mapping[str, Finished]) -> dict[str, str]:
 
 
 def noted(
-    states: Sequence[TargetState], known: Mapping[str, Finished], ended: Callable[[str], datetime | None]
+    states: Sequence[TargetState], known: Mapping[str, Finished], ended: Callable[[str], datetime | None] | None
 ) -> tuple[TargetState, ...]:
-    """`states`, each with what a person should know before an answer; `ended` says when a run of the ledger ended."""
+    """`states`, each with what a person should know before an answer; see `Memory` in `preflight`."""
     return tuple(_noted(state, known.get(state.target), ended) for state in states)
 
 
-def _noted(state: TargetState, one: Finished | None, ended: Callable[[str], datetime | None]) -> TargetState:
-    when = ended(state.writer) if state.writer else None
+def _noted(state: TargetState, one: Finished | None, ended: Callable[[str], datetime | None] | None) -> TargetState:
+    when = ended(state.writer) if state.writer and ended is not None else None
     written = max((date for date in (state.written, when) if date is not None), default=None)
-    return replace(state, note=_note(state, one), ours=when is not None, written=written)
+    return replace(state, note=_note(state, one), ours=None if ended is None else when is not None, written=written)
 
 
 def _note(state: TargetState, one: Finished | None) -> str:

@@ -63,12 +63,12 @@ class Memory:
     Attributes:
         unfinished: ids of runs that may be resumed.
         known: target name -> the finished run of the same job that wrote it.
-        ended: when a run ended, None where the ledger does not know it.
+        ended: when a run ended, None where the ledger does not know it; no function where there is no ledger.
     """
 
     unfinished: Collection[str] = ()
     known: Mapping[str, Finished] = field(default_factory=dict)
-    ended: Callable[[str], datetime | None] = lambda _: None
+    ended: Callable[[str], datetime | None] | None = None
 
 
 def decide(

@@ -40,7 +40,7 @@ class TargetState:
     Attributes:
         found: its spec there, None where it is absent.
         written: when it was written last, as far as anybody can say.
-        ours: the ledger knows the run that its card names.
+        ours: does the ledger know the run that its card names? None where no ledger was asked, as in a dry run.
         conflict: why no record of the source fits into it, where that is so.
         note: what else a person should know who decides about it, as a sentence.
     """
@@ -50,7 +50,7 @@ class TargetState:
     records: int = 0
     found: CollectionSpec | None = None
     written: datetime | None = None
-    ours: bool = False
+    ours: bool | None = None
     conflict: Conflict | None = None
     note: str = ""
 
@@ -64,7 +64,7 @@ class TargetState:
         """Who wrote it, in words."""
         if not self.writer:
             return "somebody else"
-        return f"run {self.writer} of vecferry" + ("" if self.ours else ", which this ledger does not know")
+        return f"run {self.writer} of vecferry" + (", which this ledger does not know" if self.ours is False else "")
 
 
 def look_at_targets(

@@ -126,3 +126,17 @@ def test_what_was_emptied_since_is_filled_again() -> None:
     target = store()
     fill(target, replace(SPEC, card=Card(run="run-1")), [])
     assert look(target, plan(target), finished={"docs": "run-1"}).standing is Standing.EMPTY
+
+
+@pytest.mark.parametrize(
+    "ours, whose",
+    [
+        (True, "run r1 of vecferry"),
+        (False, "run r1 of vecferry, which this ledger does not know"),
+        (None, "run r1 of vecferry"),
+    ],
+)
+def test_only_a_ledger_that_was_asked_can_not_know_a_run(ours: bool | None, whose: str) -> None:
+    """A dry run asks none."""
+    found = replace(SPEC, card=Card(run="r1"))
+    assert TargetState(target="docs", standing=Standing.OCCUPIED, records=1, found=found, ours=ours).whose == whose
