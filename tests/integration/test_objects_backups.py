@@ -7,19 +7,21 @@ import os
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from itertools import count
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from tests.chroma_data import ChromaData
 from vecferry import migration
 from vecferry.arrow import from_records
 from vecferry.cli.app import run
-from vecferry.errors import ConfigError, CorruptData, Interrupted, NotFound, VecferryError
-from vecferry.migration import backups
+from vecferry.engine.stop import Stop
+from vecferry.errors import ConfigError, CorruptData, Interrupted, NotFound, RunLocked, VecferryError
+from vecferry.migration import backups, marks
 from vecferry.model import CollectionSpec, Metric, Record, VectorSpec
 from vecferry.objects.place import open_place
 from vecferry.registry import open_database
@@ -55,11 +57,15 @@ def ledger(tmp_path: Path) -> str:
 
 @pytest.fixture(autouse=True)
 def one_a_day(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every backup is made a week after the one before."""
-    weeks = count()
-    monkeypatch.setattr(
-        backups, "_now", lambda: datetime(2026, 11, 1, 3, 30, tzinfo=UTC) + timedelta(weeks=next(weeks))
-    )
+    """Every backup is made a week after the one before, within a moment."""
+    began = [datetime(2026, 10, 25, 3, 30, tzinfo=UTC)]
+
+    def a_week_later() -> datetime:
+        began.append(began[-1] + timedelta(weeks=1))
+        return began[-1]
+
+    monkeypatch.setattr(backups, "now", a_week_later)
+    monkeypatch.setattr(marks, "now", lambda: began[-1])
 
 
 def grow(url: str, records: int, name: str = "docs") -> list[Record]:
@@ -318,3 +324,108 @@ def test_what_a_killed_removal_left_goes_with_the_next(source, target, ledger, m
     monkeypatch.setattr(backups, "_GOES_ON_WITHIN", timedelta(0))
     last = backups.backup(source, target, keep=1, ledger=ledger).made.name
     assert names(target) == [last]
+
+
+# --------------------------------------------------------------------------- one that takes long
+
+WRITES_UNTIL_TOLD = """
+import sys, time
+from pathlib import Path
+from vecferry import hooks
+from vecferry.migration import backups
+
+def held(point):
+    if point == "batch.written":
+        print("written", flush=True)
+        sys.stdin.readline()
+
+hooks.install(held)
+backups.backup(*sys.argv[1:3], keep=1, ledger=sys.argv[3])
+"""
+
+
+def test_one_that_is_being_written_is_neither_continued_nor_removed(source, target, tmp_path, monkeypatch):
+    """However long it takes, and whatever ledger the other process has."""
+    command = [sys.executable, "-c", WRITES_UNTIL_TOLD, source, target, str(tmp_path / "theirs.db")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stdout.readline() == "written\n"
+        (name,) = names(target)
+        began = marks.read_mark(open_place(StoreUrl.parse(target)).below(name)).heard
+        for hours in (1, 30):  # it was begun long ago, and says so every minute
+            mark = marks.read_mark(open_place(StoreUrl.parse(target)).below(name))
+            older = msgspec.structs.replace(mark, begun=began - timedelta(hours=hours))
+            marks.note(open_place(StoreUrl.parse(target)), marks.Backup(name=name, url="", mark=older))
+            with monkeypatch.context() as patched:
+                patched.setattr(backups, "now", lambda: began)
+                patched.setattr(marks, "now", lambda: began)
+                with pytest.raises(RunLocked, match=f"{name} is being written by process {process.pid}") as caught:
+                    backups.backup(source, target, keep=1, ledger=str(tmp_path / "ours.db"))
+            assert caught.value.hint
+        process.communicate("go on\n" * 100)
+    assert process.returncode == 0
+    assert [one.name for one in backups.backups(target)] == [name]
+    assert marks.read_mark(open_place(StoreUrl.parse(target)).below(name)).writer is None
+
+
+def test_one_of_another_machine_that_is_silent_has_died(source, target, ledger):
+    """There nobody can look for the process; so long as it was heard of lately, it lives."""
+    root = open_place(StoreUrl.parse(target))
+    root.below("20261031T000000Z").make()
+    where = backups._source(source, ())[0]
+    heard = datetime(2026, 10, 31, tzinfo=UTC)
+    mark = marks.Mark(state=marks.BEGUN, source=where, begun=heard, owner="elsewhere 1 5 ab", alive=heard)
+    assert mark.writer is not None, "the clock of these tests stands before it"
+    marks.note(root, marks.Backup(name="20261031T000000Z", url="", mark=mark))
+    with pytest.raises(RunLocked, match="process 1 on elsewhere"):
+        backups.backup(source, target, ledger=ledger)
+    backups.now()
+    assert mark.writer is None
+    assert backups.backup(source, target, ledger=ledger).verified
+
+
+def test_one_that_was_taken_over_ends_in_words(source, target, ledger, monkeypatch):
+    """A machine that slept: meanwhile another one took it for dead."""
+    real = backups.migrate
+
+    def overtaken(source, target, **options):
+        done = real(source, target, **options)
+        place = open_place(StoreUrl.parse(target))
+        place.write(marks.MARK, place.read(marks.MARK).replace(b'"owner": "', b'"owner": "elsewhere '))
+        return done
+
+    monkeypatch.setattr(backups, "migrate", overtaken)
+    with pytest.raises(RunLocked, match="taken over or removed"):
+        backups.backup(source, target, ledger=ledger)
+    assert backups.backups(target) == ()
+
+
+def test_it_says_that_it_lives_and_notices_when_it_does_not(tmp_path, monkeypatch):
+    monkeypatch.setattr(marks, "BEAT", timedelta(milliseconds=5))
+    root, stop = open_place(StoreUrl.parse(f"files:{tmp_path}")), Stop()
+    at = datetime(2026, 11, 1, tzinfo=UTC)
+    ticks = iter(range(1_000_000))
+    monkeypatch.setattr(marks, "now", lambda: at + timedelta(seconds=next(ticks)))
+    one = marks.Backup(name="20261101T000000Z", url="", mark=marks.Mark(state=marks.BEGUN, source="x", begun=at))
+    root.below(one.name).make()
+
+    def heard() -> datetime:
+        found = marks.read_mark(root.below(one.name))
+        assert found is not None
+        return found.heard
+
+    hold = marks.Hold(root, one, stop).__enter__()
+    first = heard()
+    wait_for(lambda: heard() > first)
+    marks.note(root, one)
+    wait_for(lambda: stop.requested)
+    with pytest.raises(RunLocked, match="taken over"):
+        hold.__exit__(None, None, None)
+
+
+def wait_for(reached: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not reached():
+        assert time.monotonic() < deadline, "That was never reached."
+        time.sleep(0.005)

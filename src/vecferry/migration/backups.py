@@ -5,7 +5,8 @@
 
 Only what bears the mark is ever continued, restored as "the latest", or removed. The mark says `begun` before the first
 record is written, `verified` when every record was compared, and `removing` before the first file goes: so a process
-that is killed anywhere leaves nothing that looks whole and is not.
+that is killed anywhere leaves nothing that looks whole and is not. While it is written it also says by whom, and that
+this process lives: no other one goes on with it or removes it meanwhile, however long it takes.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import msgspec
@@ -22,6 +23,19 @@ import msgspec
 from vecferry.engine.stop import Stop
 from vecferry.errors import ConfigError, CorruptData, LedgerError, NotFound, RunLocked
 from vecferry.events import Notice, Observer, silent
+from vecferry.migration.marks import (
+    BEGUN,
+    MARK,
+    REMOVING,
+    VERIFIED,
+    Backup,
+    Hold,
+    Mark,
+    note,
+    now,
+    read_mark,
+    refuse_writer,
+)
 from vecferry.migration.moving import migrate
 from vecferry.migration.result import Migration
 from vecferry.migration.settings import Ask, Settings
@@ -33,40 +47,11 @@ from vecferry.planning.options import PlanOptions
 from vecferry.planning.patterns import parse_patterns
 from vecferry.url import StoreUrl
 
-MARK = ".vecferry-backup.json"
 MANIFEST = "manifest.json"
 _DATED = re.compile(r"\d{8}T\d{6}Z")
 _DATE = "%Y%m%dT%H%M%SZ"
 _GOES_ON_WITHIN = timedelta(hours=24)
 """A backup that was cut off is continued for so long; then it is given up, since what it holds is old."""
-BEGUN, VERIFIED, REMOVING = "begun", "verified", "removing"
-
-
-class Mark(msgspec.Struct, frozen=True, kw_only=True):
-    """What we note of a backup.
-
-    Attributes:
-        collections: the patterns that chose some of the source's; none where it is a backup of all.
-        manifest: the SHA-256 of the archive's manifest once all of it was compared.
-    """
-
-    version: int = 1
-    state: str
-    source: str
-    collections: tuple[str, ...] = ()
-    begun: datetime
-    run: str = ""
-    records: int = 0
-    manifest: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Backup:
-    """One dated archive."""
-
-    name: str
-    url: str
-    mark: Mark
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +86,7 @@ def backup(
     other stores, and of another choice of `collections`, are none of its business.
 
     Raises:
+        RunLocked: another process is writing such a backup.
         ConfigError: `target` is no folder or prefix for archives, or none is to be kept.
         LossRefused: the source holds what an archive cannot (NaN in vectors), and no policy accepts it.
         Interrupted, ConnectorError, LedgerError: stopped; the same call goes on.
@@ -110,17 +96,21 @@ def backup(
     url = _folder(target)
     root, (where, template), choice = open_place(url), _source(source, collections), tuple(sorted(set(collections)))
     found = [one for one in _backups(url, root) if (one.mark.source, one.mark.collections) == (where, choice)]
-    now = _now()
-    cut = [one for one in found if one.mark.state == BEGUN and now - one.mark.begun < _GOES_ON_WITHIN]
-    made = cut[0] if cut else _begin(url, root, Mark(state=BEGUN, source=where, collections=choice, begun=now))
+    for one in found:
+        refuse_writer(one)
+    began = now()
+    cut = [one for one in found if one.mark.state == BEGUN and began - one.mark.heard < _GOES_ON_WITHIN]
+    made = cut[0] if cut else _begin(url, root, Mark(state=BEGUN, source=where, collections=choice, begun=began))
     wishes = PlanOptions(
         collections=tuple(collections), name=template, policies=policies or {}, if_exists=IfExists.RECREATE
     )
-    settings = Settings(plan=wishes, no_backup=True, ledger=ledger, reports=reports)
-    done = _migrated(source, made, settings, observer, stop, again=bool(cut))
-    if done.verification is None or done.verification.differences or not done.verification.sound:
-        return BackupResult(made=made, migration=done, kept=_verified(found))
-    made = _verify(root, made, done)
+    settings, stop = Settings(plan=wishes, no_backup=True, ledger=ledger, reports=reports), stop or Stop()
+    with Hold(root, made, stop) as hold:
+        done = _migrated(source, made, settings, observer, stop, again=bool(cut))
+        if done.verification is None or done.verification.differences or not done.verification.sound:
+            return BackupResult(made=made, migration=done, kept=_verified(found))
+        hold.prove()
+        made = _verify(root, made, done)
     kept, doomed = _verified([made, *found]), _verified([made, *found])[keep:] if keep is not None else ()
     stale = [one for one in found if one not in kept and one not in cut]
     for one in (*doomed, *stale):
@@ -164,7 +154,7 @@ def chosen(archive: str, at: str | None = None) -> str:
     url = _folder(archive)
     root = open_place(url)
     if at is None and root.exists(MANIFEST):
-        if (mark := _mark(root)) is not None:
+        if (mark := read_mark(root)) is not None:
             _check(str(url), root, mark)
         return str(url)
     every = _verified(_backups(url, root))
@@ -189,17 +179,13 @@ def chosen(archive: str, at: str | None = None) -> str:
 # --------------------------------------------------------------------------- one backup
 
 
-def _now() -> datetime:
-    return datetime.now(UTC)
-
-
 def _begin(url: StoreUrl, root: Place, mark: Mark) -> Backup:
-    there, now = set(root.names()), mark.begun
-    while (name := now.strftime(_DATE)) in there:
-        now += timedelta(seconds=1)
-    made = Backup(name=name, url=_below(url, name), mark=msgspec.structs.replace(mark, begun=now))
+    there, begun = set(root.names()), mark.begun
+    while (name := begun.strftime(_DATE)) in there:
+        begun += timedelta(seconds=1)
+    made = Backup(name=name, url=_below(url, name), mark=msgspec.structs.replace(mark, begun=begun))
     root.below(name).make()
-    return _note(root, made)
+    return note(root, made)
 
 
 def _migrated(
@@ -223,8 +209,10 @@ def _verify(root: Place, made: Backup, done: Migration) -> Backup:
         run=done.run.run if done.run else "",
         records=done.records,
         manifest=_manifest(root.below(made.name)),
+        owner="",
+        alive=None,
     )
-    return _note(root, replace(made, mark=mark))
+    return note(root, replace(made, mark=mark))
 
 
 def _check(shown: str, place: Place, mark: Mark) -> None:
@@ -251,7 +239,7 @@ def _manifest(place: Place) -> str:
 
 def _remove(root: Place, one: Backup) -> None:
     """The mark goes last: what a killed process leaves is known for ours by the next one, and goes then."""
-    _note(root, replace(one, mark=msgspec.structs.replace(one.mark, state=REMOVING)))
+    note(root, replace(one, mark=msgspec.structs.replace(one.mark, state=REMOVING)))
     place = root.below(one.name)
     rest = [name for name in place.names() if name != MARK]
     for name in rest:
@@ -261,26 +249,14 @@ def _remove(root: Place, one: Backup) -> None:
         place.remove_all()
 
 
-def _note(root: Place, one: Backup) -> Backup:
-    root.below(one.name).write(MARK, msgspec.json.format(msgspec.json.encode(one.mark)))
-    return one
-
-
 # --------------------------------------------------------------------------- all of them
 
 
 def _backups(url: StoreUrl, root: Place) -> list[Backup]:
     """What bears our mark, newest first."""
     names = sorted((name for name in root.names() if _DATED.fullmatch(name)), reverse=True)
-    found = ((name, _mark(root.below(name))) for name in names)
+    found = ((name, read_mark(root.below(name))) for name in names)
     return [Backup(name=name, url=_below(url, name), mark=mark) for name, mark in found if mark is not None]
-
-
-def _mark(place: Place) -> Mark | None:
-    try:
-        return msgspec.json.decode(place.read(MARK), type=Mark)
-    except (FileNotFoundError, NotADirectoryError, msgspec.DecodeError):
-        return None
 
 
 def _verified(found: Sequence[Backup]) -> tuple[Backup, ...]:
