@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from vecferry.engine.stop import Stop
     from vecferry.events import Observer
+    from vecferry.planning.presets import Preset
     from vecferry.transforms import Recipe
 
 PIPE_WIDTH = 140
@@ -36,6 +37,17 @@ def recipe(path: Path | None) -> Recipe:
     from vecferry.transforms import Recipe
 
     return Recipe() if path is None else load_recipe(read_text(path, "transform file"), name=str(path))
+
+
+def preset(name: str | None) -> Preset | None:
+    """The preset of `--preset`.
+
+    Raises:
+        ConfigError: there is none of that name, nor a file, or the file is no preset.
+    """
+    from vecferry.planning.presets import load_preset
+
+    return None if name is None else load_preset(name)
 
 
 def read_text(path: Path, what: str) -> str:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from vecferry.doctor import Examination, Step
+    from vecferry.planning.model import Inspection
 
 
 @click.command()
@@ -74,6 +75,7 @@ def _time(step: Step) -> str:
 @options.collections("Only these; globs are understood.", metavar="NAME")
 @click.option("--details", is_flag=True, help="Also every metadata key and everything remarkable, per collection.")
 @options.by
+@options.preset
 @options.listening
 @options.as_json
 def inspect(
@@ -81,6 +83,7 @@ def inspect(
     collections: tuple[str, ...],
     details: bool,
     by: tuple[str, ...],
+    preset: str | None,
     quiet: bool,
     log: Path | None,
     as_json: bool,
@@ -99,7 +102,13 @@ def inspect(
     from vecferry.progress import observer
 
     with observer(common.messages(), quiet=quiet, log=log) as observe:
-        found = migration.inspect(defaults.source_url(url), collections=collections, by=by, observer=observe)
+        found = migration.inspect(
+            defaults.source_url(url),
+            collections=collections,
+            by=by,
+            preset=common.preset(preset),
+            observer=observe,
+        )
     if as_json:
         common.print_json({**common.as_data(found), "records": found.records})
         return Exit.DONE
@@ -108,7 +117,18 @@ def inspect(
     for profile in found.profiles if details else ():
         show.details(console, profile)
     grouped.of_inspection(console, found)
+    _presets(console, found, asked=preset is not None, details=details)
     return Exit.DONE
+
+
+def _presets(console: Console, found: Inspection, *, asked: bool, details: bool) -> None:
+    """Which presets the tables fit, and one to begin with where none does, or all is asked for."""
+    if found.presets and not asked:
+        names = " or ".join(f"--preset {name}" for name in found.presets)
+        console.print(f"The tables fit a preset: add [bold]{names}[/].")
+    if found.skeleton and (details or not found.presets) and not asked:
+        console.print("A preset of your own to begin with (docs/how-to/write-a-preset.md):\n")
+        console.print(found.skeleton, markup=False, highlight=False, soft_wrap=True)
 
 
 @click.command()

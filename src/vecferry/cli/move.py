@@ -168,7 +168,19 @@ def _settings(
     return defaults.source_url(source), defaults.target_url(target), settings
 
 
-_OF_THE_PLAN = ("collections", "layout", "exact_vectors", "indexes", "tenant_key", "config", "name", "transform")
+_OF_THE_PLAN = (
+    *("collections", "layout", "exact_vectors", "indexes", "tenant_key", "config", "name", "transform", "preset"),
+)
+    "collections",
+    "layout",
+    "exact_vectors",
+    "indexes",
+    "tenant_key",
+    "config",
+    "name",
+    "transform",
+    "preset",
+)
 """Options that a plan file answers; `--accept`, `--if-exists` and `--on-conflict` may answer beside it."""
 
 

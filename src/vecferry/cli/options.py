@@ -38,6 +38,12 @@ transform = click.option(
     metavar="FILE",
     help="Show the source as this transform file (or plan file) says: keys, filters, splits, merges, new vectors.",
 )
+preset = click.option(
+    "--preset",
+    metavar="NAME|FILE",
+    help="How tables of PostgreSQL or MariaDB are read, and in which order: a preset of ours (inspect names it), or a "
+    "YAML file of yours.",
+)
 accept = click.option(
     "--accept",
     "accepted",

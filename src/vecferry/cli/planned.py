@@ -64,6 +64,7 @@ _OPTIONS = (
         help="Target names, from {name}, {tenant}, {database}, {namespace}.",
     ),
     options.transform,
+    options.preset,
 )
 
 
@@ -97,6 +98,7 @@ def plan_options(given: Mapping[str, Any]) -> PlanOptions:
         target_config=dict(_setting(text) for text in given["config"]),
         name=given["name"],
         transforms=common.recipe(given["transform"]),
+        preset=common.preset(given["preset"]),
     )
 
 

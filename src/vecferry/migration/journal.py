@@ -40,6 +40,7 @@ def request(settings: Settings) -> dict[str, str]:
         "--delete": "yes" if settings.delete_extra else "no",
         "--transform": _transforms(wished.transforms),
         "id rule": f"{wished.id_rule.namespace} {wished.id_rule.template!r}",
+        **({"--preset": wished.preset.name} if wished.preset is not None else {}),
         "--plan": f"with fingerprint {fingerprint(settings.decisions)[:12]}" if settings.decisions else "none",
     }
 

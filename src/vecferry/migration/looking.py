@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from vecferry.events import Observer, silent
 from vecferry.migration.patient import patiently
@@ -12,29 +13,41 @@ from vecferry.planning.inspect import inspect as inspect_database
 from vecferry.planning.model import Inspection, Plan
 from vecferry.planning.options import PlanOptions
 from vecferry.planning.plan import make_plan
+from vecferry.planning.presets import Preset
+from vecferry.planning.tabled import by_preset, presets_for, read_as
 
 
 def inspect(
-    url: str, *, collections: Sequence[str] = (), by: Sequence[str] = (), observer: Observer = silent
+    url: str,
+    *,
+    collections: Sequence[str] = (),
+    by: Sequence[str] = (),
+    preset: Preset | None = None,
+    observer: Observer = silent,
 ) -> Inspection:
     """Look at every record of the store behind `url`, read from a snapshot where it may change meanwhile.
 
     Args:
         by: metadata keys by whose values the records are counted.
+        preset: how tables of a SQL store are read.
 
     Raises:
         ConfigError, Unavailable, AuthFailed, NotFound, CorruptData: the store cannot be read; says what to do.
     """
     with held_still(url) as (database, pin):
-        return inspect_database(
+        options = by_preset(database, PlanOptions(collections=tuple(collections), preset=preset))
+        read_as(database, options.transforms.tables)
+        names, text = presets_for(database)
+        found = inspect_database(
             database,
             url=shown(url),
-            patterns=collections,
+            patterns=options.collections,
             observer=observer,
             pin=pin,
             chunks=patiently(observer),
             by=by,
         )
+    return replace(found, presets=names, skeleton=text)
 
 
 def plan(source: str, target: str, *, options: PlanOptions | None = None, observer: Observer = silent) -> Plan:

@@ -10,6 +10,7 @@ from vecferry.layouts import layout as find_layout
 from vecferry.planning.model import Plan
 from vecferry.planning.options import AUTO, PlanOptions
 from vecferry.planning.patterns import parse_patterns
+from vecferry.planning.tabled import by_preset, read_as
 from vecferry.planning.units import plan_units, units_of
 from vecferry.protocols import Database
 from vecferry.transforms import Cache, Embedders, Recipe, Unit, View, location
@@ -23,13 +24,17 @@ def wished(
     Unless `paying`, models are asked for one text alone, and its vector stands for all: that is for planning.
 
     Raises:
-        ConfigError: see `plan_units`.
+        ConfigError: see `plan_units` and `by_preset`.
     """
     if decided is not None:
+        read_as(origin, decided.tables)
         return _seen(origin, units_of(decided.collections), paying=paying), options
+    options = by_preset(origin, options)
+    read_as(origin, options.transforms.tables)
     patterns = parse_patterns(options.collections)
     layout = PLAIN if options.layout == AUTO else find_layout(options.layout)
-    if options.transforms == Recipe() and not any(pattern.target for pattern in patterns) and layout.place is None:
+    changes = replace(options.transforms, tables={})
+    if changes == Recipe() and not any(pattern.target for pattern in patterns) and layout.place is None:
         return origin, options
     units = plan_units(origin, options.transforms, patterns, layout)
     seen = _seen(origin, units, paying=paying)
@@ -40,6 +45,7 @@ def wished(
 
 def of_plan(origin: Database, plan: Plan) -> Database:
     """`origin` as `plan` reads it; models are asked, and paid."""
+    read_as(origin, plan.tables)
     return _seen(origin, units_of(plan.collections), paying=True)
 
 

@@ -10,6 +10,7 @@ from enum import StrEnum
 from vecferry.limits import Shape
 from vecferry.model import CollectionSpec, IdRule, Json, Partition, Pin, StoreIdentity
 from vecferry.planning.breakdown import Breakdown
+from vecferry.tables import Form
 from vecferry.transforms.model import Read, Step
 
 # --------------------------------------------------------------------------- what inspect finds
@@ -122,6 +123,10 @@ class Inspection:
     pin: Pin | None
     profiles: tuple[Profile, ...]
     seconds: float
+    presets: tuple[str, ...] = ()
+    """presets that the tables of a SQL store fit (`--preset`), the likeliest first"""
+    skeleton: str = ""
+    """a preset of its tables with vectors, as YAML, for a person to go on with"""
 
     @property
     def records(self) -> int:
@@ -243,6 +248,8 @@ class Plan:
     collections: tuple[CollectionPlan, ...] = ()
     left_out: tuple[str, ...] = ()
     """empty collections whose dimension nobody knows, where the target cannot make a collection without one"""
+    tables: Mapping[str, Form] = field(default_factory=dict)
+    """how the tables of a SQL store are read, by their qualified names"""
 
     @property
     def records(self) -> int:

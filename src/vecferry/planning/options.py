@@ -9,6 +9,7 @@ from vecferry.errors import ConfigError
 from vecferry.layouts import layout as find_layout
 from vecferry.model import FieldIndex, IdRule, IndexKind, JsonObject, Keep
 from vecferry.planning.model import IfExists, OnConflict, Policy
+from vecferry.planning.presets import Preset, TableWish
 from vecferry.transforms.model import Recipe
 
 AUTO = "auto"
@@ -30,6 +31,8 @@ class PlanOptions:
         name: how a target collection is called; `{name}`, `{tenant}`, `{database}`, `{namespace}` are filled in.
         id_rule: how ids that the target cannot hold are rewritten.
         transforms: what is changed on the way; whoever plans shows the source through it (`vecferry.migration.views`).
+        preset: how the tables of a SQL store are read, and what becomes of them (`vecferry.planning.tabled`).
+        tables: what that preset says of each table that was found, by qualified name; nobody asks for it directly.
     """
 
     collections: tuple[str, ...] = ()
@@ -44,6 +47,8 @@ class PlanOptions:
     name: str = "{name}"
     id_rule: IdRule = field(default_factory=IdRule)
     transforms: Recipe = field(default_factory=Recipe)
+    preset: Preset | None = None
+    tables: Mapping[str, TableWish] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Refuse now what would be refused after a whole inspection.

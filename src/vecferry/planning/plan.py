@@ -21,6 +21,7 @@ from vecferry.planning.names import not_onto_itself, target_names
 from vecferry.planning.options import AUTO, PlanOptions
 from vecferry.planning.patterns import parse_patterns
 from vecferry.planning.proofs import prove_targets
+from vecferry.planning.tabled import forms_of, own_options, place_of
 from vecferry.planning.units import itself, kinds_of, unit_of
 from vecferry.planning.vectors import described, map_vectors
 from vecferry.protocols import Configurable, Database
@@ -44,6 +45,7 @@ def make_plan(
     _check_patterns(inspection, options)
     left_out = [profile for profile in chosen if target.limits.needs_dimension and _formless(profile)]
     chosen = [profile for profile in chosen if profile not in left_out]
+    chosen.sort(key=lambda profile: place_of(source, profile.spec.qualified_name, options))
     if not chosen:
         raise ConfigError(
             f"{inspection.url} holds no record; there is nothing to move.",
@@ -51,11 +53,11 @@ def make_plan(
         )
     names = target_names([p.spec for p in chosen], patterns, options.name, target.limits)
     not_onto_itself(names, source.identity, target.identity)
-    rules = {p.spec.qualified_name: id_rule(_layout(p, options), options.id_rule) for p in chosen}
-    proofs = [(p, names[p.spec.qualified_name], rules[p.spec.qualified_name]) for p in chosen]
-    prove_targets(proofs, source, target.limits)
-    specs = _merged({p.spec.qualified_name: _target(p, names, source, target, options) for p in chosen}, names)
-    plans = [_collection(p, specs[p.spec.qualified_name], source, target.limits, options) for p in chosen]
+    asked = [(p, own_options(source, p.spec.qualified_name, options, target.limits)) for p in chosen]
+    rules = [(p, names[p.spec.qualified_name], id_rule(_layout(p, own), own.id_rule)) for p, own in asked]
+    prove_targets(rules, source, target.limits)
+    specs = _merged({p.spec.qualified_name: _target(p, names, source, target, own) for p, own in asked}, names)
+    plans = [_collection(p, specs[p.spec.qualified_name], source, target.limits, own) for p, own in asked]
     return Plan(
         created=datetime.now(UTC).replace(microsecond=0),
         source_url=inspection.url,
@@ -65,6 +67,7 @@ def make_plan(
         pin=inspection.pin,
         collections=tuple(plans),
         left_out=tuple(profile.spec.qualified_name for profile in left_out),
+        tables=forms_of(source, names),
     )
 
 

@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import yaml
 
 from vecferry.errors import ConfigError
 from vecferry.layouts import layout as find_layout
 from vecferry.model import IdRule, JsonObject
 from vecferry.planning.yaml import read_yaml, strictly
-from vecferry.tables import Table
+from vecferry.tables import Table, guess
 from vecferry.tables.wish import Wish
 from vecferry.transforms.model import Step
 
@@ -120,9 +121,29 @@ def proposed(tables: Sequence[Table], store: str) -> list[Preset]:
     return sorted(fitting, key=lambda preset: -sum(len(wish.has) for wish in preset.tables))
 
 
+def skeleton(tables: Iterable[Table]) -> str:
+    """A preset of `tables` as YAML, to begin with: the guessed form of each, and the parents that it could embed."""
+    parts = {"about": "What these tables are", "tables": [_sketched(table) for table in tables]}
+    return yaml.safe_dump(parts, sort_keys=False, allow_unicode=True, default_flow_style=None, width=120)
+
+
+def _sketched(table: Table) -> dict[str, Any]:
+    form = guess(table)
+    embed = {key.table: {f"{key.table}_COLUMN": "COLUMN"} for key in table.foreign_keys}
+    said = {
+        "key": list(form.key),
+        "vectors": dict(form.vectors),
+        "document": form.document,
+        "metadata": form.metadata,
+        "columns": list(form.columns),
+    }
+    return {"table": table.name, "has": [*table.names], **said, **({"embed": embed} if embed else {})}
+
+
 def preset_schema() -> dict[str, Any]:
     """The JSON Schema of a preset file, published in the docs."""
-    return msgspec.json.schema(Preset)
+    schema = msgspec.json.decode(msgspec.json.encode(msgspec.json.schema(Preset)))
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "vecferry preset", **schema}
 
 
 _HINT = "docs/how-to/write-a-preset.md has an example; docs/reference/preset.schema.json has every field."

@@ -18,7 +18,8 @@ def load_recipe(text: str, *, name: str = "the transform file") -> Recipe:
     """
     tree, raw = read_yaml(text, name)
     if isinstance(raw, Mapping) and "source_url" in raw:
-        return Recipe(units=units_of(load_plan(text, name=name).collections))
+        plan = load_plan(text, name=name)
+        return Recipe(units=units_of(plan.collections), tables=plan.tables)
     if isinstance(raw, list):
         raw, tree = {"transforms": raw}, None
     recipe: Recipe = strictly(raw, tree, Recipe, name)

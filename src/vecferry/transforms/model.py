@@ -14,6 +14,7 @@ from enum import StrEnum
 from vecferry.errors import ConfigError
 from vecferry.filters.where import parse_where
 from vecferry.model import Json, JsonObject, Metric
+from vecferry.tables import Form
 from vecferry.transforms.templates import Template
 
 ANY = "*"
@@ -240,11 +241,13 @@ class Recipe:
     Attributes:
         transforms: for every collection that no rule names.
         units: instead of all that, what a plan file has worked out already.
+        tables: how tables of a SQL store are read, by their qualified names; done before anything else.
     """
 
     transforms: tuple[Step, ...] = ()
     collections: tuple[Rule, ...] = ()
     units: tuple[Unit, ...] = ()
+    tables: Mapping[str, Form] = field(default_factory=dict)
 
     def check(self) -> None:
         """Raise `ConfigError` where a step cannot be done on any record."""

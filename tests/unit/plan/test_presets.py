@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
+import jsonschema
 import pytest
+import yaml
 
 from vecferry.errors import ConfigError
 from vecferry.model import IdKind
-from vecferry.planning.presets import Preset, load_preset, parse_preset, preset_schema, proposed
-from vecferry.tables import Column, ForeignKey, Form, Join, Table
+from vecferry.planning.presets import Preset, load_preset, parse_preset, preset_schema, proposed, skeleton
+from vecferry.tables import Column, ForeignKey, Form, Join, Table, guess
 from vecferry.tables.keys import id_kind
 from vecferry.tables.wish import Wish, shape
 
@@ -198,10 +201,19 @@ def test_a_preset_that_is_not_there_is_refused() -> None:
 
 
 def test_the_schema_takes_every_preset_of_ours() -> None:
-    import jsonschema
-    import yaml
-
     folder = Path(__import__("vecferry").__file__).parent / "presets"
     for file in folder.glob("*.yaml"):
         jsonschema.validate(yaml.safe_load(file.read_text()), preset_schema())
     assert Preset(tables=()).tables == ()
+
+
+def test_the_published_schema_is_in_step() -> None:
+    """docs/reference/preset.schema.json is what the code says; docs/how-to/write-a-preset.md says how to write it."""
+    file = Path(__file__).parents[3] / "docs" / "reference" / "preset.schema.json"
+    assert json.loads(file.read_text()) == preset_schema()
+
+
+def test_a_skeleton_is_a_preset_that_says_what_was_guessed() -> None:
+    preset = parse_preset(skeleton([DOCUMENTS, BRAG]), name="mine.yaml")
+    assert [shape(table, wish) for wish, table in preset.found([DOCUMENTS, BRAG])] == [guess(DOCUMENTS), guess(BRAG)]
+    assert "sources" in skeleton([PAGES])

@@ -1,0 +1,123 @@
+"""Tables of a SQL store on their way into a plan: read as a preset or a plan says, in the preset's order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+from vecferry.errors import ConfigError
+from vecferry.limits import Limits
+from vecferry.model import CollectionSpec, IdRule
+from vecferry.planning.options import AUTO, PlanOptions
+from vecferry.planning.presets import Preset, TableWish, proposed, skeleton
+from vecferry.planning.units import unit_of
+from vecferry.protocols import Database, Tabular, require
+from vecferry.tables import Form, Table, guess
+from vecferry.tables.wish import shape
+from vecferry.transforms import Rule, View
+
+
+def read_as(database: Database, tables: Mapping[str, Form]) -> None:
+    """From now on `database` reads these tables in these forms.
+
+    Raises:
+        Unsupported: it has no tables.
+        NotFound, ConfigError: a table that is not there, or a form that does not fit it.
+    """
+    for name, form in tables.items():
+        _tabular(database).use(name, form)
+
+
+def by_preset(database: Database, options: PlanOptions) -> PlanOptions:
+    """`options` with what their preset says of the tables of `database`; as they are where they name none.
+
+    The preset's tables are what is moved, unless collections were chosen.
+
+    Raises:
+        ConfigError: none of its tables is there, or a form does not fit.
+    """
+    if options.preset is None:
+        return options
+    found = _found(database, options.preset)
+    wishes = {_name(table): wish for wish, table in found}
+    forms = {_name(table): shape(table, wish) for wish, table in found}
+    rules = tuple(_rule(name, wish) for name, wish in wishes.items())
+    recipe = options.transforms
+    return replace(
+        options,
+        collections=options.collections or tuple(wishes),
+        transforms=replace(recipe, collections=(*recipe.collections, *rules), tables={**forms, **recipe.tables}),
+        tables=wishes,
+        preset=None,
+    )
+
+
+def presets_for(database: Database) -> tuple[tuple[str, ...], str]:
+    """(names of our presets that the tables of `database` fit, a preset of those that have vectors, as YAML)."""
+    if not isinstance(database, Tabular):
+        return (), ""
+    tables = list(database.tables())
+    names = tuple(preset.name for preset in proposed(tables, database.identity.kind))
+    return names, skeleton([table for table in tables if guess(table).vectors])
+
+
+def own_options(source: Database, name: str, options: PlanOptions, limits: Limits) -> PlanOptions:
+    """`options` of the collection or unit `name` alone: what nobody asked for is as the preset says of its table.
+
+    Settings of a collection are those of a target with payloads; another has none of them.
+    """
+    wish = options.tables.get(unit_of(source, name).reads[0].collection)
+    if wish is None:
+        return options
+    return replace(
+        options,
+        layout=wish.layout if wish.layout is not None and options.layout == AUTO else options.layout,
+        id_rule=wish.id_rule if wish.id_rule is not None and options.id_rule == IdRule() else options.id_rule,
+        indexes=wish.indexes if wish.indexes and options.indexes == AUTO else options.indexes,
+        target_config={**(wish.config if limits.payload_indexes else {}), **options.target_config},
+    )
+
+
+def place_of(source: Database, name: str, options: PlanOptions) -> int:
+    """The place of a collection in the preset's order; those that it does not name come last."""
+    order = list(options.tables)
+    table = unit_of(source, name).reads[0].collection
+    return order.index(table) if table in order else len(order)
+
+
+def forms_of(source: Database, names: Iterable[str]) -> dict[str, Form]:
+    """Table -> form, of every table that the collections or units `names` are read from; none of another store."""
+    database = source.database if isinstance(source, View) else source
+    if not isinstance(database, Tabular):
+        return {}
+    read = {part.collection for name in names for part in unit_of(source, name).reads}
+    return {spec.qualified_name: _form(spec) for spec in database.collections() if spec.qualified_name in read}
+
+
+def _form(spec: CollectionSpec) -> Form:
+    return Form.from_json(spec.config["form"])
+
+
+def _found(database: Database, preset: Preset) -> list[tuple[TableWish, Table]]:
+    tables = list(_tabular(database).tables())
+    found = preset.found(tables)
+    if found:
+        return found
+    near = [f"--preset {fits.name}" for fits in proposed(tables, database.identity.kind)]
+    known = ", ".join(map(_name, tables)) or "none"
+    raise ConfigError(
+        f"None of the tables of the preset '{preset.name}' is there: {', '.join(w.table for w in preset.tables)}.",
+        hint=f"This fits: {', '.join(near)}." if near else f"The tables that there are: {known}.",
+    )
+
+
+def _tabular(database: Database) -> Tabular:
+    return require(database, Tabular, operation="be read as tables", instead="postgresql: and mariadb: have tables.")
+
+
+def _name(table: Table) -> str:
+    return "/".join((*table.namespace, table.name))
+
+
+def _rule(name: str, wish: TableWish) -> Rule:
+    return Rule(source=name, target=wish.target, split=wish.split, transforms=wish.transforms)
