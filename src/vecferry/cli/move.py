@@ -169,8 +169,6 @@ def _settings(
 
 
 _OF_THE_PLAN = (
-    *("collections", "layout", "exact_vectors", "indexes", "tenant_key", "config", "name", "transform", "preset"),
-)
     "collections",
     "layout",
     "exact_vectors",
