@@ -101,7 +101,8 @@ def _as_jsonb(texts: pa.Array) -> tuple[pa.Array, list[pa.Array]]:
     odd = pc.match_substring_regex(texts, _ODD)
     if not pc.any(odd).as_py():
         return texts, []
-    values, notes = texts.to_pylist(), [None] * len(texts)
+    values: list[str] = texts.to_pylist()
+    notes: list[str | None] = [None] * len(texts)
     for row in pc.indices_nonzero(odd.fill_null(False)).to_pylist():
         given = values[row].encode()
         made = jsonb_text(given)

@@ -6,14 +6,20 @@ import logging
 
 from vecferry.connectors.postgres.access import Access, Connection
 from vecferry.connectors.postgres.ddl import foreign_key, literal, qualified, sequences
-from vecferry.connectors.postgres.indexing import Statement, statements, unindexed
+from vecferry.connectors.postgres.indexing import Statement, short_name, statements, unindexed
 from vecferry.connectors.postgres.preparing import Prepared, see_extension
+from vecferry.errors import Conflict
 
 _LOG = logging.getLogger("vecferry.postgres")
 _MOST_MEMORY = 512 << 20
 """Bytes of `maintenance_work_mem` that we ask for without being told."""
 _EDGES = 400
 """Bytes that a graph needs per vector beside the vector itself, about (m = 16)."""
+_OWNER = """
+SELECT i.indrelid IS NOT DISTINCT FROM %s::regclass FROM pg_catalog.pg_class c
+JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace LEFT JOIN pg_catalog.pg_index i ON i.indexrelid = c.oid
+WHERE n.nspname = %s AND c.relname = %s
+"""
 
 
 class Building:
@@ -22,7 +28,6 @@ class Building:
     def __init__(self, access: Access, made: Prepared) -> None:
         self._access = access
         self._made = made
-        self._built = 0
 
     def run(self) -> None:
         """Build what is missing. What is there already stays as it is."""
@@ -49,8 +54,23 @@ class Building:
             memory = self._memory(connection)
             if memory:
                 connection.execute("SELECT set_config('maintenance_work_mem', %s, true)", [memory])
-            connection.execute(statement.text.encode())
-        self._built += 1
+            if (name := self._free_name(connection, statement.name)) is not None:
+                connection.execute(statement.sql(self._made.table, name).encode())
+
+    def _free_name(self, connection: Connection, wanted: str) -> str | None:
+        """The name for an index; None where our table has it already. Another table's index may be called the same."""
+        (schema,) = self._made.table.namespace
+        for name in (wanted, short_name(f"{self._made.table.name}_{wanted}")):
+            owner = connection.execute(_OWNER, [qualified(self._made.table), schema, name]).fetchone()
+            if owner is None:
+                return name
+            if owner[0]:
+                return None
+        raise Conflict(
+            f"The index '{wanted}' cannot be made: other things in '{schema}' have its name.",
+            store=self._access.store,
+            hint="Rename them, or build the index by hand; the records are all there.",
+        )
 
     def _memory(self, connection: Connection) -> str | None:
         """As much memory as the graph of the largest vector needs, if that is more than the server gives by itself."""

@@ -30,8 +30,6 @@ _METRICS = {
     Metric.HAMMING: "hamming",
     Metric.JACCARD: "jaccard",
 }
-_NAMES = {name: metric for metric, name in _METRICS.items()}
-_OPCLASS = re.compile(r"(?:vector|halfvec|sparsevec|bit)_(cosine|l2|ip|l1|hamming|jaccard)_ops")
 _USING = " USING "
 _SCHEMA = re.compile(r"(?:\w+|\"[^\"]*\")\.((?:vector|halfvec|sparsevec)\b|(?:vector|halfvec|sparsevec|bit)_\w+_ops\b)")
 """pgvector's types and operator classes with the schema that they had in the source"""
@@ -39,10 +37,15 @@ _SCHEMA = re.compile(r"(?:\w+|\"[^\"]*\")\.((?:vector|halfvec|sparsevec)\b|(?:ve
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """What makes one index. `name` is its own; `text` changes nothing where an index of that name is there."""
+    """What makes one index: its name, and the rest of `CREATE INDEX … ON TABLE`, from `USING` on."""
 
     name: str
-    text: str
+    rest: str
+    unique: bool = False
+
+    def sql(self, table: Table, name: str) -> str:
+        """The statement, with a name that is free."""
+        return f"CREATE {'UNIQUE ' if self.unique else ''}INDEX {quote(name)} ON {qualified(table)}{self.rest}"
 
 
 def statements(
@@ -98,9 +101,8 @@ def _vectors(spec: CollectionSpec, table: Table, form: Form, extension: str) -> 
             )
         )
         schema = "" if kind == "bit" and extension == "public" else f"{quote(extension)}."
-        name = short_name(f"{table.name}_{column}_{wanted}")
         text = f"{target} {schema}{quote(f'{family}_{_METRICS[vector.metric]}_ops')}"
-        yield Statement(name, _create(table, name, wanted, text, settings))
+        yield Statement(short_name(f"{table.name}_{column}_{wanted}"), f"{_USING}{wanted} ({text}){_with(settings)}")
 
 
 def _largest(kind: str) -> int:
@@ -108,11 +110,10 @@ def _largest(kind: str) -> int:
     return _MOST_DIMS["halfvec" if kind == "vector" else kind]
 
 
-def _create(table: Table, name: str, kind: str, keys: str, settings: Mapping[str, Any], where: str = "") -> str:
-    text = f"CREATE INDEX IF NOT EXISTS {quote(name)} ON {qualified(table)} USING {kind} ({keys})"
-    if settings:
-        text += f" WITH ({', '.join(f'{quote(key)} = {_setting(value)}' for key, value in settings.items())})"
-    return f"{text} WHERE {where}" if where else text
+def _with(settings: Mapping[str, Any]) -> str:
+    """The storage parameters of an index."""
+    parts = ", ".join(f"{quote(key)} = {_setting(value)}" for key, value in settings.items())
+    return f" WITH ({parts})" if parts else ""
 
 
 def _setting(value: object) -> str:
@@ -129,25 +130,12 @@ def _setting(value: object) -> str:
 
 def _again(table: Table, index: Index) -> Statement:
     """An index of the source's table on the table that we make of it: its statement, from `USING` on."""
-    keys = index.expression or ", ".join(map(quote, index.columns))
-    tail = f"{index.method} ({keys})"
-    if index.definition is not None and _USING not in f"{index.name} {table.name} {table.namespace}":
-        tail = index.definition.partition(_USING)[2]
-    unique = "UNIQUE " if index.unique else ""
-    head = f"CREATE {unique}INDEX IF NOT EXISTS {quote(index.name)} ON {qualified(table)}"
-    return Statement(index.name, head + _USING + _SCHEMA.sub(r"\1", tail))
-
-
-def metrics(table: Table) -> dict[str, Metric]:
-    """By column, the metric that an index of pgvector tells."""
-    found: dict[str, Metric] = {}
-    for index in table.indexes:
-        kind = _OPCLASS.fullmatch((index.opclass or "").rpartition(".")[2])
-        if kind is not None:
-            expression = index.expression or ""
-            over = index.columns or [name for name in table.names if name in expression]
-            found |= dict.fromkeys(over[:1], _NAMES[kind[1]])
-    return found
+    opclass = f" {index.opclass}" if index.opclass and len(index.columns) <= 1 else ""
+    rest = f"{index.method} ({index.expression or ', '.join(map(quote, index.columns))}{opclass})"
+    hostile = f"{index.name} {table.name} {table.namespace}"
+    if index.definition is not None and _USING not in hostile:
+        rest = index.definition.partition(_USING)[2]
+    return Statement(index.name, _USING + _SCHEMA.sub(r"\1", rest), unique=index.unique)
 
 
 def short_name(name: str) -> str:

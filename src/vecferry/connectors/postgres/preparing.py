@@ -11,8 +11,8 @@ from vecferry.catalog import fit, merged_card
 from vecferry.connectors.postgres import cards, catalog
 from vecferry.connectors.postgres.access import Connection
 from vecferry.connectors.postgres.cards import Kept
+from vecferry.connectors.postgres.collection import metric_of
 from vecferry.connectors.postgres.ddl import create, literal, own, qualified, quote, vector_column
-from vecferry.connectors.postgres.indexing import metrics
 from vecferry.errors import Conflict, Unsupported
 from vecferry.model import Card, CollectionSpec, Element, VectorKind, VectorSpec
 from vecferry.tables import Column, Form, Table, guess
@@ -171,7 +171,9 @@ def fitted(table: Table, form: Form, spec: CollectionSpec) -> tuple[Table, Form]
 def _holds(column: str, wanted: str) -> bool:
     """Whether a vector column of one type takes what one of another holds."""
     here, asked = vector_type(column), vector_type(wanted)
-    return here is not None and asked is not None and here[0] == asked[0] and (here[1] is None or here[1] == asked[1])
+    if here is None or asked is None or here[0] != asked[0]:
+        return False
+    return here[0] == "sparsevec" or here[1] is None or here[1] == asked[1]
 
 
 # --------------------------------------------------------------------------- a table that is there
@@ -242,7 +244,6 @@ def _check_columns(table: Table, form: Form, store: str) -> None:
 def _vectors(table: Table, form: Form, spec: CollectionSpec) -> tuple[VectorSpec, ...]:
     """The vectors of a table; without an index they have the metric that is asked for."""
     asked = {vector.name: vector for vector in spec.vectors}
-    known = metrics(table)
     found = []
     for name, column in form.vectors.items():
         kind, dim = vector_type(table.column(column).type) or ("vector", None)
@@ -252,7 +253,7 @@ def _vectors(table: Table, form: Form, spec: CollectionSpec) -> tuple[VectorSpec
                 name=name,
                 kind={"sparsevec": VectorKind.SPARSE, "bit": VectorKind.BITS}.get(kind, VectorKind.DENSE),
                 dim=wanted.dim if kind == "sparsevec" else dim,
-                metric=known.get(column, wanted.metric),
+                metric=metric_of(table, column) or wanted.metric,
                 element=Element.FLOAT16 if kind == "halfvec" else wanted.element if kind != "vector" else _wide(wanted),
             )
         )

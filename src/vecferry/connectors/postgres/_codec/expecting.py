@@ -51,7 +51,8 @@ def _trimmed(array: pa.Array, vector: VectorSpec) -> pa.Array:
 
 
 def _metadata(batch: pa.RecordBatch, form: Form) -> tuple[list[str | None], list[str | None]]:
-    texts, tags = [], []
+    texts: list[str | None] = []
+    tags: list[str | None] = []
     for text, tag in zip(arrow.utf8(batch, "metadata"), arrow.utf8(batch, "tags"), strict=True):
         values = unpack(text, tag) if text is not None else {}
         for key in form.keys:
