@@ -1,0 +1,253 @@
+"""How the rows of one table are asked for, and what they are as canonical batches. Pure.
+
+A table of ours has its texts in columns of their own and an envelope (`vecferry.tables.envelope`); any other is read by
+its form (`vecferry.tables.metadata`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import orjson
+import pyarrow as pa
+
+from vecferry import arrow
+from vecferry.connectors.mariadb._codec.keys import Key
+from vecferry.connectors.mariadb._codec.types import Values, cells, is_binary, selected
+from vecferry.connectors.mariadb.names import quote
+from vecferry.model import CollectionSpec, IdKind, Position, Rejection
+from vecferry.tables import Form, Table, sql
+from vecferry.tables.cells import Made, composite, metadata_json
+from vecferry.tables.envelope import COLUMN as ENVELOPE
+from vecferry.tables.envelope import mixed_kind, original_id, restore
+from vecferry.tables.types import is_int
+from vecferry.tags import canonical, loads, pack
+
+Rows = Sequence[Sequence[bytes | None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """A canonical batch of the rows that can be read, and the others."""
+
+    batch: pa.RecordBatch
+    rejected: tuple[Rejection, ...]
+    position: Position
+
+
+class Reading:
+    """The SELECT of one collection, and its answers as batches.
+
+    Attributes:
+        key: what the table is read by: the form's key, or the number that a table of ours has.
+    """
+
+    def __init__(
+        self, table: Table, form: Form, spec: CollectionSpec, *, own: bool, parents: Mapping[str, str] | None = None
+    ) -> None:
+        """`parents`: metadata key -> type, of the columns that joins bring."""
+        self.table, self.form, self.spec, self.own = table, form, spec, own
+        self.parents = parents or {}
+        self.key = Key.of(table, table.primary_key if own else form.key)
+        self._slots: dict[str, int] = {}
+        self._columns: list[str] = []
+        self._own_kinds = {column.name: column.type for column in table.columns}
+        self._choose()
+
+    # ----------------------------------------------------------------------- the statement
+
+    def _choose(self) -> None:
+        """The columns of the SELECT: the key's come first."""
+        for number, column in enumerate(self.key.selected):
+            self._add(f"key {number}", column)
+        if self.own:
+            self._add("id", f"t.{quote('id')}")
+            self._add("envelope", f"t.{quote(ENVELOPE)}")
+        elif self.form.id:
+            self._add("id", sql.id_sql(self.table, self.form, quote))
+        for name, column in self.form.vectors.items():
+            self._add(f"vector {name}", f"t.{quote(column)}")
+        for slot in ("document", "uri", "metadata"):
+            if (given := getattr(self.form, slot)) is not None:
+                self._add(slot, f"t.{quote(given)}")
+        for key, expression in sql.selected(self.table, self.form, quote).items():
+            self._add(f"value {key}", selected(self._kind(key), expression))
+
+    def _add(self, slot: str, expression: str) -> None:
+        self._slots[slot] = len(self._columns)
+        self._columns.append(expression)
+
+    def _kind(self, key: str) -> str:
+        """The type of the column behind a metadata key; ranks are numbers, a parent's columns say so in their text."""
+        column = self.form.own.get(key)
+        if column is not None:
+            return self._own_kinds[column]
+        return "bigint" if key in map(self.form.name, self.form.ranks) else self.parents.get(key, "longtext")
+
+    def select(self, *conditions: str, order: bool = True) -> str:
+        """The statement that gives the rows that meet all `conditions`."""
+        where = " AND ".join(f"({condition})" for condition in (sql.where_sql(self.form), *conditions))
+        source = sql.from_sql(self.table, self.form, quote)
+        return f"SELECT {', '.join(self._columns)} FROM {source} WHERE {where} {self.key.order if order else ''}"  # noqa: S608
+
+    @property
+    def id_columns(self) -> str:
+        """What `ids_of` needs of a row."""
+        return ", ".join(self._columns[slot] for slot in self._id_slots())
+
+    def _id_slots(self) -> list[int]:
+        own = [self._slots["id"]] if "id" in self._slots else []
+        return own or [self._slots[f"key {number}"] for number in range(len(self.key.columns))]
+
+    def select_ids(self, condition: str) -> str:
+        """The statement that gives the ids of the rows that meet `condition`."""
+        source = sql.from_sql(self.table, self.form, quote)
+        return f"SELECT {self.id_columns} FROM {source} WHERE {sql.where_sql(self.form)} AND ({condition})"  # noqa: S608
+
+    def ids_of(self, rows: Rows) -> list[str]:
+        """The ids of rows that have the columns `id_columns` and no others."""
+        if not rows:
+            return []
+        columns: list[Values] = list(zip(*rows, strict=True))
+        found = self.ids({slot: column for slot, column in zip(self._id_slots(), columns, strict=True)})["id"]
+        return found.to_pylist() if isinstance(found, pa.Array) else list(found)
+
+    # ----------------------------------------------------------------------- the answer
+
+    def decode(self, rows: Rows) -> Decoded:
+        """`rows`, one or more, in the order of the SELECT, as a batch."""
+        columns: list[Values] = list(zip(*rows, strict=True))
+        ids = self.ids(columns)
+        made = self._own_texts(columns) if self.own else self._texts(columns)
+        batch = arrow.build(self.spec, {**ids, **self._vectors(columns), **made.columns})
+        position = self.key.position(rows[-1])
+        if not made.unreadable:
+            return Decoded(batch, (), position)
+        kept = [row for row in range(len(rows)) if row not in made.unreadable]
+        names = batch.column("id")
+        rejected = tuple(Rejection(names[row].as_py(), reason) for row, reason in made.unreadable.items())
+        return Decoded(batch.take(pa.array(kept, pa.int64())), rejected, position)
+
+    def ids(self, columns: Sequence[Values] | Mapping[int, Values]) -> dict[str, Any]:
+        """The columns `id` and `id_kind` of a batch, from those of an answer."""
+        if self.own:
+            return self._own_ids(columns[self._slots["id"]])
+        if self.form.id:
+            return {"id": pa.array(columns[self._slots["id"]], pa.string())}
+        parts = [columns[self._slots[f"key {number}"]] for number in range(len(self.key.columns))]
+        kinds = [column.type for column in self.key.columns]
+        if len(parts) == 1:
+            return {"id": _key_texts(kinds[0], parts[0])}
+        return {"id": composite([_key_values(kind, part) for kind, part in zip(kinds, parts, strict=True)])}
+
+    def _own_ids(self, stored: Values) -> dict[str, Any]:
+        texts = pa.array(stored, pa.string())
+        if self.spec.id_kind in (IdKind.INT, IdKind.UUID):
+            return {"id": texts}
+        found = [text.decode() for text in stored if text is not None]
+        if self.spec.id_kind is IdKind.MIXED:
+            kinds = [mixed_kind(text).value for text in found]
+            return {"id": [original_id(text) for text in found], "id_kind": kinds}
+        return {"id": [original_id(text) for text in found]}
+
+    def _vectors(self, columns: Sequence[Values]) -> dict[str, Any]:
+        return {
+            arrow.column(vector): _floats(columns[self._slots[f"vector {vector.name}"]], vector.dim or 0)
+            for vector in self.spec.vectors
+        }
+
+    def _text(self, columns: Sequence[Values], slot: str) -> pa.Array | None:
+        return pa.array(columns[self._slots[slot]], pa.large_string()) if slot in self._slots else None
+
+    def _texts(self, columns: Sequence[Values]) -> _Texts:
+        """The texts and metadata of rows of somebody else's, by the form."""
+        rows = len(columns[0])
+        read = [cells(key, self._kind(key), columns[self._slots[f"value {key}"]]) for key in self.form.keys]
+        spread = pa.array(columns[self._slots["metadata"]], pa.string()) if "metadata" in self._slots else None
+        made = metadata_json(rows, [one.cells for one in read], self.form, spread)
+        tags = _without_tags(made, {one.cells.key: one.untagged for one in read if one.untagged})
+        known = {"document": self._text(columns, "document"), "uri": self._text(columns, "uri")}
+        return _Texts({**known, "metadata": made.metadata, "tags": tags}, made.unreadable)
+
+    def _own_texts(self, columns: Sequence[Values]) -> _Texts:
+        """The texts of rows of ours; an application may have changed them, so the metadata is put in order again."""
+        documents, uris = (list(columns[self._slots[name]]) for name in ("document", "uri"))
+        metadata: list[bytes | None] = []
+        tags: list[bytes | None] = []
+        seqs: list[int | None] = []
+        unreadable: dict[int, str] = {}
+        pairs = zip(columns[self._slots["metadata"]], columns[self._slots["envelope"]], strict=True)
+        for row, (text, envelope) in enumerate(pairs):
+            try:
+                ordered, told = _ordered(text)
+                seq = None
+                if envelope is not None:
+                    kept = restore(envelope, document=None, uri=None, metadata=ordered, jsonb=False)
+                    ordered, told, seq = kept.metadata, kept.tags or told, kept.seq
+            except (ValueError, TypeError, LookupError) as error:
+                ordered, told, seq, unreadable[row] = None, None, None, f"its metadata cannot be read: {error}"
+            metadata.append(ordered)
+            tags.append(told)
+            seqs.append(seq)
+        known = {"document": documents, "uri": uris, "metadata": metadata, "tags": tags}
+        return _Texts({**known, "seq": seqs}, unreadable)
+
+
+@dataclass(frozen=True, slots=True)
+class _Texts:
+    columns: Mapping[str, Any]
+    unreadable: Mapping[int, str]
+
+
+def _ordered(text: bytes | None) -> tuple[bytes | None, bytes | None]:
+    """(canonical JSON, tags) of the text of a metadata column."""
+    if text is None:
+        return None, None
+    value = loads(text)
+    if not isinstance(value, dict):
+        raise ValueError("it is no JSON object")  # noqa: TRY004 (what is at fault is data)
+    try:
+        return canonical(value), None
+    except TypeError:  # an integer past 64 bits
+        return pack(value)
+
+
+def _floats(values: Values, dim: int) -> pa.Array:
+    """A vector column, shape (rows, dim), float32 in the machine's order; little-endian on the wire."""
+    present = [value is not None for value in values]
+    hole = bytes(4 * dim)
+    raw = b"".join([value or hole for value in values])
+    flat = pa.array(np.frombuffer(raw, "<f4").astype(np.float32, copy=False))
+    kind = pa.list_(pa.float32(), dim)
+    mask = None if all(present) else pa.array(np.logical_not(present))
+    return pa.FixedSizeListArray.from_arrays(flat, type=kind, mask=mask)
+
+
+def _key_texts(kind: str, values: Values) -> pa.Array:
+    """Ids of one column: a number without leading zeros, bytes in hexadecimal, all else as it is printed."""
+    texts = pa.array(values, pa.binary()) if is_binary(kind) else pa.array(values, pa.string())
+    if is_binary(kind):
+        return pa.array([(value or b"").hex() for value in values], pa.string())
+    return texts.cast(pa.uint64() if "unsigned" in kind else pa.int64()).cast(pa.string()) if is_int(kind) else texts
+
+
+def _key_values(kind: str, values: Values) -> pa.Array:
+    texts = _key_texts(kind, values)
+    return texts.cast(pa.uint64() if "unsigned" in kind else pa.int64()) if is_int(kind) else texts
+
+
+def _without_tags(made: Made, rows_of: Mapping[str, Sequence[int]]) -> pa.Array:
+    """The tags of a batch, less those of dates that the calendar does not have."""
+    if not rows_of:
+        return made.tags
+    tags: list[str | None] = made.tags.to_pylist()
+    for key, rows in rows_of.items():
+        pointer = "/" + key.replace("~", "~0").replace("/", "~1")
+        for row in rows:
+            told = orjson.loads(tags[row] or "{}")
+            told.pop(pointer, None)
+            tags[row] = canonical(told).decode() if told else None
+    return pa.array(tags, pa.string())

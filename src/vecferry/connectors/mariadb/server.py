@@ -1,0 +1,189 @@
+"""A MariaDB server: a pool of connections, statements, rows as bytes. Every error comes out as one of ours."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from threading import RLock
+from typing import Any
+
+import pymysql
+from pymysql.converters import conversions
+from pymysql.cursors import SSCursor
+
+from vecferry.connectors.mariadb import failures
+from vecferry.connectors.mariadb.address import Address
+from vecferry.errors import Unsupported
+
+Row = tuple[bytes | None, ...]
+"""One row of an answer: every value as the text protocol sends it; vectors and blobs are their own bytes."""
+NEEDED = (11, 7)
+"""The first version with VECTOR columns."""
+_ENCODERS = {kind: encode for kind, encode in conversions.items() if not isinstance(kind, int)}
+_SESSION = ", ".join(
+    (
+        "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION,ERROR_FOR_DIVISION_BY_ZERO'",
+        "time_zone = '+00:00'",
+        "net_write_timeout = 86400",
+        "net_read_timeout = 3600",
+        "wait_timeout = 86400",
+        "max_statement_time = 0",
+        "sql_safe_updates = 0",
+    )
+)
+"""Times in UTC, backslash escapes on, and no answer cut off because whoever it is for is slow."""
+
+
+class Server:
+    """One database of a server. Thread-safe: each statement has a connection to itself.
+
+    Attributes:
+        version: what the server says of itself, such as `11.8.6-MariaDB`.
+        max_packet: bytes that one statement may have.
+    """
+
+    def __init__(self, address: Address) -> None:
+        """Connect, and see that it is a MariaDB with vectors.
+
+        Raises:
+            ConfigError, AuthFailed, NotFound, Unavailable, Unsupported: says what to do.
+        """
+        self.address, self.store = address, address.store
+        self._idle: list[pymysql.Connection[Any]] = []
+        self._lock = RLock()
+        self._closed = False
+        version, packet = self.one("SELECT VERSION(), @@max_allowed_packet")
+        self.version, self.max_packet = _text(version), int(packet or 0)
+        _check_version(self.version, self.store)
+
+    # ----------------------------------------------------------------------- statements
+
+    def rows(self, sql: str) -> list[Row]:
+        """Every row of an answer that is small."""
+        with self.connection() as connection:
+            return rows(connection, sql)
+
+    def one(self, sql: str) -> Row:
+        """The only row of an answer."""
+        return self.rows(sql)[0]
+
+    def run(self, *statements: str | bytes) -> None:
+        """Carry out statements, one transaction of all of them where there are more than one."""
+        with self.connection() as connection:
+            run(connection, statements)
+
+    @contextmanager
+    def connection(self) -> Iterator[pymysql.Connection[Any]]:
+        """A connection of one's own; back to the pool when it is done with, thrown away where it broke."""
+        connection = self._take()
+        clean = False
+        try:
+            yield connection
+            clean = True
+        except failures.ERRORS as error:
+            clean = isinstance(error, pymysql.Error) and connection.open and not _broken(error)
+            if clean:
+                clean = _rolled_back(connection)
+            raise failures.of(error, self.store) from error
+        finally:
+            self._give(connection, clean=clean)
+
+    def _take(self) -> pymysql.Connection[Any]:
+        with self._lock:
+            if self._idle:
+                return self._idle.pop()
+        return self._connect()
+
+    def _give(self, connection: pymysql.Connection[Any], *, clean: bool) -> None:
+        with self._lock:
+            if clean and not self._closed:
+                self._idle.append(connection)
+                return
+        if connection._result is not None:
+            connection._result.unbuffered_active = False  # nobody waits for the rest of a broken off answer
+        with suppress(*failures.ERRORS):
+            connection._force_close()  # type: ignore[attr-defined] # `close` would wait for a server that is gone
+
+    def _connect(self) -> pymysql.Connection[Any]:
+        """A new connection, set up as every statement of ours expects.
+
+        No decoders and `use_unicode=False` leave every value as bytes: nothing is parsed that is not asked for.
+        """
+        try:
+            return pymysql.connect(
+                **self.address.arguments(),
+                conv=_ENCODERS,
+                use_unicode=False,
+                autocommit=True,
+                init_command=_SESSION,
+                program_name="vecferry",
+            )
+        except (*failures.ERRORS, RuntimeError) as error:  # RuntimeError: an auth plugin that needs another package
+            raise failures.of(error, self.store) from error
+
+    def close(self) -> None:
+        """Let every connection go. Idempotent."""
+        with self._lock:
+            self._closed = True
+            idle, self._idle = self._idle, []
+        for connection in idle:
+            with suppress(*failures.ERRORS):
+                connection.close()
+
+
+def rows(connection: pymysql.Connection[Any], sql: str) -> list[Row]:
+    """Every row of an answer that is small."""
+    with connection.cursor() as cursor:
+        cursor.execute(sql)
+        return list(cursor.fetchall())
+
+
+def run(connection: pymysql.Connection[Any], statements: Sequence[str | bytes]) -> None:
+    """Carry out statements; more than one are one transaction."""
+    if len(statements) == 1:
+        connection.query(statements[0])  # type: ignore[arg-type] # bytes are sent as they are
+        return
+    connection.begin()
+    for statement in statements:
+        connection.query(statement)  # type: ignore[arg-type]
+    connection.commit()
+
+
+def stream(connection: pymysql.Connection[Any], sql: str, size: int) -> Iterator[list[Row]]:
+    """The rows of an answer as they arrive, up to `size` at a time."""
+    cursor = connection.cursor(SSCursor)
+    cursor.execute(sql)
+    while part := cursor.fetchmany(size):
+        yield part
+
+
+def _rolled_back(connection: pymysql.Connection[Any]) -> bool:
+    try:
+        connection.rollback()
+    except failures.ERRORS:
+        return False
+    return True
+
+
+def _broken(error: pymysql.Error) -> bool:
+    return isinstance(error, pymysql.err.InternalError | pymysql.err.InterfaceError)
+
+
+def _check_version(version: str, store: str) -> None:
+    numbers = tuple(int(part) for part in version.split("-")[0].split(".")[:2] if part.isdigit())
+    if "mariadb" not in version.lower():
+        raise Unsupported(
+            f"{store} is no MariaDB but {version}.",
+            store=store,
+            hint="MySQL's vectors are another thing; vecferry reads MariaDB 11.7 and later.",
+        )
+    if numbers < NEEDED:
+        raise Unsupported(
+            f"{store} is version {version}, which has no VECTOR columns.",
+            store=store,
+            hint="Update it to MariaDB 11.8 (11.7 brought them).",
+        )
+
+
+def _text(value: bytes | None) -> str:
+    return (value or b"").decode()

@@ -1,0 +1,202 @@
+"""Writing a collection in bulk: make or adopt its table, upsert batches, build the vector index behind the load."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+from threading import RLock
+
+import pyarrow as pa
+
+from vecferry.catalog import fit
+from vecferry.connectors.mariadb import cards, catalog, ddl, home
+from vecferry.connectors.mariadb._codec.writing import Writing
+from vecferry.connectors.mariadb.facts import DISTANCES
+from vecferry.connectors.mariadb.names import qualified
+from vecferry.connectors.mariadb.opened import Opened, find, opened
+from vecferry.connectors.mariadb.server import Server
+from vecferry.errors import AuthFailed, Conflict, ConnectorError, DataError
+from vecferry.model import CollectionSpec, JsonObject, Receipt
+from vecferry.tables import Form, Index, Table
+
+_LOG = logging.getLogger("vecferry.mariadb")
+_DELETE = 500
+
+
+class MariaSink:
+    """The writing side of one collection. `write` is thread-safe: every batch has a connection to itself.
+
+    Guarantee: a batch is one transaction of upserts, durable when `write` returns; writing it again changes nothing. A
+    record that MariaDB refuses takes its batch with it, and the engine finds it by halves.
+    """
+
+    def __init__(self, server: Server, spec: CollectionSpec) -> None:
+        self._server, self._spec = server, spec
+        self._writing: Writing | None = None
+        self._home: Table | None = None
+        self._config: JsonObject = {}
+        self._lock = RLock()
+
+    # ----------------------------------------------------------------------- prepare
+
+    def prepare(self, spec: CollectionSpec) -> CollectionSpec:
+        """Make the table, or see that the existing one fits: one of ours, or somebody's whose columns do.
+
+        Raises:
+            Conflict: it exists with another dimension, metric or kind of ids, or has no place for the records.
+        """
+        with self._lock:
+            self._home = home.table(spec, self._server.address.database)
+            found = self._existing(spec) or self._make(spec)
+            self._check(found, spec)
+            self._card(found, spec)
+            made = find(self._server, spec.name)
+            vectors = spec.vectors if not found.own else fit(found.spec, spec, store=self._server.store)
+            self._spec = replace(made.spec, vectors=vectors, id_kind=spec.id_kind, indexes=spec.indexes)
+            self._writing = Writing(made.table, made.form, self._spec, own=made.own)
+            self._config = spec.config
+            (count,) = self._server.one(f"SELECT COUNT(*) FROM {self._place(made.table)}")  # noqa: S608
+            return replace(self._spec, count=int(count or 0), card=spec.card)
+
+    def _existing(self, spec: CollectionSpec) -> Opened | None:
+        """The table that is there, as its card has it; without one, as the records come home, or as it looks."""
+        listed = catalog.load(self._server, spec.name)
+        kept = cards.read(self._server, spec.name)
+        if not listed or kept is not None:
+            return opened(listed[0], kept) if listed else None
+        return opened(listed[0], None, home.form(spec) if self._home is not None else None)
+
+    def _make(self, spec: CollectionSpec) -> Opened:
+        """The table that the records came from, on the way home; else one of our own."""
+        own = self._home is None
+        table, form = ddl.own(spec, self._server.address.database) if own else (self._home, home.form(spec))
+        assert table is not None
+        assert form is not None
+        kept = cards.Kept(card=spec.card, form=form, own=own, uid=cards.new_uid())
+        cards.write(self._server, spec.name, kept)
+        self._server.run(ddl.create(table))
+        return find(self._server, spec.name)
+
+    def _check(self, found: Opened, spec: CollectionSpec) -> None:
+        """Does the table fit? A vector that no index searches takes the metric that it is given."""
+        indexed = {index.columns for index in found.table.indexes if index.method == "vector"}
+        asked = {vector.name: vector for vector in spec.vectors}
+        vectors = tuple(
+            replace(vector, metric=asked[vector.name].metric)
+            if not found.own and vector.name in asked and (found.form.vectors[vector.name],) not in indexed
+            else vector
+            for vector in found.spec.vectors
+        )
+        fit(replace(found.spec, vectors=vectors), spec, store=self._server.store)
+        if found.table.view:
+            raise Conflict(
+                f"'{spec.name}' in {self._server.store} is a view.",
+                store=self._server.store,
+                hint="Choose another target name; a view is only read.",
+            )
+
+    def _card(self, found: Opened, spec: CollectionSpec) -> None:
+        """Note what the table is, unless that stands there already."""
+        kept = cards.read(self._server, spec.name)
+        uid = kept.uid if kept is not None else cards.new_uid()
+        wanted = cards.Kept(card=spec.card, form=found.form, own=found.own, uid=uid)
+        if kept is not None and kept.card is not None and spec.card is None:
+            wanted = replace(wanted, card=kept.card)
+        if kept is None and spec.card is not None and self._rows(found) > 0:
+            wanted = replace(wanted, card=replace(spec.card, adopted=True))
+        if wanted != kept:
+            cards.write(self._server, spec.name, wanted)
+
+    def _rows(self, found: Opened) -> int:
+        return len(self._server.rows(f"SELECT 1 FROM {self._place(found.table)} LIMIT 1"))  # noqa: S608
+
+    def _place(self, table: Table) -> str:
+        return qualified((*table.namespace, table.name))
+
+    # ----------------------------------------------------------------------- write
+
+    def write(self, batch: pa.RecordBatch) -> Receipt:
+        """Upsert a batch in one transaction. Of equal ids the last wins.
+
+        Raises:
+            DataError: a record that MariaDB refuses, or that is larger than `max_allowed_packet`.
+        """
+        if not batch.num_rows:
+            return Receipt(0, 0)
+        statements = list(self._prepared().statements(batch, self._server.max_packet))
+        for statement in statements:
+            if len(statement) >= self._server.max_packet and batch.num_rows == 1:
+                raise self._too_large(batch)
+        self._server.run(*statements)
+        return Receipt(batch.num_rows, sum(map(len, statements)))
+
+    def _too_large(self, batch: pa.RecordBatch) -> DataError:
+        return DataError(
+            f"One record is more than {self._server.store} takes at once ({self._server.max_packet:,} bytes).",
+            ids=[batch.column("id")[0].as_py()],
+            hint="Raise max_allowed_packet on the server; the same command goes on.",
+        )
+
+    def expect(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """What reading `batch` back gives: MariaDB keeps what it is given. Pure."""
+        return batch
+
+    def delete(self, ids: Sequence[str]) -> None:
+        """Remove the records with these original ids."""
+        writing = self._prepared()
+        for start in range(0, len(ids), _DELETE):
+            self._server.run(writing.delete(ids[start : start + _DELETE]))
+
+    def _prepared(self) -> Writing:
+        if self._writing is None:
+            hint = "Call prepare(spec) before the first write."
+            raise DataError(f"{self._spec.qualified_name} was not prepared.", hint=hint)
+        return self._writing
+
+    # ----------------------------------------------------------------------- finish
+
+    def finish(self) -> None:
+        """Build the vector index, and on the way home the foreign keys. Idempotent.
+
+        Raises:
+            Unsupported, StoreFull: MariaDB cannot build it.
+        """
+        with self._lock:
+            writing = self._prepared()
+            table = find(self._server, self._spec.name).table
+            there = {index.columns for index in table.indexes if index.method == "vector"}
+            for index in self._wanted(table, writing.form):
+                if index.columns not in there and not there:
+                    self._server.run(ddl.vector_index(table, index))
+                    there.add(index.columns)
+            for key in self._home.foreign_keys if self._home is not None else ():
+                if key.columns not in {one.columns for one in table.foreign_keys}:
+                    self._add(table, key.name, ddl.foreign_key(table, key))
+
+    def _wanted(self, table: Table, form: Form) -> list[Index]:
+        """The vector indexes: those of the table that comes home, else one, over the first vector."""
+        if self._home is not None:
+            return [index for index in self._home.indexes if index.method == "vector"]
+        if not self._config.get("vector_index", True) or not self._spec.vectors:
+            return []
+        first = self._spec.vectors[0]
+        column = form.vectors[first.name]
+        if table.column(column).nullable or first.metric not in DISTANCES or table.partitions:
+            _LOG.warning("'%s' of %s gets no vector index: MariaDB builds none there.", column, table.name)
+            return []
+        options = {"m": str(self._config["m"])} if "m" in self._config else {}
+        name = ddl.index_name(column)
+        return [Index(name=name, columns=(column,), method="vector", opclass=DISTANCES[first.metric], options=options)]
+
+    def _add(self, table: Table, name: str, statement: str) -> None:
+        """Add a foreign key, where its other table is there already and holds what it names."""
+        try:
+            self._server.run(statement)
+        except AuthFailed:
+            raise
+        except (ConnectorError, DataError) as error:
+            _LOG.warning("The foreign key %s of %s was not made: %s", name, table.name, error.message)
+
+    def close(self) -> None:
+        """Nothing of its own is open: the connections belong to the database."""

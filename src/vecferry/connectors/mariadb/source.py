@@ -1,0 +1,223 @@
+"""Reading a collection in bulk: ranges of its key, each one statement whose rows arrive as they are decoded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from vecferry import arrow
+from vecferry.connectors.mariadb import catalog
+from vecferry.connectors.mariadb._codec import keys
+from vecferry.connectors.mariadb._codec.reading import Reading
+from vecferry.connectors.mariadb._codec.where import where as to_sql
+from vecferry.connectors.mariadb._codec.writing import with_ids
+from vecferry.connectors.mariadb.names import quote
+from vecferry.connectors.mariadb.opened import Opened
+from vecferry.connectors.mariadb.searching import statement
+from vecferry.connectors.mariadb.server import Row, Server, stream
+from vecferry.errors import DataError
+from vecferry.filters import Filter
+from vecferry.model import Chunk, CollectionSpec, Hit, Partition, PartitionId, Position
+from vecferry.tables import sql
+
+_CHUNK_ROWS = 2_000
+_CHUNK_BYTES = 8 << 20
+_LEAST_ROWS = 16
+_FETCH = 500
+_SNAPSHOT = ("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ", "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY")
+
+
+class MariaSource:
+    """The reading side of one collection. Thread-safe: every reader has a connection to itself.
+
+    Ranges of the key are read one by one, so the scan is of no one moment: a record that is written while we read is
+    seen as it was or as it is, whole, and never twice. `?snapshot=1` reads all of it in one transaction by one reader,
+    as it was when that began; a run that is resumed takes a new snapshot for the rest.
+    """
+
+    def __init__(self, server: Server, opened: Opened) -> None:
+        self._server, self._opened = server, opened
+        parents = _parent_types(server, opened)
+        self._reading = Reading(opened.table, opened.form, opened.spec, own=opened.own, parents=parents)
+        self._spec = replace(opened.spec, count=self.count())
+        self._checked = False
+
+    def describe(self) -> CollectionSpec:
+        """The collection as it was when this source was opened, with its exact count then."""
+        return self._spec
+
+    # ----------------------------------------------------------------------- reading
+
+    def partitions(self) -> list[Partition]:
+        """Ranges of the key with as many rows each (`partition_rows`); the first and the last are open."""
+        self._check_key()
+        size = self._server.address.partition_rows
+        cuts = [None, *([] if self._server.address.snapshot else self._cuts(size)), None]
+        rows = self._spec.count or 0
+        return [
+            Partition(
+                id=PartitionId(f"keys-{number:06}"),
+                bounds=_dumped(cuts[number], cuts[number + 1]),
+                estimated_rows=max(0, min(size, rows - number * size)) if len(cuts) > 2 else rows,
+            )
+            for number in range(len(cuts) - 1)
+        ]
+
+    def _cuts(self, size: int) -> Iterator[keys.Values]:
+        """The last key of each share but the last one, found by stepping along the index."""
+        key = self._reading.key
+        last: keys.Values | None = None
+        place = sql.from_sql(self._opened.table, self._opened.form, quote)
+        while True:
+            behind = key.behind(last) if last is not None else "TRUE"
+            found = self._server.rows(
+                f"SELECT {', '.join(key.selected)} FROM {place} WHERE {behind} {key.order} LIMIT 2 OFFSET {size - 1}"  # noqa: S608
+            )
+            if len(found) < 2:
+                return
+            last = key.values(found[0])
+            yield last
+
+    def _check_key(self) -> None:
+        """A key that the catalog does not vouch for must be seen to tell every row apart.
+
+        Raises:
+            DataError: it does not; names a value that stands in several rows, or that is null.
+        """
+        table, names = self._opened.table, self._opened.form.key
+        nullable = any(table.column(name).nullable for name in names)
+        vouched = names == table.primary_key or (names in table.unique and not nullable)
+        if self._checked or self._opened.own or vouched:
+            return
+        columns = ", ".join(self._reading.key.selected)
+        holes = " OR ".join(f"{column} IS NULL" for column in self._reading.key.selected)
+        found = self._server.rows(
+            f"SELECT {columns} FROM {sql.from_sql(table, replace(self._opened.form, joins=()), quote)} "  # noqa: S608
+            f"GROUP BY {columns} HAVING COUNT(*) > 1 OR {holes} LIMIT 1"
+        )
+        if found:
+            raise DataError(
+                f"The key ({', '.join(names)}) of '{table.name}' does not tell its rows apart.",
+                ids=[keys.dump(self._reading.key.values(found[0]))],
+                hint="Name columns that do: key: [column, …] in the plan, or mend the rows.",
+            )
+        self._checked = True
+
+    def read(self, partition: Partition, *, after: Position | None = None) -> Iterator[Chunk]:
+        """The records of `partition` behind `after`, as they arrive."""
+        low, high = _loaded(partition.bounds)
+        key = self._reading.key
+        start = keys.load(after) if after is not None else low
+        conditions = [key.behind(start)] if start is not None else []
+        conditions += [key.until(high)] if high is not None else []
+        statement = self._reading.select(*conditions)
+        with self._server.connection() as connection:
+            if self._server.address.snapshot:
+                for line in _SNAPSHOT:
+                    connection.query(line)
+            for rows in _sized(stream(connection, statement, _LEAST_ROWS)):
+                decoded = self._reading.decode(rows)
+                yield Chunk(decoded.batch, decoded.position, decoded.rejected)
+            if self._server.address.snapshot:
+                connection.rollback()
+
+    def close(self) -> None:
+        """Nothing of its own is open: the connections belong to the database."""
+
+    # ----------------------------------------------------------------------- powers
+
+    def count(self) -> int:
+        """The exact number of records, now."""
+        return self._count("TRUE")
+
+    def count_where(self, where: Filter) -> int:
+        """The exact number of records that match."""
+        return self._count(self._condition(where))
+
+    def _count(self, condition: str) -> int:
+        form = self._opened.form
+        place = sql.from_sql(self._opened.table, replace(form, joins=()), quote)
+        (found,) = self._server.one(f"SELECT COUNT(*) FROM {place} WHERE {sql.where_sql(form)} AND ({condition})")  # noqa: S608
+        return int(found or 0)
+
+    def _condition(self, where: Filter) -> str:
+        return to_sql(where, self._opened.table, self._opened.form, own=self._opened.own)
+
+    def fetch(self, ids: Sequence[str]) -> pa.RecordBatch:
+        """The records with these original ids."""
+        batches = [arrow.empty(self._spec)]
+        for start in range(0, len(ids), _FETCH):
+            rows = self._server.rows(self._reading.select(self._with_ids(ids[start : start + _FETCH])))
+            if rows:
+                batches.append(self._reading.decode(rows).batch)
+        return pa.concat_batches(batches)
+
+    def existing(self, ids: Sequence[str]) -> frozenset[str]:
+        """Those of these original ids that are there."""
+        found: set[str] = set()
+        for start in range(0, len(ids), _FETCH):
+            rows = self._server.rows(self._reading.select_ids(self._with_ids(ids[start : start + _FETCH])))
+            found |= set(self._reading.ids_of(rows))
+        return frozenset(ids) & found
+
+    def _with_ids(self, ids: Sequence[str]) -> str:
+        return with_ids(self._opened.table, self._opened.form, self._spec, ids, own=self._opened.own)
+
+    def search(
+        self,
+        queries: NDArray[np.float32],
+        *,
+        k: int,
+        exact: bool = False,
+        vector: str = "",
+        where: Filter | None = None,
+    ) -> list[list[Hit]]:
+        """The `k` nearest records of each query (shape (q, dim)), best first; scores are MariaDB's own distances.
+
+        Cosine is 1 - similarity, and 0 for a vector of zeros; euclidean is not squared.
+        """
+        condition = self._condition(where) if where is not None else "TRUE"
+        found = []
+        for query in np.ascontiguousarray(queries, "<f4"):
+            text = statement(self._reading, query.tobytes(), vector, condition, k=k, exact=exact)
+            rows = self._server.rows(text)
+            ids = self._reading.ids_of([row[1:] for row in rows])
+            found.append([Hit(name, float(row[0] or 0)) for name, row in zip(ids, rows, strict=True)])
+        return found
+
+
+def _sized(parts: Iterator[list[Row]]) -> Iterator[list[Row]]:
+    """Rows put together until they are many or large: a page of a book may have a megabyte."""
+    rows: list[Row] = []
+    size = 0
+    for part in parts:
+        rows += part
+        size += sum(len(value) for row in part for value in row if value is not None)
+        if len(rows) >= _CHUNK_ROWS or size >= _CHUNK_BYTES:
+            yield rows
+            rows, size = [], 0
+    if rows:
+        yield rows
+
+
+def _parent_types(server: Server, opened: Opened) -> dict[str, str]:
+    """metadata key -> type, of the columns that joins bring; parents of other databases are read as text."""
+    found: dict[str, str] = {}
+    for join in opened.form.joins:
+        if join.schema in ("", server.address.database):
+            for listed in catalog.load(server, join.table):
+                found |= {key: listed.table.column(column).type for key, column in join.columns.items()}
+    return found
+
+
+def _dumped(low: keys.Values | None, high: keys.Values | None) -> str:
+    return "\n".join("" if bound is None else keys.dump(bound) for bound in (low, high))
+
+
+def _loaded(bounds: str) -> tuple[keys.Values | None, keys.Values | None]:
+    low, _, high = bounds.partition("\n")
+    return (keys.load(low) if low else None), (keys.load(high) if high else None)
