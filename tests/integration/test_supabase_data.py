@@ -1,4 +1,4 @@
-"""The Supabase schemas that other tests stand on: roles, timeouts, row-level security and functions as Supabase has them."""
+"""The Supabase schemas that other tests stand on: roles, timeouts, row-level security and functions are Supabase's."""
 
 from __future__ import annotations
 
