@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 from uuid import uuid4
 
 from vecferry.errors import AuthFailed, StoreFull, Unavailable
@@ -24,11 +25,22 @@ def write_atomic(path: Path, data: bytes | memoryview) -> None:
     Raises:
         StoreFull: no space left, or no right to write.
     """
+    with replacing(path) as file:
+        file.write(data)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """A new file that takes the place of `path` when the block ends: whole and durable, or not at all.
+
+    Raises:
+        StoreFull: no space left, or no right to write; what was there is as it was.
+    """
     temporary = path.with_name(f"{TEMPORARY}{uuid4().hex}")
     with writing(path):
         try:
             with temporary.open("xb") as file:
-                file.write(data)
+                yield file
                 file.flush()
                 os.fsync(file.fileno())
             temporary.replace(path)
@@ -47,14 +59,20 @@ def append(path: Path, data: bytes) -> None:
     """
     with writing(path), path.open("ab+", buffering=0) as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        end = _whole_lines(file.fileno())
-        os.ftruncate(file.fileno(), end)
-        try:
-            _write_all(file.fileno(), data)
-            os.fsync(file.fileno())
-        except BaseException:
-            os.ftruncate(file.fileno(), end)
-            raise
+        extend(file.fileno(), _whole_lines(file.fileno()), data)
+
+
+def extend(descriptor: int, end: int, data: bytes) -> None:
+    """Put `data` at `end` of an open file, durable when this returns; what stands behind `end` is cut off."""
+    os.ftruncate(descriptor, end)
+    try:
+        view = memoryview(data)
+        while view:
+            view = view[os.write(descriptor, view) :]
+        os.fsync(descriptor)
+    except BaseException:
+        os.ftruncate(descriptor, end)
+        raise
 
 
 def _whole_lines(descriptor: int) -> int:
@@ -68,12 +86,6 @@ def _whole_lines(descriptor: int) -> int:
             return start + cut + 1
         end = start
     return 0
-
-
-def _write_all(descriptor: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(descriptor, view) :]
 
 
 def make_folder(path: Path) -> None:

@@ -107,6 +107,40 @@ def test_a_torn_entry_of_the_journal_counts_for_nothing(url: str) -> None:
     assert_same([*records(0, 10), *records(20, 30)], read(url))
 
 
+def test_pages_of_zeros_at_the_end_of_the_journal_are_a_torn_entry(url: str) -> None:
+    """As a file system leaves them that lost its power while the entry was written: the line itself, or all of it."""
+    write(url, records(0, 10), finish=False)
+    journal = path(url).with_name(f"{path(url).name}.journal")
+    whole = journal.read_bytes()
+    write(url, records(10, 20), finish=False)
+    both = journal.read_bytes()
+    line = both.index(b"\n", len(whole)) + 1
+    for end in (len(whole) + 3, line - 1, line, line + 5, len(both)):
+        journal.write_bytes(whole + bytes(end - len(whole)) + both[end:])
+        assert_same(records(0, 10), read(url))
+    journal.write_bytes(whole + bytes(20) + both[len(whole) + 20 :])
+    write(url, records(20, 30))
+    assert_same([*records(0, 10), *records(20, 30)], read(url))
+
+
+@pytest.mark.parametrize("damage", [b"\0" * 20, b'{"op":"wrote"}}}{{{{'])
+def test_damage_before_the_last_entry_of_the_journal_is_refused(url: str, damage: bytes) -> None:
+    """That entry had been confirmed: nobody may leave it out without a word, nor write behind it."""
+    write(url, records(0, 10), finish=False)
+    journal = path(url).with_name(f"{path(url).name}.journal")
+    place = len(journal.read_bytes())
+    write(url, records(10, 20), finish=False)
+    write(url, records(20, 30), finish=False)
+    data = journal.read_bytes()
+    journal.write_bytes(data[:place] + damage + data[place + len(damage) :])
+    before = journal.read_bytes()
+    for use in (lambda: read(url), lambda: write(url, records(30, 40), finish=False)):
+        with pytest.raises(CorruptData, match=rf"journal is damaged at byte {place:,}") as caught:
+            use()
+        assert caught.value.hint
+    assert journal.read_bytes() == before
+
+
 def test_a_journal_that_was_folded_already_changes_nothing(url: str) -> None:
     """As a process leaves it that is killed behind the rename, before the journal is removed."""
     write(url, records(0, 20), records(10, 30, version=1), gone=["id-3"], finish=False)

@@ -7,13 +7,11 @@ file is made; where no record was written twice, nothing is parsed.
 from __future__ import annotations
 
 import gzip
-import os
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
-from uuid import uuid4
 
 import msgspec
 import numpy as np
@@ -23,9 +21,10 @@ from numpy.typing import NDArray
 
 from vecferry.connectors.json import _own
 from vecferry.connectors.json._found import Found
-from vecferry.connectors.json._journal import Entry, Journal, writing
+from vecferry.connectors.json._journal import Entry, Journal
 from vecferry.connectors.json._text import Text
 from vecferry.model import CollectionSpec
+from vecferry.objects.disk import replacing
 
 _GZIP_LEVEL = 4
 _PACKED = {".gz": "gzip", ".zst": "zstd", ".zstd": "zstd"}
@@ -69,24 +68,8 @@ def replace_file(path: Path, made: Iterable[Content], journal: Journal, *, lines
     Raises:
         StoreFull: no space left, or no right to write; what was there is as it was.
     """
-    temporary = path.with_name(f".{path.name}.{uuid4().hex[:8]}.tmp")
-    with writing(path):
-        try:
-            with temporary.open("xb") as file:
-                with _packed(file, packing(path)) as out:
-                    write(out, made, journal, lines=lines)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        except BaseException:
-            with suppress(OSError):
-                temporary.unlink(missing_ok=True)
-            raise
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+    with replacing(path) as file, _packed(file, packing(path)) as out:
+        write(out, made, journal, lines=lines)
 
 
 @contextmanager

@@ -11,7 +11,6 @@ that were confirmed. One process appends at a time, under a lock on the journal 
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import json
 import os
@@ -25,9 +24,11 @@ from uuid import uuid4
 import orjson
 import xxhash
 
-from vecferry.errors import StoreFull, Unavailable
+from vecferry.connectors.json._text import corrupt
+from vecferry.objects.disk import extend, reading, writing
 
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM}
+_OPERATION = b'{"op":'
+"""How the line of an entry begins, and no record line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +72,12 @@ class Journal:
             file.close()
 
     def append(self, file: BinaryIO, values: dict[str, Any], payload: bytes = b"") -> None:
-        """Add an entry, durable when this returns; the torn one of a killed writer is cut off first."""
+        """Add an entry, durable when this returns; the torn one of a killed writer is cut off first.
+
+        Raises:
+            StoreFull: no space left, or no right to write; the journal is as it was.
+            CorruptData: an entry that was confirmed is damaged.
+        """
         if payload:
             values = {**values, "bytes": len(payload), "xxh3": xxhash.xxh3_128_hexdigest(payload)}
         data = _line(values) + payload
@@ -80,13 +86,7 @@ class Journal:
             if not end:
                 first = _line({"op": "begin", "journal": uuid4().hex})
                 data = first + data
-            os.ftruncate(file.fileno(), end)
-            try:
-                _write(file.fileno(), data)
-                os.fsync(file.fileno())
-            except BaseException:
-                os.ftruncate(file.fileno(), end)
-                raise
+            extend(file.fileno(), end, data)
             self._known = first, end + len(data)
 
     def _end(self, file: BinaryIO) -> tuple[bytes, int]:
@@ -99,9 +99,13 @@ class Journal:
         return first, end
 
     def entries(self) -> list[Entry]:
-        """Every whole entry about a collection; none where there is no journal."""
+        """Every whole entry about a collection; none where there is no journal.
+
+        Raises:
+            CorruptData: an entry that was confirmed is damaged.
+        """
         try:
-            with self.path.open("rb") as file:
+            with reading(self.path), self.path.open("rb") as file:
                 return [entry for entry in _entries(file, 0) if "collection" in entry.values]
         except FileNotFoundError:
             return []
@@ -117,17 +121,43 @@ def _line(values: dict[str, Any]) -> bytes:
 
 
 def _entries(file: BinaryIO, start: int) -> Iterator[Entry]:
-    """Entries from `start` on. Only the last can be torn, so only its records are compared with their hash."""
+    """Entries from `start` on. Only the last can be torn, so only its records are compared with their hash.
+
+    A machine that lost its power may leave pages of zeros in it too, in which there is no line, or none to be read.
+    """
     size = os.fstat(file.fileno()).st_size
     file.seek(start)
     while (line := file.readline()).endswith(b"\n"):
         begin = file.tell()
-        values = orjson.loads(line) if _plain(line) else json.loads(line)
+        values = _values(line)
+        if values is None:
+            _refuse_damage(file, begin - len(line))
+            return
         entry = Entry(values, begin, begin + int(values.get("bytes", 0)))
         if entry.end >= size and not _holds(file, entry):
             return
         yield entry
         file.seek(entry.end)
+
+
+def _values(line: bytes) -> dict[str, Any] | None:
+    """The line of an entry, None where it is damaged."""
+    if not line.startswith(_OPERATION):
+        return None
+    with suppress(ValueError):  # of both parsers
+        values: dict[str, Any] = orjson.loads(line) if _plain(line) else json.loads(line)
+        return values
+    return None
+
+
+def _refuse_damage(file: BinaryIO, start: int) -> None:
+    """Raise CorruptData where an entry stands behind the damaged one at `start`: that one had been confirmed then."""
+    if any(line.startswith(_OPERATION) and _values(line) for line in file):
+        raise corrupt(
+            Path(file.name),
+            f"is damaged at byte {start:,}: what stands there is no entry, and there are entries behind it",
+            "Check the disk. Take the journal away to have the file as it was before, then write again what it held.",
+        )
 
 
 def _plain(line: bytes) -> bool:
@@ -142,26 +172,3 @@ def _holds(file: BinaryIO, entry: Entry) -> bool:
     file.seek(entry.start)
     payload = file.read(entry.end - entry.start)
     return bool(xxhash.xxh3_128_hexdigest(payload) == entry.values["xxh3"])
-
-
-def _write(descriptor: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(descriptor, view) :]
-
-
-@contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """Turn the disk's refusals into our errors."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in _FULL:
-            raise StoreFull(
-                f"{path} cannot be written: {error.strerror}.",
-                store=str(path),
-                hint="Free space or give the right to write, then run the same command: what was written is kept.",
-            ) from error
-        raise Unavailable(
-            f"{path}: {error.strerror}.", store=str(path), hint="Check that its folder is there, and the disk."
-        ) from error
