@@ -13,6 +13,7 @@ from vecferry.engine.job import fingerprint
 from vecferry.migration.settings import Settings
 from vecferry.model import StoreIdentity
 from vecferry.planning.model import Plan
+from vecferry.planning.options import PlanOptions
 from vecferry.state.ledger import Ledger
 from vecferry.state.model import Outcome, RunInfo, Step
 from vecferry.tags import canonical
@@ -40,7 +41,7 @@ def request(settings: Settings) -> dict[str, str]:
         "--delete": "yes" if settings.delete_extra else "no",
         "--transform": _transforms(wished.transforms),
         "id rule": f"{wished.id_rule.namespace} {wished.id_rule.template!r}",
-        **({"--preset": wished.preset.name} if wished.preset is not None else {}),
+        "--preset": _preset(wished),
         "--plan": f"with fingerprint {fingerprint(settings.decisions)[:12]}" if settings.decisions else "none",
     }
 
@@ -49,6 +50,13 @@ def _transforms(recipe: Recipe) -> str:
     if recipe == Recipe():
         return "none"
     return f"with fingerprint {hashlib.blake2b(msgspec.json.encode(recipe), digest_size=6).hexdigest()}"
+
+
+def _preset(wished: PlanOptions) -> str:
+    if wished.preset is None and not wished.tables:
+        return "none"
+    said = msgspec.json.encode((wished.preset, wished.tables))
+    return f"with fingerprint {hashlib.blake2b(said, digest_size=6).hexdigest()}"
 
 
 def goes_on(unfinished: RunInfo, settings: Settings) -> bool:

@@ -16,6 +16,7 @@ from vecferry.migration.settings import Settings
 from vecferry.model import CollectionSpec, IdRule, Keep, StoreIdentity
 from vecferry.planning.model import CollectionPlan, IfExists, OnConflict, Plan, Policy
 from vecferry.planning.options import PlanOptions
+from vecferry.planning.presets import Preset, TableWish
 from vecferry.state.ledger import Ledger
 from vecferry.state.model import CollectionState, Outcome, RunInfo, Step
 from vecferry.transforms import Recipe
@@ -43,6 +44,8 @@ OTHERWISE: dict[str, Any] = {
     "target_config": {"shard_number": 2},
     "name": "x-{name}",
     "id_rule": IdRule(template="{id}"),
+    "preset": Preset(tables=(TableWish(table="docs"),)),
+    "tables": {"docs": TableWish(table="docs")},
     "transforms": Recipe(transforms=(TransformStep(drop=("page",)),)),
 }
 
