@@ -28,6 +28,7 @@ REGISTRY = {
     "jsonl": Entry("vecferry.connectors.json", None, "jsonl:FILE"),
     "chroma": Entry("vecferry.connectors.chroma", "chroma", "chroma:PATH"),
     "qdrant": Entry("vecferry.connectors.qdrant", "qdrant", "qdrant+http://HOST:6333 or qdrant:PATH"),
+    "postgresql": Entry("vecferry.connectors.postgres", "postgres", "postgresql://HOST:5432/DATABASE?user=NAME"),
     "mariadb": Entry("vecferry.connectors.mariadb", "mariadb", "mariadb://HOST/DATABASE?user=NAME"),
 }
 """URL scheme -> entry. Each module has a `CONNECTOR`."""
