@@ -14,7 +14,9 @@ from vecferry.secret import Secret, default_secret
 from vecferry.url import StoreUrl
 
 PORT = 3306
-_OPTIONS = frozenset({"user", "socket", "ssl", "ssl_ca", "ssl_cert", "ssl_key", "timeout", "snapshot", "partition_rows"})
+_OPTIONS = frozenset(
+    {"user", "socket", "ssl", "ssl_ca", "ssl_cert", "ssl_key", "timeout", "snapshot", "partition_rows"}
+)
 _SECRETS = frozenset({"password"})
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 _MODES = ("prefer", "off", "require", "verify")

@@ -51,7 +51,7 @@ def read(server: Server, name: str) -> Kept | None:
 
 def _rows(server: Server, where: str) -> list[Row]:
     try:
-        return server.rows(f"SELECT collection, uid, own, card, form FROM {_place(server)} WHERE {where}")  # noqa: S608
+        return server.rows(f"SELECT collection, uid, own, card, form FROM {_place(server)} WHERE {where}")
     except NotFound:
         return []
 
@@ -65,7 +65,7 @@ def write(server: Server, name: str, kept: Kept) -> None:
         "uid CHAR(36) NOT NULL, own BOOLEAN NOT NULL, card JSON NOT NULL, form JSON NOT NULL) ENGINE = InnoDB"
     )
     server.run(
-        f"INSERT INTO {_place(server)} (collection, uid, own, card, form) VALUES "  # noqa: S608 (all of it is quoted)
+        f"INSERT INTO {_place(server)} (collection, uid, own, card, form) VALUES "
         f"({text(name)}, {text(kept.uid)}, {int(kept.own)}, {text(card)}, {text(form)}) "
         "ON DUPLICATE KEY UPDATE uid = VALUES(uid), own = VALUES(own), card = VALUES(card), form = VALUES(form)"
     )
@@ -74,7 +74,7 @@ def write(server: Server, name: str, kept: Kept) -> None:
 def forget(server: Server, name: str) -> None:
     """Take the card of a table away."""
     if read(server, name) is not None:
-        server.run(f"DELETE FROM {_place(server)} WHERE collection = {text(name)}")  # noqa: S608
+        server.run(f"DELETE FROM {_place(server)} WHERE collection = {text(name)}")
 
 
 def _place(server: Server) -> str:

@@ -76,7 +76,8 @@ class _Facts:
 
 def _listed(server: Server, row: Row, facts: _Facts) -> Listed:
     name, kind, engine, collation, rows, length, _ = map(_text, row)
-    json = {_unquoted(found["name"]) for (check,) in facts.checks[name] if (found := _JSON_CHECK.fullmatch(_text(check)))}
+    checks = (_JSON_CHECK.fullmatch(_text(check)) for (check,) in facts.checks[name])
+    json = {_unquoted(found["name"]) for found in checks if found is not None}
     columns = tuple(_column(column, json, collation) for column in facts.columns[name])
     unique, indexes = _indexes(facts.indexes[name])
     if any(index.method == "vector" for index in indexes):
@@ -133,7 +134,7 @@ def _indexes(rows: Iterable[Row]) -> tuple[dict[str, tuple[str, ...]], list[Inde
 
 
 def _with_options(server: Server, name: str, indexes: Iterable[Index]) -> list[Index]:
-    """Vector indexes with their DISTANCE and M, which only SHOW CREATE TABLE tells; left out there, they are defaults."""
+    """Vector indexes with their DISTANCE and M, which only SHOW CREATE TABLE tells, where they are no defaults."""
     (made,) = server.rows(f"SHOW CREATE TABLE {qualified((server.address.database, name))}")
     lines = map(_VECTOR_KEY.match, _text(made[1]).splitlines())
     told = {

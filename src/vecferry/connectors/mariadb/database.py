@@ -23,7 +23,7 @@ from vecferry.url import StoreUrl
 
 
 class MariaDatabase:
-    """One database. Its collections are the tables with a vector column, those with our card, and those given to `use`."""
+    """One database. Its collections are the tables with vectors, those with our card, and those given to `use`."""
 
     def __init__(self, server: Server) -> None:
         self._server = server

@@ -17,7 +17,7 @@ _M = range(3, 201)
 
 
 def table(spec: CollectionSpec, database: str) -> Table | None:
-    """The table that `spec` comes from, under its name here; None where it was none, or the records no longer fit it."""
+    """The table that `spec` comes from, under its name here; None where they no longer fit it."""
     form_ = form(spec)
     if form_ is None:
         return None

@@ -106,13 +106,15 @@ def described(table: Table, form: Form, kept: cards.Kept | None, *, own: bool) -
 
 def _own_config(table: Table) -> dict[str, Any]:
     """M of the vector index, where it is no default."""
-    told = next((index.options["m"] for index in table.indexes if "m" in index.options and index.method == "vector"), "")
+    told = next(
+        (index.options["m"] for index in table.indexes if "m" in index.options and index.method == "vector"), ""
+    )
     return {"m": int(told)} if told else {}
 
 
 def _vector(table: Table, name: str, column: str, form: Form, known: dict[str, VectorSpec]) -> VectorSpec:
     """Its metric is that of its index; without one, what the form or the card says; else cosine."""
-    told = next((i.opclass for i in table.indexes if i.method == "vector" and i.columns == (column,)), None)
+    told = next((i.opclass for i in table.indexes if i.method == "vector" and i.columns == (column,)), None) or ""
     carded = known[name].metric if name in known else None
-    metric = _METRICS[told] if told in _METRICS else form.metric or carded or Metric.COSINE
+    metric = _METRICS.get(told, form.metric or carded or Metric.COSINE)
     return VectorSpec(name=name, dim=catalog.dimension(table.column(column).type), metric=metric)

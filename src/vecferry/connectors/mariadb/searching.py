@@ -35,4 +35,4 @@ def statement(reading: Reading, query: bytes, vector: str, condition: str, *, k:
     order = f"{distance} + 0e0, {', '.join(reading.key.selected)}" if exact else distance
     place = sql.from_sql(reading.table, reading.form, quote)
     where = f"{sql.where_sql(reading.form)} AND ({condition}) AND {column} IS NOT NULL"
-    return f"SELECT {distance}, {reading.id_columns} FROM {place} WHERE {where} ORDER BY {order} LIMIT {int(k)}"  # noqa: S608
+    return f"SELECT {distance}, {reading.id_columns} FROM {place} WHERE {where} ORDER BY {order} LIMIT {int(k)}"

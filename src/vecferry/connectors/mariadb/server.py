@@ -19,17 +19,11 @@ Row = tuple[bytes | None, ...]
 """One row of an answer: every value as the text protocol sends it; vectors and blobs are their own bytes."""
 NEEDED = (11, 7)
 """The first version with VECTOR columns."""
-_ENCODERS = {kind: encode for kind, encode in conversions.items() if not isinstance(kind, int)}
-_SESSION = ", ".join(
-    (
-        "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION,ERROR_FOR_DIVISION_BY_ZERO'",
-        "time_zone = '+00:00'",
-        "net_write_timeout = 86400",
-        "net_read_timeout = 3600",
-        "wait_timeout = 86400",
-        "max_statement_time = 0",
-        "sql_safe_updates = 0",
-    )
+_ENCODERS: dict[Any, Any] = {kind: encode for kind, encode in conversions.items() if not isinstance(kind, int)}
+_SESSION = (
+    "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION,ERROR_FOR_DIVISION_BY_ZERO', "
+    "time_zone = '+00:00', net_write_timeout = 86400, net_read_timeout = 3600, wait_timeout = 86400, "
+    "max_statement_time = 0, sql_safe_updates = 0"
 )
 """Times in UTC, backslash escapes on, and no answer cut off because whoever it is for is slow."""
 
@@ -99,10 +93,7 @@ class Server:
             if clean and not self._closed:
                 self._idle.append(connection)
                 return
-        if connection._result is not None:
-            connection._result.unbuffered_active = False  # nobody waits for the rest of a broken off answer
-        with suppress(*failures.ERRORS):
-            connection._force_close()  # type: ignore[attr-defined] # `close` would wait for a server that is gone
+        _abandon(connection)
 
     def _connect(self) -> pymysql.Connection[Any]:
         """A new connection, set up as every statement of ours expects.
@@ -141,11 +132,11 @@ def rows(connection: pymysql.Connection[Any], sql: str) -> list[Row]:
 def run(connection: pymysql.Connection[Any], statements: Sequence[str | bytes]) -> None:
     """Carry out statements; more than one are one transaction."""
     if len(statements) == 1:
-        connection.query(statements[0])  # type: ignore[arg-type] # bytes are sent as they are
+        connection.query(statements[0])
         return
     connection.begin()
     for statement in statements:
-        connection.query(statement)  # type: ignore[arg-type]
+        connection.query(statement)
     connection.commit()
 
 
@@ -154,7 +145,15 @@ def stream(connection: pymysql.Connection[Any], sql: str, size: int) -> Iterator
     cursor = connection.cursor(SSCursor)
     cursor.execute(sql)
     while part := cursor.fetchmany(size):
-        yield part
+        yield list(part)
+
+
+def _abandon(connection: Any) -> None:
+    """Close without a word: neither wait for the rest of an answer, nor for a server that is gone."""
+    if connection._result is not None:  # noqa: SLF001 (PyMySQL would read the rest when it is collected)
+        connection._result.unbuffered_active = False  # noqa: SLF001
+    with suppress(*failures.ERRORS):
+        connection._force_close()  # noqa: SLF001 (its `close` talks to the server first)
 
 
 def _rolled_back(connection: pymysql.Connection[Any]) -> bool:
@@ -170,7 +169,7 @@ def _broken(error: pymysql.Error) -> bool:
 
 
 def _check_version(version: str, store: str) -> None:
-    numbers = tuple(int(part) for part in version.split("-")[0].split(".")[:2] if part.isdigit())
+    numbers = tuple(int(part) for part in version.split("-", maxsplit=1)[0].split(".")[:2] if part.isdigit())
     if "mariadb" not in version.lower():
         raise Unsupported(
             f"{store} is no MariaDB but {version}.",

@@ -56,7 +56,7 @@ class MariaSink:
             self._spec = replace(made.spec, vectors=vectors, id_kind=spec.id_kind, indexes=spec.indexes)
             self._writing = Writing(made.table, made.form, self._spec, own=made.own)
             self._config = spec.config
-            (count,) = self._server.one(f"SELECT COUNT(*) FROM {self._place(made.table)}")  # noqa: S608
+            (count,) = self._server.one(f"SELECT COUNT(*) FROM {self._place(made.table)}")
             return replace(self._spec, count=int(count or 0), card=spec.card)
 
     def _existing(self, spec: CollectionSpec) -> Opened | None:
@@ -109,7 +109,7 @@ class MariaSink:
             cards.write(self._server, spec.name, wanted)
 
     def _rows(self, found: Opened) -> int:
-        return len(self._server.rows(f"SELECT 1 FROM {self._place(found.table)} LIMIT 1"))  # noqa: S608
+        return len(self._server.rows(f"SELECT 1 FROM {self._place(found.table)} LIMIT 1"))
 
     def _place(self, table: Table) -> str:
         return qualified((*table.namespace, table.name))

@@ -75,7 +75,7 @@ class MariaSource:
         while True:
             behind = key.behind(last) if last is not None else "TRUE"
             found = self._server.rows(
-                f"SELECT {', '.join(key.selected)} FROM {place} WHERE {behind} {key.order} LIMIT 2 OFFSET {size - 1}"  # noqa: S608
+                f"SELECT {', '.join(key.selected)} FROM {place} WHERE {behind} {key.order} LIMIT 2 OFFSET {size - 1}"
             )
             if len(found) < 2:
                 return
@@ -96,7 +96,7 @@ class MariaSource:
         columns = ", ".join(self._reading.key.selected)
         holes = " OR ".join(f"{column} IS NULL" for column in self._reading.key.selected)
         found = self._server.rows(
-            f"SELECT {columns} FROM {sql.from_sql(table, replace(self._opened.form, joins=()), quote)} "  # noqa: S608
+            f"SELECT {columns} FROM {sql.from_sql(table, replace(self._opened.form, joins=()), quote)} "
             f"GROUP BY {columns} HAVING COUNT(*) > 1 OR {holes} LIMIT 1"
         )
         if found:
@@ -141,7 +141,7 @@ class MariaSource:
     def _count(self, condition: str) -> int:
         form = self._opened.form
         place = sql.from_sql(self._opened.table, replace(form, joins=()), quote)
-        (found,) = self._server.one(f"SELECT COUNT(*) FROM {place} WHERE {sql.where_sql(form)} AND ({condition})")  # noqa: S608
+        (found,) = self._server.one(f"SELECT COUNT(*) FROM {place} WHERE {sql.where_sql(form)} AND ({condition})")
         return int(found or 0)
 
     def _condition(self, where: Filter) -> str:
@@ -205,7 +205,7 @@ def _sized(parts: Iterator[list[Row]]) -> Iterator[list[Row]]:
 
 
 def _parent_types(server: Server, opened: Opened) -> dict[str, str]:
-    """metadata key -> type, of the columns that joins bring; parents of other databases are read as text."""
+    """Metadata key -> type, of the columns that joins bring; parents of other databases are read as text."""
     found: dict[str, str] = {}
     for join in opened.form.joins:
         if join.schema in ("", server.address.database):

@@ -91,7 +91,7 @@ class Reading:
         """The statement that gives the rows that meet all `conditions`."""
         where = " AND ".join(f"({condition})" for condition in (sql.where_sql(self.form), *conditions))
         source = sql.from_sql(self.table, self.form, quote)
-        return f"SELECT {', '.join(self._columns)} FROM {source} WHERE {where} {self.key.order if order else ''}"  # noqa: S608
+        return f"SELECT {', '.join(self._columns)} FROM {source} WHERE {where} {self.key.order if order else ''}"
 
     @property
     def id_columns(self) -> str:
@@ -105,14 +105,14 @@ class Reading:
     def select_ids(self, condition: str) -> str:
         """The statement that gives the ids of the rows that meet `condition`."""
         source = sql.from_sql(self.table, self.form, quote)
-        return f"SELECT {self.id_columns} FROM {source} WHERE {sql.where_sql(self.form)} AND ({condition})"  # noqa: S608
+        return f"SELECT {self.id_columns} FROM {source} WHERE {sql.where_sql(self.form)} AND ({condition})"
 
     def ids_of(self, rows: Rows) -> list[str]:
         """The ids of rows that have the columns `id_columns` and no others."""
         if not rows:
             return []
         columns: list[Values] = list(zip(*rows, strict=True))
-        found = self.ids({slot: column for slot, column in zip(self._id_slots(), columns, strict=True)})["id"]
+        found = self.ids(dict(zip(self._id_slots(), columns, strict=True)))["id"]
         return found.to_pylist() if isinstance(found, pa.Array) else list(found)
 
     # ----------------------------------------------------------------------- the answer

@@ -13,7 +13,9 @@ from vecferry.tables.cells import Cells
 from vecferry.tables.types import is_int, is_json
 from vecferry.tags import canonical, loads
 
-_BINARY = re.compile(r"(tiny|medium|long)?blob|(var)?binary\(\d+\)|geometry|point|linestring|polygon|multi\w+|geometry\w*")
+_BINARY = re.compile(
+    r"(tiny|medium|long)?blob|(var)?binary\(\d+\)|geometry|point|linestring|polygon|multi\w+|geometry\w*"
+)
 _DATETIME = re.compile(rb"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(\.\d{1,6})?")
 _ZERO = re.compile(r"^0000|^\d{4}-00|^\d{4}-\d\d-00")
 _KEPT = frozenset({"datetime", "timestamp", "date"})

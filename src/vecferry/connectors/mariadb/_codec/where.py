@@ -1,7 +1,7 @@
 """Filters of ours as SQL over a table, exactly or not at all. Pure.
 
-Numbers of JSON are compared as doubles, which is exact below 2**53; texts by their bytes, whatever the collation. Values
-that travel under a tag (dates, bytes, decimals) equal no scalar, as the reference evaluator has it.
+Numbers of JSON are compared as doubles, which is exact below 2**53; texts by their bytes, whatever the collation.
+Values that travel under a tag (dates, bytes, decimals) equal no scalar, as the reference evaluator has it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from vecferry.errors import Unsupported
 from vecferry.filters import And, Compare, Contains, Exists, Filter, Leaf, Not, OneOf, Op, Or, Scalar
 from vecferry.tables import Form, Table
 from vecferry.tables.envelope import COLUMN as ENVELOPE
-from vecferry.tables.metadata import SPREAD
+from vecferry.tables.model import SPREAD
 from vecferry.tables.types import is_int, is_json, is_text
 
 _EXACT = 1 << 53
