@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -45,13 +45,29 @@ class Client:
     def send(self, method: str, path: str, content: bytes | None = None, **params: str | int) -> bytes:
         """The bytes of an answer to bytes.
 
+        Raises:
+            VecferryError: as `exchange`.
+        """
+        return self.exchange(method, path, content, params=params).content
+
+    def exchange(
+        self,
+        method: str,
+        path: str,
+        content: bytes | None = None,
+        *,
+        params: Mapping[str, str | int],
+        headers: Mapping[str, str] | None = None,
+    ) -> httpx.Response:
+        """A whole answer, where its headers say something too.
+
         A kept-alive connection that the server closed meanwhile says so only when it is used: then the request goes
         once more, on a fresh one (RFC 9110, section 9.2.2; all of ours may be repeated).
 
         Raises:
             VecferryError: the store refused, or did not answer.
         """
-        ask = partial(self._client.request, method, path, content=content, params=params)
+        ask = partial(self._client.request, method, path, content=content, params=params, headers=headers)
         try:
             try:
                 answer = ask()
@@ -62,7 +78,7 @@ class Client:
         if answer.status_code >= 300:
             said = self._keys.out_of(answer.content.decode("utf-8", "replace"))
             raise self._refused(Answer(answer.status_code, answer.headers, said), self.store)
-        return answer.content
+        return answer
 
     def close(self) -> None:
         """Close the connections."""
