@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from vecferry.connectors.postgres.access import Connection
-from vecferry.connectors.postgres.ddl import CARDS, cards, literal, quote
+from vecferry.connectors.postgres.ddl import CARDS, cards, in_query, literal, quote
 from vecferry.errors import CorruptData
 from vecferry.model import Card
 from vecferry.tables import Form
@@ -45,7 +45,7 @@ def read(connection: Connection, schema: str, table: str) -> Kept | None:
     if not _there(connection, schema):
         return None
     row = connection.execute(
-        f"SELECT card::text, form::text FROM {_place(schema)} WHERE collection = %s".encode(),  # noqa: S608 # quoted
+        f"SELECT card::text, form::text FROM {in_query(_place(schema))} WHERE collection = %s".encode(),  # noqa: S608 # quoted
         [table],
     ).fetchone()
     return None if row is None else _decoded(table, *row)
@@ -56,7 +56,7 @@ def write(connection: Connection, schema: str, table: str, kept: Kept) -> None:
     if not _there(connection, schema):
         connection.execute(cards(schema).encode())
     connection.execute(
-        f"INSERT INTO {_place(schema)} (collection, card, form) VALUES (%s, %s, %s) "  # noqa: S608 # quoted
+        f"INSERT INTO {in_query(_place(schema))} (collection, card, form) VALUES (%s, %s, %s) "  # noqa: S608 # quoted
         "ON CONFLICT (collection) DO UPDATE SET card = EXCLUDED.card, form = EXCLUDED.form".encode(),
         [table, *(msgspec.json.encode(value, order="deterministic").decode() for value in (kept.card, kept.form))],
     )
@@ -65,7 +65,7 @@ def write(connection: Connection, schema: str, table: str, kept: Kept) -> None:
 def forget(connection: Connection, schema: str, table: str) -> None:
     """Take the card of a table away."""
     if _there(connection, schema):
-        connection.execute(f"DELETE FROM {_place(schema)} WHERE collection = %s".encode(), [table])  # noqa: S608
+        connection.execute(f"DELETE FROM {in_query(_place(schema))} WHERE collection = %s".encode(), [table])  # noqa: S608
 
 
 def _place(schema: str) -> str:

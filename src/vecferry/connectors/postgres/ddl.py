@@ -38,6 +38,11 @@ def literal(text: str) -> str:
     return "E'" + text.replace("\\", "\\\\").replace("'", "''") + "'"
 
 
+def in_query(text: str) -> str:
+    """SQL text as part of a statement with parameters, for psycopg: a percent sign of a name is doubled."""
+    return text.replace("%", "%%")
+
+
 def qualified(table: Table) -> str:
     """The table's name with its schema."""
     return ".".join(map(quote, (*table.namespace, table.name)))
