@@ -104,9 +104,9 @@ class Access:
     def connect(self) -> Connection:
         """A new connection, which the caller closes."""
         secret = self.url.secret("password")
-        password = {"password": secret.reveal()} if secret else {}
+        parameters = {**self._parameters, "password": secret.reveal()} if secret else self._parameters
         with translated(self.store):
-            return psycopg.connect(**self._parameters, **password, autocommit=True, prepare_threshold=None)
+            return psycopg.connect(**parameters, autocommit=True, prepare_threshold=None)
 
     def close(self) -> None:
         """Close what is idle. Idempotent."""

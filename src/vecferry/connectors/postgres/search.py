@@ -62,7 +62,7 @@ class Searches:
     def _hits(self, connection: Connection, statement: str) -> Iterator[Hit]:
         for block in blocks(connection, statement, rows=_MOST_CANDIDATES, size=1 << 24):
             ids, scores = self._made.reading.ids(block, more=1)
-            yield from (Hit(text, float(score)) for text, score in zip(ids, scores, strict=True))
+            yield from (Hit(text, float(score or 0)) for text, score in zip(ids, scores, strict=True))
 
 
 def _candidates(k: int) -> str:

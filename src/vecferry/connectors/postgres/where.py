@@ -106,6 +106,7 @@ def _simple(place: _Place, node: Leaf) -> str | None:
     """The condition on a column of a plain type, such as its indexes serve; None where it takes another way."""
     kind = place.column or ""
     fits: Callable[[Scalar], bool]
+    write: Callable[[Scalar], str]
     if is_text(kind):
         fits, write = (lambda value: isinstance(value, str)), _text
     elif is_int(kind) or kind == "double precision":
