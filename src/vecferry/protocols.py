@@ -6,7 +6,7 @@ No default bodies, no optional method that raises: a power that a store lacks is
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar, runtime_checkable
 
@@ -301,6 +301,19 @@ class FilterCountable(Protocol):
 
         Raises:
             Unsupported: the store cannot answer this predicate exactly.
+        """
+        ...
+
+
+@runtime_checkable
+class Watched(Protocol):
+    """A source that notices that it is written to, without reading all of it."""
+
+    def watch(self) -> Callable[[], bool]:
+        """Begin to watch; what it returns says whether the collection was written to since. It outlives the source.
+
+        A record that came, went or got another document or metadata is always noticed; of a vector that was replaced
+        alone, the connector's own words say whether it is.
         """
         ...
 

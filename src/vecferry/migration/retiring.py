@@ -7,10 +7,12 @@ would be lost to the app.
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from unicodedata import normalize
 
 from vecferry.engine.job import load_plan
 from vecferry.engine.stop import Stop
@@ -19,6 +21,7 @@ from vecferry.events import Observer, silent
 from vecferry.migration.arrived import Arrival, arrivals, check_arrived
 from vecferry.migration.journal import LOOKED_AT
 from vecferry.migration.moving import migrate
+from vecferry.migration.removing import remove, watched
 from vecferry.migration.settings import Settings
 from vecferry.migration.stores import held_still, opened, shown
 from vecferry.model import Belongings, CollectionSpec
@@ -38,6 +41,8 @@ ARCHIVES = Path("vecferry-archives")
 """Where archives of retired sources lie by default: a folder of the working directory."""
 _ARCHIVE_KINDS = frozenset({"files", "json", "jsonl"})
 """Stores that no app is served from: a copy there is an archive, not a migration."""
+_LONGEST = 120
+"""Bytes of the name of a default archive, without its date: file systems take 255."""
 _SERVERS = frozenset({"http", "https", "cloud"})
 
 
@@ -106,9 +111,10 @@ def retire(
     agreed = replace(found, archive=made, moved=runs)
     if not agree(agreed):
         return None
-    _prove(agreed, source, [] if unverified else arrivals(moved, ledger), observer, stop)
-    with opened(source) as origin:
-        _remove(agreed, origin)
+    known = [] if unverified else arrivals(moved, ledger)
+    with watched(source, agreed.collections if agreed.belongings is None else ()) as changed:
+        _prove(agreed, source, known, observer, stop)
+        remove(source, agreed.belongings, agreed.collections, changed)
     return agreed
 
 
@@ -200,11 +206,18 @@ def _refuse_unmoved(found: Retirement, moved: dict[str, RunInfo]) -> None:
 
 def _archived(found: Retirement, into: str | None, ledger: str | None, observer: Observer, stop: Stop | None) -> str:
     """URL of a new archive of the collections; it is compared later."""
-    archive = into or f"files:{ARCHIVES / f'{found.name}-{new_run_id()}'}"
+    archive = into or f"files:{ARCHIVES / f'{folder_name(found.name)}-{new_run_id()}'}"
     wishes = PlanOptions(collections=tuple(s.qualified_name for s in found.collections), name=_template(found))
     settings = Settings(plan=wishes, verify=None, ledger=ledger, reports=None)
     migrate(found.source, archive, settings=settings, observer=observer, stop=stop)
     return archive
+
+
+def folder_name(name: str) -> str:
+    """`name` as a folder is called without quotes in a shell or escapes in a URL: letters, digits, `.`, `_` and `-`."""
+    plain = "".join(char if char.isalnum() or char in "._-" else "-" for char in normalize("NFC", name))
+    short = re.sub("-+", "-", plain).encode()[:_LONGEST].decode(errors="ignore").strip("-.")
+    return short or "archive"
 
 
 def _template(found: Retirement) -> str:
@@ -244,21 +257,3 @@ def _same_names(found: Retirement, archive: Database) -> list[Pair]:
             "Leave --archive out: a new one is made.",
         )
     return pairs
-
-
-# --------------------------------------------------------------------------- the removal
-
-
-def _remove(found: Retirement, origin: Database) -> None:
-    if found.belongings is not None and isinstance(origin, Removable):
-        origin.remove(found.belongings)
-        return
-    power = require(origin, Droppable, operation="drop a collection", instead="Remove it with the store's own means.")
-    now = {spec.qualified_name: (spec.uid, spec.count) for spec in origin.collections()}
-    for spec in found.collections:
-        if now.get(spec.qualified_name) != (spec.uid, spec.count):
-            raise Conflict(
-                f"'{spec.qualified_name}' was written to meanwhile. What is not removed yet stays.",
-                hint="Stop what writes to it, then run the same command again.",
-            )
-        power.drop(spec.qualified_name)

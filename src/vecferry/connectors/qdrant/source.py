@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -21,6 +21,7 @@ from vecferry.connectors.qdrant._ids import Bounds, behind, split
 from vecferry.connectors.qdrant.pages import chunks, open_pages
 from vecferry.connectors.qdrant.server import Server, has_card
 from vecferry.connectors.qdrant.transport import collection_path
+from vecferry.connectors.qdrant.watching import watch
 from vecferry.errors import Unsupported
 from vecferry.filters import Filter
 from vecferry.model import Chunk, CollectionSpec, Hit, IdKind, Partition, PartitionId, Position
@@ -61,6 +62,7 @@ class QdrantSource:
         if info is None:
             raise gone(name, store=server.store)
         self._form = open_form(server, name, info)
+        self._params = info["config"]["params"]
         schema = info.get("payload_schema") or {}
         self._translator = Translator(self._form, indexed={path: entry["data_type"] for path, entry in schema.items()})
         self._shard_keys: list[ShardKey | None] = self._form.spec.config.get("shard_keys") or [None]
@@ -160,6 +162,10 @@ class QdrantSource:
     def count_where(self, where: Filter) -> int:
         """The exact number of records that match."""
         return self._server.count(self._name, self._translator.filter(where))
+
+    def watch(self) -> Callable[[], bool]:
+        """Notices everything where there is one shard (or one a shard key) and one replica; see `watching`."""
+        return watch(self._server, self._name, self._params, self._shard_keys, self._max_page)
 
     def close(self) -> None:
         """Nothing of its own is open: the connections belong to the database."""

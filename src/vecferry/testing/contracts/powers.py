@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
@@ -22,9 +23,10 @@ from vecferry.protocols import (
     FilterCountable,
     Power,
     Searchable,
+    Watched,
     require,
 )
-from vecferry.testing.contracts.base import ConnectorContract, Session
+from vecferry.testing.contracts.base import ConnectorContract, Session, read_all
 from vecferry.testing.contracts.cases import DIM, collection, ids, plain_records, target
 from vecferry.testing.contracts.compare import assert_same
 
@@ -179,6 +181,28 @@ class SinkPowers(ConnectorContract):
             again = plain_records(spec, 5, seed=1)
             session.sink(spec).write(from_records(spec, again))
             assert_same(again, session.read_back(spec))
+
+    def test_power_watches(self, session: Session) -> None:
+        """A record that comes, goes or changes is noticed; reading, and watching itself, is none of it."""
+        spec = target(collection(self.limits))
+        records = plain_records(spec, 20)
+        sink = session.sink(spec)
+        sink.write(from_records(spec, records))
+        sink.finish()
+        source = has(session.source(spec), Watched)
+        if source is None:
+            return
+        other = replace(records[3], document="another document")
+        for write in ([other], plain_records(spec, 21)[20:], None):
+            written_to = source.watch()
+            assert not written_to()
+            assert len(read_all(session.source(spec))) >= 20
+            assert not written_to()
+            if write is not None:
+                sink.write(from_records(spec, write))
+            else:
+                require(sink, Deletable, operation="delete", instead="").delete([records[0].id])
+            assert written_to(), write
 
 
 def has(thing: object, power: type[Power]) -> Power | None:

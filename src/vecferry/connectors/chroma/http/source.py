@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,7 @@ from vecferry.connectors.chroma.http.answers import Page, page
 from vecferry.connectors.chroma.http.collection import EVERYTHING, Collection
 from vecferry.connectors.chroma.http.failures import TooLarge, not_chroma
 from vecferry.connectors.chroma.http.ids import Ids
+from vecferry.connectors.chroma.http.watching import watch
 from vecferry.errors import Conflict, Unsupported
 from vecferry.model import Chunk, CollectionSpec, Hit, IdKind, Partition, PartitionId, Position, Rejection
 from vecferry.tags import canonical
@@ -222,6 +223,10 @@ class ServerSource:
             ids = self._ids.between(start, start + most)
             seen.add(self._collection.get(ids=ids, include=["metadatas"])["metadatas"])
         return seen
+
+    def watch(self) -> Callable[[], bool]:
+        """Notices everything but a vector that was replaced alone; see `watching`."""
+        return watch(self._collection)
 
     def close(self) -> None:
         """Nothing of its own is open: the connections belong to the database."""

@@ -1,0 +1,55 @@
+"""The last step of `retire`: the source goes, provided that nobody wrote to it since it was looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
+
+from vecferry.errors import Conflict
+from vecferry.migration.stores import opened
+from vecferry.model import Belongings, CollectionSpec
+from vecferry.protocols import Database, Droppable, Removable, Watched, require
+
+Changed = Callable[[str], bool]
+"""Was the collection of this name written to?"""
+
+
+@contextmanager
+def watched(url: str, collections: Sequence[CollectionSpec]) -> Iterator[Changed]:
+    """Watch collections for the length of a block; what it gives says whether one, by its name, was written to since.
+
+    Stores that cannot be watched so are not: there the number of records is all that is compared.
+    """
+    with ExitStack() as stack:
+        watches = dict(_watches(stack.enter_context(opened(url)), collections)) if collections else {}
+        yield lambda name: name in watches and watches[name]()
+
+
+def _watches(origin: Database, collections: Sequence[CollectionSpec]) -> Iterator[tuple[str, Callable[[], bool]]]:
+    for spec in collections:
+        with closing(origin.source(spec.qualified_name)) as source:
+            if isinstance(source, Watched):
+                yield spec.qualified_name, source.watch()
+
+
+def remove(url: str, belongings: Belongings | None, collections: Sequence[CollectionSpec], changed: Changed) -> None:
+    """Remove the store as a whole, where it was looked at so, or these collections of it.
+
+    Raises:
+        Conflict: it was written to since.
+    """
+    with opened(url) as origin:
+        if belongings is not None and isinstance(origin, Removable):
+            origin.remove(belongings)
+            return
+        power = require(
+            origin, Droppable, operation="drop a collection", instead="Remove it with the store's own means."
+        )
+        now = {one.qualified_name: (one.uid, one.count) for one in origin.collections()}
+        for spec in collections:
+            if now.get(spec.qualified_name) != (spec.uid, spec.count) or changed(spec.qualified_name):
+                raise Conflict(
+                    f"'{spec.qualified_name}' was written to meanwhile. What is not removed yet stays.",
+                    hint="Stop what writes to it, then run the same command again.",
+                )
+            power.drop(spec.qualified_name)
