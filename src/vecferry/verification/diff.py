@@ -76,7 +76,8 @@ def _among(rows: Rows, others: Rows) -> Rows:
         return rows[:0]
     known = set(zip(others["hi"].tolist(), others["lo"].tolist(), strict=True))
     pairs = zip(rows["hi"].tolist(), rows["lo"].tolist(), strict=True)
-    return rows[np.fromiter((pair in known for pair in pairs), bool, len(rows))]
+    among: Rows = rows[np.fromiter((pair in known for pair in pairs), bool, len(rows))]
+    return among
 
 
 def _partners(source: Rows, target: Rows) -> tuple[NDArray[np.intp], NDArray[np.intp]]:

@@ -193,7 +193,7 @@ def index(text: Text) -> list[Found]:
 def _version(text: Text, line: bytes) -> int:
     """The version of the form, from the first line as an object."""
     try:
-        version: int = orjson.loads(line)["version"]
+        version = orjson.loads(line)["version"]
     except (ValueError, KeyError) as error:
         raise _broken(text, 0, "its first line is torn") from error
     if not isinstance(version, int) or version > VERSION:
