@@ -267,8 +267,9 @@ def sparse(fields: Fields, field: int) -> pa.StructArray:
     """`sparsevec`: int32 dim, int32 n, int32 0, n indices from 0 (int32, ascending), n values (float32)."""
     mask = fields.valid(field)
     words = np.frombuffer(fields.joined(field), ">i4")
-    starts = np.concatenate(([0], np.cumsum(fields.lengths(field)[mask] // 4)[:-1])).astype(np.int64)
-    counts = words[starts + 1].astype(np.int64) if len(words) else np.zeros(0, np.int64)
+    widths = fields.lengths(field)[mask] // 4
+    starts = np.cumsum(widths) - widths
+    counts = words[starts + 1].astype(np.int64)
     offsets = np.concatenate(([0], np.cumsum(counts))).astype(np.int64)
     place = np.arange(offsets[-1]) - np.repeat(offsets[:-1], counts) + np.repeat(starts + 3, counts)
     indices = words[place].astype(np.uint32)
