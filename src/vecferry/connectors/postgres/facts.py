@@ -38,7 +38,9 @@ LIMITS = Limits(
             Shape.NO_DOCUMENT,
         }
     ),
-    restores=frozenset({Shape.URI, Shape.NEGATIVE_ZERO, Shape.TAGGED, Shape.ORDER, Shape.RESERVED_KEY}),
+    restores=frozenset(
+        {Shape.URI, Shape.NEGATIVE_ZERO, Shape.TAGGED, Shape.ORDER, Shape.RESERVED_KEY, Shape.NUL_IN_TEXT}
+    ),
     max_dim=16_000,
     named_vectors=True,
     id_bytes=2_600,  # a btree takes 2,704 bytes for a row, after compression that cannot be relied on
