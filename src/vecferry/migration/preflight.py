@@ -178,8 +178,10 @@ def with_decisions(plan: Plan, decided: Plan) -> Plan:
 def _decided(fresh: CollectionPlan, decided: CollectionPlan) -> CollectionPlan:
     """The choices of the edited plan, save those that the options of this call answer otherwise."""
     policies = {cell.shape: cell.policy for cell in decided.cells}
-    open_cells = (cell.shape for cell in fresh.cells if cell.policy is Policy.REFUSE)
-    answers = {shape: policies.get(shape, Policy.REFUSE) for shape in open_cells}
+    open_cells = [
+        cell for cell in fresh.cells if cell.policy is Policy.REFUSE or (cell.policy is None and cell.choices)
+    ]
+    answers = {cell.shape: policies.get(cell.shape, cell.policy) for cell in open_cells}
     cells = tuple(replace(cell, policy=answers.get(cell.shape, cell.policy)) for cell in fresh.cells)
     return replace(
         fresh,

@@ -53,6 +53,8 @@ _REFUSED_RECORD = frozenset(
 """Shapes whose record the target refuses where it cannot hold them; of any other shape it loses something."""
 _OF_ALL = frozenset({Shape.COSINE_LENGTH, Shape.ORDER, Shape.ID_TEXT, Shape.ID_INT})
 """Shapes that a whole collection has: leaving out its records would leave nothing."""
+_USELESS = frozenset({Shape.NO_VECTOR, Shape.ZERO_VECTOR})
+"""Shapes of records that no search finds: where the target holds them they go along, unless a person says otherwise."""
 _NO_LOSS = frozenset({Shape.NO_DOCUMENT})
 """Every store can leave a document out, so no store lists it."""
 
@@ -146,6 +148,11 @@ def _cosine_length(vectors: tuple[VectorSpec, ...], limits: Limits, exact: Keep)
 
 def _shape_cell(shape: Shape, count: int, examples: tuple[str, ...], verdict: Verdict, limits: Limits) -> Cell:
     choices: tuple[Policy, ...] = ()
+    if shape in _USELESS and verdict in {Verdict.EXACT, Verdict.RESTORABLE}:
+        told = wording.useless(shape, verdict, limits)
+        return Cell(
+            shape=shape, verdict=verdict, count=count, examples=examples, meaning=told, choices=(Policy.QUARANTINE,)
+        )
     if verdict is Verdict.IMPOSSIBLE:
         choices = _QUARANTINE
     elif verdict is Verdict.LOSSY:
@@ -167,20 +174,27 @@ def _cell(
 
 def _unreadable(profile: Profile) -> Iterator[Cell]:
     if profile.rejected:
-        count = sum(seen.count for seen in profile.rejected.values())
-        examples = tuple(text for seen in profile.rejected.values() for text in seen.examples)[:5]
-        reasons = "; ".join(f"{seen.count} × {reason}" for reason, seen in profile.rejected.items())
+        reasons = "; ".join(_reasons(profile.rejected))
         meaning = f"The source cannot give these records whole: {reasons}. They would be left out and listed."
-        yield _cell(UNREADABLE, Verdict.IMPOSSIBLE, count, examples, meaning, _QUARANTINE)
+        yield _left_out(UNREADABLE, profile.rejected, meaning)
 
 
 def _untransformed(profile: Profile) -> Iterator[Cell]:
     if profile.set_aside:
-        count = sum(seen.count for seen in profile.set_aside.values())
-        examples = tuple(text for seen in profile.set_aside.values() for text in seen.examples)[:5]
-        reasons = " ".join(f"{seen.count} × {reason}" for reason, seen in profile.set_aside.items())
+        reasons = " ".join(_reasons(profile.set_aside))
         meaning = f"The transforms cannot be done on these records, which would be left out and listed: {reasons}"
-        yield _cell(TRANSFORM, Verdict.IMPOSSIBLE, count, examples, meaning, _QUARANTINE)
+        yield _left_out(TRANSFORM, profile.set_aside, meaning)
+
+
+def _reasons(found: Mapping[str, Seen]) -> Iterator[str]:
+    return (f"{seen.count} × {reason}" for reason, seen in found.items())
+
+
+def _left_out(shape: str, found: Mapping[str, Seen], meaning: str) -> Cell:
+    """The cell of records that cannot be moved, by the reason."""
+    count = sum(seen.count for seen in found.values())
+    examples = tuple(text for seen in found.values() for text in seen.examples)[:5]
+    return _cell(shape, Verdict.IMPOSSIBLE, count, examples, meaning, _QUARANTINE)
 
 
 def _size(profile: Profile, limits: Limits) -> Iterator[Cell]:

@@ -101,6 +101,14 @@ def meaning(shape: Shape, verdict: Verdict, limits: Limits) -> str:
     )
 
 
+def useless(shape: Shape, verdict: Verdict, limits: Limits) -> str:
+    """One sentence more, of records that are moved as they are though no search finds them."""
+    return (
+        f"{meaning(shape, verdict, limits)} No search finds such a record: leave it out with --accept "
+        f"{shape}=quarantine, or make its vector anew with re_embed: {{missing: true, …}}."
+    )
+
+
 def too_many(limits: Limits) -> str:
     """A collection of more records than the target takes in one."""
     return f"{_title(limits.store)} takes at most {limits.records:,} records in a collection."

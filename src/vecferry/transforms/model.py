@@ -90,12 +90,14 @@ class ReEmbed(Model):
         models: text of the value under `by` -> model; `*` for every other record.
         vector: name of the vector that is replaced, or added where there is none; by default the only dense one.
         metric: of the new vector; by default that of the one it replaces, else cosine.
+        missing: only records without a vector, or with one of zeros, get a new one; the others keep theirs.
     """
 
     by: str = ""
     models: Mapping[str, Model] = field(default_factory=dict)
     vector: str | None = None
     metric: Metric | None = None
+    missing: bool = False
 
     def check(self) -> None:
         if bool(self.by) != bool(self.models):

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from vecferry.arrow import as_array, column, schema, utf8
+from vecferry.arrow import as_array, column, dense, present, schema, utf8
 from vecferry.errors import ConfigError
 from vecferry.model import UNNAMED, CollectionSpec, Metric, Rejection, VectorKind, VectorSpec
 from vecferry.tags import unpack
@@ -36,6 +36,7 @@ class Embedded:
             else {ANY: embedders.of(step.single)}
         )
         self._vector = _vector(step, spec, _one_dim(self._models))
+        self._old = _kept(step, spec, self._vector)
         self._column = column(self._vector)
         kept = [vector for vector in spec.vectors if vector.name != self._vector.name]
         self.spec = replace(spec, vectors=(self._vector, *kept))
@@ -45,7 +46,11 @@ class Embedded:
         """(records with their new vectors, records that are set aside) of one canonical batch."""
         texts = batch.column("document").to_pylist()
         chosen = self._chosen(batch)
-        fit = [bool(text) and model is not None for text, model in zip(texts, chosen, strict=True)]
+        wanted = self._wanted(batch)
+        fit = [
+            not anew or (bool(text) and model is not None)
+            for anew, text, model in zip(wanted, texts, chosen, strict=True)
+        ]
         aside = tuple(
             Rejection(ident.as_py(), _NO_DOCUMENT if not text else _NO_MODEL.format(self._by), aside=True)
             for ident, text, ok in zip(batch.column("id"), texts, fit, strict=True)
@@ -54,8 +59,19 @@ class Embedded:
         rows = [row for row, ok in enumerate(fit) if ok]
         if aside:
             batch = batch.take(pa.array(rows, pa.int64()))
-        vectors = self._embed([(texts[row], chosen[row] or "") for row in rows])
+        new = np.array([wanted[row] for row in rows], np.bool_)
+        vectors = np.empty((len(rows), self._vector.dim or 0), np.float32)
+        if self._old is not None:
+            vectors[~new] = dense(batch, self._old)[~new]
+        vectors[new] = self._embed([(texts[row], chosen[row] or "") for row in rows if wanted[row]])
         return self._build(batch, vectors), aside
+
+    def _wanted(self, batch: pa.RecordBatch) -> list[bool]:
+        """Which records get a new vector."""
+        if self._old is None:
+            return [True] * batch.num_rows
+        there = present(batch, self._old) & dense(batch, self._old).any(axis=1)
+        return [not old for old in there.tolist()]
 
     def _chosen(self, batch: pa.RecordBatch) -> list[str | None]:
         """Each record's entry of the models; None where there is none."""
@@ -91,6 +107,24 @@ def _one_dim(models: Mapping[str, Embedder]) -> int:
             hint="One collection holds one dimension: split it by the key, or set dimensions where models allow it.",
         )
     return dims.pop()
+
+
+def _kept(step: ReEmbed, spec: CollectionSpec, new: VectorSpec) -> VectorSpec | None:
+    """The vector that most records keep; None where all get a new one.
+
+    Raises:
+        ConfigError: there is none, or the model's would be another beside it.
+    """
+    if not step.missing:
+        return None
+    old = next((vector for vector in spec.vectors if vector.name == new.name), None)
+    if old is None or old != new:
+        told = "has no such vector" if old is None else f"has {old.dim} dimensions of {old.element} under {old.metric}"
+        raise ConfigError(
+            f"'{spec.name}' {told}; the model gives {new.dim} of {new.element} under {new.metric}: they do not mix.",
+            hint="With missing: true, name the model that made the other vectors, or make all anew: leave it out.",
+        )
+    return old
 
 
 def _vector(step: ReEmbed, spec: CollectionSpec, dim: int) -> VectorSpec:

@@ -69,6 +69,16 @@ def test_the_verdict_follows_from_the_limits(
     assert (cell.policy is Policy.REFUSE) == (verdict in (Verdict.LOSSY, Verdict.IMPOSSIBLE))
 
 
+@pytest.mark.parametrize("vector, shape", [(None, "no-vector"), ((0, 0, 0), "zero-vector")])
+def test_a_record_that_no_search_finds_may_be_left_out(vector: tuple[int, ...] | None, shape: str) -> None:
+    """The target would hold it, so nothing has to be decided; but it can be."""
+    cell = judged(profiled([record("a", vector=vector)]), QDRANT_LIKE)[shape]
+    assert (cell.policy, cell.choices) == (None, (Policy.QUARANTINE,))
+    assert f"--accept {shape}=quarantine" in cell.meaning
+    [accepted] = accept(("docs",), [cell], {shape: Policy.QUARANTINE})
+    assert accepted.policy is Policy.QUARANTINE
+
+
 def test_keeping_the_bits_makes_cosine_exact() -> None:
     """The restorable cell of cosine vectors is gone where their bytes travel along."""
     found = profiled([record("a")])

@@ -254,6 +254,29 @@ def test_the_model_is_chosen_by_a_key(double: OpenAiDouble, tmp_path: Path) -> N
     assert {one.reason for one in aside} == {"No model is named for its value of 'lang'."}
 
 
+def test_only_what_has_no_vector_gets_one(tmp_path: Path) -> None:
+    """Null or all zeros: made anew. Any other stays bit for bit, with or without a document."""
+    spec = CollectionSpec(name="docs", vectors=(VectorSpec(dim=2),))
+    made = chain(Step(re_embed=ReEmbed(call=LENGTHS, missing=True)), spec=spec, folder=tmp_path)
+    given = {"kept": ([0, 1], None), "zero": ([0, 0], "ab"), "null": (None, "abc"), "lost": ([0, 0], None)}
+    records = [record(name, None, text) for name, (_, text) in given.items()]
+    for one, (vector, _) in zip(records, given.values(), strict=True):
+        one.vectors = {"": None if vector is None else np.array(vector, np.float32)}
+    kept, aside = through(made, records, spec)
+    assert {one.id: one.vectors[""].tolist() for one in kept} == {
+        "kept": [0, 1],
+        "zero": [2.0, 195.0],
+        "null": [3.0, 294.0],
+    }
+    assert [one.id for one in aside] == ["lost"]
+
+
+def test_a_model_of_another_form_does_not_mix_with_what_is_kept(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="do not mix") as caught:
+        chain(Step(re_embed=ReEmbed(call=LENGTHS, missing=True)), folder=tmp_path)
+    assert caught.value.hint
+
+
 def test_models_of_one_collection_have_one_dimension(double: OpenAiDouble, tmp_path: Path) -> None:
     models = {"de": Model(url=double.url, model="m", dimensions=3), "*": Model(url=double.url, model="m")}
     with pytest.raises(ConfigError, match="3 and 8 dimensions"):
