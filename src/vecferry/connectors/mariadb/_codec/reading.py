@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 import orjson
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from vecferry import arrow
 from vecferry.connectors.mariadb._codec.keys import Key
-from vecferry.connectors.mariadb._codec.types import Values, cells, is_binary, selected
+from vecferry.connectors.mariadb._codec.types import Read, Values, cells, is_binary, selected
 from vecferry.connectors.mariadb.names import quote
 from vecferry.model import CollectionSpec, IdKind, Position, Rejection
 from vecferry.tables import Form, Table, sql
@@ -124,11 +125,13 @@ class Reading:
         made = self._own_texts(columns) if self.own else self._texts(columns)
         batch = arrow.build(self.spec, {**ids, **self._vectors(columns), **made.columns})
         position = self.key.position(rows[-1])
-        if not made.unreadable:
-            return Decoded(batch, (), position)
-        kept = [row for row in range(len(rows)) if row not in made.unreadable]
         names = batch.column("id")
-        rejected = tuple(Rejection(names[row].as_py(), reason) for row, reason in made.unreadable.items())
+        bare = pc.indices_nonzero(pc.equal(names, "")).to_pylist()
+        unreadable = {**made.unreadable, **dict.fromkeys(bare, "its id is an empty text")}
+        if not unreadable:
+            return Decoded(batch, (), position)
+        kept = [row for row in range(len(rows)) if row not in unreadable]
+        rejected = tuple(Rejection(names[row].as_py(), reason) for row, reason in unreadable.items())
         return Decoded(batch.take(pa.array(kept, pa.int64())), rejected, position)
 
     def ids(self, columns: Sequence[Values] | Mapping[int, Values]) -> dict[str, Any]:
@@ -168,7 +171,7 @@ class Reading:
         read = [cells(key, self._kind(key), columns[self._slots[f"value {key}"]]) for key in self.form.keys]
         spread = pa.array(columns[self._slots["metadata"]], pa.string()) if "metadata" in self._slots else None
         made = metadata_json(rows, [one.cells for one in read], self.form, spread)
-        tags = _without_tags(made, {one.cells.key: one.untagged for one in read if one.untagged})
+        tags = _told(made, read)
         known = {"document": self._text(columns, "document"), "uri": self._text(columns, "uri")}
         return _Texts({**known, "metadata": made.metadata, "tags": tags}, made.unreadable)
 
@@ -239,15 +242,15 @@ def _key_values(kind: str, values: Values) -> pa.Array:
     return texts.cast(pa.uint64() if "unsigned" in kind else pa.int64()) if is_int(kind) else texts
 
 
-def _without_tags(made: Made, rows_of: Mapping[str, Sequence[int]]) -> pa.Array:
-    """The tags of a batch, less those of dates that the calendar does not have."""
-    if not rows_of:
+def _told(made: Made, read: Sequence[Read]) -> pa.Array:
+    """The tags of a batch, with what single rows say of their types."""
+    if not any(one.untagged or one.tags for one in read):
         return made.tags
-    tags: list[str | None] = made.tags.to_pylist()
-    for key, rows in rows_of.items():
-        pointer = "/" + key.replace("~", "~0").replace("/", "~1")
-        for row in rows:
-            told = orjson.loads(tags[row] or "{}")
-            told.pop(pointer, None)
-            tags[row] = canonical(told).decode() if told else None
-    return pa.array(tags, pa.string())
+    tags = [orjson.loads(text or "{}") for text in made.tags.to_pylist()]
+    for one in read:
+        pointer = "/" + one.cells.key.replace("~", "~0").replace("/", "~1")
+        for row in one.untagged:
+            tags[row].pop(pointer, None)
+        for row, told in one.tags.items():
+            tags[row] |= {pointer + inner: tag for inner, tag in told.items()}
+    return pa.array([canonical(told).decode() if told else None for told in tags], pa.string())

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import re
 from base64 import b64encode
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
+import orjson
 import pyarrow as pa
 
-from vecferry.tables.cells import Cells
+from vecferry.tables.cells import Cells, exactly
 from vecferry.tables.types import is_int, is_json
-from vecferry.tags import canonical, loads
+from vecferry.tags import canonical, pack
 
 _BINARY = re.compile(
     r"(tiny|medium|long)?blob|(var)?binary\(\d+\)|geometry|point|linestring|polygon|multi\w+|geometry\w*"
 )
-_DATETIME = re.compile(rb"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(\.\d{1,6})?")
-_ZERO = re.compile(r"^0000|^\d{4}-00|^\d{4}-\d\d-00")
+_LONG = re.compile(rb"[\d.]{16}|\d[eE]")
+"""Finds every number in JSON text that 64 bits may not hold, and some that they do."""
+ZERO = re.compile(r"^0000|^\d{4}-00|^\d{4}-\d\d-00")
 _KEPT = frozenset({"datetime", "timestamp", "date"})
 Values = Sequence[bytes | None]
 
@@ -45,10 +47,16 @@ def selected(kind: str, sql: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """One column as metadata, and the rows whose date is none of the calendar's (0000-00-00): text without a tag."""
+    """One column as metadata, and what its rows say of their types beside the column's tag.
+
+    Attributes:
+        untagged: rows whose date is none of the calendar's (0000-00-00): texts.
+        tags: row -> {pointer within the value: tag}, of JSON with numbers past 64 bits.
+    """
 
     cells: Cells
     untagged: Sequence[int] = ()
+    tags: Mapping[int, Mapping[str, str]] = field(default_factory=dict)
 
 
 def cells(key: str, kind: str, values: Values) -> Read:
@@ -66,7 +74,7 @@ def cells(key: str, kind: str, values: Values) -> Read:
     if is_binary(kind) or name == "vector":
         return Read(Cells(key, _texts([None if v is None else b64encode(v) for v in values]), tag="bytes"))
     if is_json(kind):
-        return Read(Cells(key, _texts([None if v is None else _json(v) for v in values]), json=True))
+        return _documents(key, values)
     return Read(Cells(key, _texts(values)))
 
 
@@ -74,18 +82,27 @@ def _texts(values: Values) -> pa.Array:
     return pa.array(values, pa.string())
 
 
-def _json(text: bytes) -> bytes:
-    """Canonical JSON of a value; as a text where it holds what canonical JSON cannot say."""
-    try:
-        return canonical(loads(text))
-    except (ValueError, TypeError):
-        return canonical(text.decode())
+def _documents(key: str, values: Values) -> Read:
+    """A column of JSON as canonical JSON; numbers keep every digit, as tagged texts where they must."""
+    texts: list[bytes | None] = []
+    tags: dict[int, Mapping[str, str]] = {}
+    for row, value in enumerate(values):
+        if value is None:
+            texts.append(None)
+        elif not _LONG.search(value):
+            texts.append(canonical(orjson.loads(value)))
+        else:
+            text, told = pack({"": exactly(value.decode())})
+            texts.append(text[len(b'{"":') : -1])
+            if told is not None:
+                tags[row] = {pointer[1:]: tag for pointer, tag in orjson.loads(told).items()}
+    return Read(Cells(key, _texts(texts), json=True), tags=tags)
 
 
 def _dates(key: str, name: str, values: Values) -> Read:
     shown = _SHOWN[name]
     texts = [None if value is None else shown(value) for value in values]
-    zero = [row for row, text in enumerate(texts) if text is not None and _ZERO.match(text)]
+    zero = [row for row, text in enumerate(texts) if text is not None and ZERO.match(text)]
     return Read(Cells(key, pa.array(texts, pa.string()), tag="date" if name == "date" else "datetime"), zero)
 
 

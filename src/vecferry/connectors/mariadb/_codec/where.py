@@ -10,7 +10,7 @@ import math
 
 import orjson
 
-from vecferry.connectors.mariadb._codec.types import base, is_binary
+from vecferry.connectors.mariadb._codec.types import ZERO, base, is_binary, selected
 from vecferry.connectors.mariadb.names import quote, text
 from vecferry.errors import Unsupported
 from vecferry.filters import And, Compare, Contains, Exists, Filter, Leaf, Not, OneOf, Op, Or, Scalar
@@ -21,6 +21,7 @@ from vecferry.tables.types import is_int, is_json, is_text
 
 _EXACT = 1 << 53
 _HINT = "Leave this predicate out; verification does, and says so."
+_NUMBERS = frozenset({"double", "float", "year", "bit"})
 _OPERATORS = {Op.EQ: "=", Op.GT: ">", Op.GTE: ">=", Op.LT: "<", Op.LTE: "<="}
 
 
@@ -126,13 +127,16 @@ def _column(node: Leaf, column: str, kind: str) -> str:
 
 def _is(column: str, kind: str, op: Op, wanted: Scalar) -> str:
     number = isinstance(wanted, int | float) and not isinstance(wanted, bool)
-    if is_json(kind) or base(kind) in ("float", "bit"):
+    if is_json(kind):
         return _unsupported(kind)
-    if is_int(kind) or base(kind) in ("double", "year"):
+    if is_int(kind) or base(kind) in _NUMBERS:
+        column = selected(kind, column)
         return f"{column} {_OPERATORS[op]} {_number(wanted)}" if number else "FALSE"
-    if op is not Op.EQ or not isinstance(wanted, str) or not _is_text(kind):
+    if op is not Op.EQ or not isinstance(wanted, str):
         return "FALSE"
-    return f"BINARY CONVERT({column} USING utf8mb4) = BINARY {text(wanted)}"
+    if ZERO.match(wanted) and base(kind) in ("date", "datetime"):
+        return f"CAST({column} AS CHAR) = {text(wanted.replace('T', ' '))}"
+    return "FALSE" if not _is_text(kind) else f"BINARY CONVERT({column} USING utf8mb4) = BINARY {text(wanted)}"
 
 
 def _is_text(kind: str) -> bool:
