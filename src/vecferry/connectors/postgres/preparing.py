@@ -141,14 +141,21 @@ def _schema_exists(connection: Connection, schema: str) -> bool:
 
 def _restored(spec: CollectionSpec, schema: str) -> tuple[Table, Form] | None:
     """The source's very table, where the spec comes from one and its records still have such ids."""
-    config = spec.config
-    if not isinstance(config.get("table"), Mapping) or not isinstance(config.get("form"), Mapping):
+    if (given := told(spec)) is None:
         return None
-    table, form = Table.from_json(config["table"]), Form.from_json(config["form"])
+    table, form = given
     if not form.key or id_kind(table, form) is not spec.id_kind:
         return None
     table = replace(table, name=spec.name, namespace=(schema,), primary_key=table.primary_key or form.key)
     return fitted(table, form, spec)
+
+
+def told(spec: CollectionSpec) -> tuple[Table, Form] | None:
+    """The table and form that a spec's settings tell of, None where they tell of none."""
+    table, form = spec.config.get("table"), spec.config.get("form")
+    if not isinstance(table, Mapping) or not isinstance(form, Mapping):
+        return None
+    return Table.from_json(table), Form.from_json(form)
 
 
 def fitted(table: Table, form: Form, spec: CollectionSpec) -> tuple[Table, Form]:

@@ -11,9 +11,10 @@ from vecferry.connectors.postgres._codec import rows
 from vecferry.connectors.postgres._codec.expecting import expected
 from vecferry.connectors.postgres.access import Access
 from vecferry.connectors.postgres.building import Building
+from vecferry.connectors.postgres.ddl import own
 from vecferry.connectors.postgres.deleting import delete
 from vecferry.connectors.postgres.facts import LIMITS
-from vecferry.connectors.postgres.preparing import Prepared, prepare
+from vecferry.connectors.postgres.preparing import Prepared, prepare, told
 from vecferry.connectors.postgres.staging import Loader
 from vecferry.errors import DataError
 from vecferry.model import CollectionSpec, Receipt, Rejection
@@ -71,8 +72,10 @@ class PostgresSink:
 
     def expect(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """What reading `batch` back from this table gives, bit for bit. Pure."""
-        made, _ = self._ready()
-        return expected(batch, made.spec, made.table, made.form)
+        if self._prepared is not None:
+            return expected(batch, self._prepared.spec, self._prepared.table, self._prepared.form)
+        table, form = told(self._spec) or own(self._spec, self._home)
+        return expected(batch, self._spec, table, form)
 
     def delete(self, ids: Sequence[str]) -> None:
         """Remove the records with these original ids."""
