@@ -20,14 +20,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from threading import Lock
-from typing import Any
+from typing import Any, LiteralString
 
 import psycopg
 from psycopg import sql
 from psycopg.pq import TransactionStatus
 
 from vecferry.connectors.postgres.failures import translated
-from vecferry.errors import ConfigError
+from vecferry.errors import ConfigError, Unavailable
 from vecferry.url import StoreUrl
 
 Connection = psycopg.Connection[tuple[Any, ...]]
@@ -89,17 +89,19 @@ class Access:
         All settings are local to it, so that it holds behind a pooler in transaction mode too. Rows that row-level
         security would hide are an error.
         """
-        with self.connection() as connection:
-            connection.execute("BEGIN" if write else "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        with translated(self.store):
+            connection = self._begun("BEGIN" if write else "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
             try:
                 if snapshot is not None:
-                    connection.execute(sql.SQL("SET TRANSACTION SNAPSHOT {}").format(sql.Literal(snapshot)))
+                    self._import(connection, snapshot)
                 connection.execute(self._settings(write=write))
                 yield connection
                 connection.execute("COMMIT")
             except BaseException:
                 self._roll_back(connection)
                 raise
+            finally:
+                self._give_back(connection)
 
     def connect(self) -> Connection:
         """A new connection, which the caller closes."""
@@ -127,6 +129,28 @@ class Access:
         wanted |= {} if write else {"row_security": "off"}
         settings = [sql.SQL("set_config({}, {}, true)").format(n, str(v)) for n, v in wanted.items()]
         return sql.SQL("SELECT {}").format(sql.SQL(", ").join(settings))
+
+    def _import(self, connection: Connection, snapshot: str) -> None:
+        try:
+            connection.execute(sql.SQL("SET TRANSACTION SNAPSHOT {}").format(sql.Literal(snapshot)))
+        except (psycopg.DataError, psycopg.ProgrammingError) as error:  # its holder has ended since
+            message = f"The snapshot of {self.store} is gone."
+            raise Unavailable(message, store=self.store, hint="Reading goes on from a later one.") from error
+
+    def _begun(self, statement: LiteralString) -> Connection:
+        """A connection in a transaction. One that was kept may have been cut since: then a new one is made."""
+        while True:
+            with self._lock:
+                kept = self._idle.pop() if self._idle else None
+            connection = kept or self.connect()
+            try:
+                connection.execute(statement)
+            except psycopg.OperationalError:
+                connection.close()
+                if kept is None:
+                    raise
+            else:
+                return connection
 
     def _take(self) -> Connection:
         with self._lock:

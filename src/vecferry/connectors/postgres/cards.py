@@ -37,7 +37,7 @@ def read_all(connection: Connection, schema: str) -> Mapping[str, Kept]:
     rows = connection.execute(
         f"SELECT c.collection, c.card::text, c.form::text FROM {_place(schema)} AS c".encode()  # noqa: S608 # quoted
     ).fetchall()
-    return {name: _decoded(name, card, form) for name, card, form in rows}
+    return {name: decoded(name, card, form) for name, card, form in rows}
 
 
 def read(connection: Connection, schema: str, table: str) -> Kept | None:
@@ -48,7 +48,7 @@ def read(connection: Connection, schema: str, table: str) -> Kept | None:
         f"SELECT card::text, form::text FROM {in_query(_place(schema))} WHERE collection = %s".encode(),  # noqa: S608 # quoted
         [table],
     ).fetchone()
-    return None if row is None else _decoded(table, *row)
+    return None if row is None else decoded(table, *row)
 
 
 def write(connection: Connection, schema: str, table: str, kept: Kept) -> None:
@@ -77,7 +77,12 @@ def _there(connection: Connection, schema: str) -> bool:
     return bool(row and row[0])
 
 
-def _decoded(name: str, card: Any, form: Any) -> Kept:
+def decoded(name: str, card: Any, form: Any) -> Kept:
+    """What stands in the side table about the table `name`, from the texts of its JSON.
+
+    Raises:
+        CorruptData: they cannot be read, or are of a later vecferry.
+    """
     try:
         kept = Kept(msgspec.json.decode(card, type=Card), msgspec.json.decode(form, type=Form))
     except (msgspec.MsgspecError, TypeError) as error:

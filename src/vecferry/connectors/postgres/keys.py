@@ -29,11 +29,22 @@ def having(made: Collection, ids: Sequence[str]) -> str | None:
     """The condition of the rows with these ids; None where none of them can be there."""
     if made.form.id:
         return f"{id_sql(made.table, made.form, quote)} IN ({_list(ids)})" if ids else None
+    rows = stored_keys(made, ids)
+    if not rows:
+        return None
     if len(made.form.key) > 1:
-        rows = [row for text in ids if (row := _composite(made, text)) is not None]
-        return f"({made.key}) IN ({', '.join(rows)})" if rows else None
-    values = sorted(set(_single(made, ids)))
-    return f"{_comparable(made, made.form.key[0])} IN ({_list(values)})" if values else None
+        return f"({made.key}) IN ({', '.join(f'({_list(row)})' for row in rows)})"
+    return f"{_comparable(made, made.form.key[0])} IN ({_list([value for (value,) in rows])})"
+
+
+def stored_keys(made: Collection, ids: Sequence[str]) -> list[tuple[str, ...]]:
+    """The keys, as text, of the rows that may have these ids; an id that no row can have has none.
+
+    The form's ids are made of its key (`Form.id` is empty).
+    """
+    if len(made.form.key) == 1:
+        return [(value,) for value in sorted(set(_single(made, ids))) if "\0" not in value]
+    return [row for text in ids if (row := _composite(made, text)) is not None]
 
 
 def _list(values: Sequence[str]) -> str:
@@ -78,7 +89,7 @@ def _is_uuid(text: str) -> bool:
         return False
 
 
-def _composite(made: Collection, text: str) -> str | None:
+def _composite(made: Collection, text: str) -> tuple[str, ...] | None:
     try:
         values = split(text, len(made.form.key))
     except DataError:
@@ -86,7 +97,7 @@ def _composite(made: Collection, text: str) -> str | None:
     kinds = [made.table.column(name).type for name in made.form.key]
     if not all(_fits(value, kind) for value, kind in zip(values, kinds, strict=True)):
         return None
-    return f"({', '.join(literal(str(value)) for value in values)})"
+    return tuple(map(str, values))
 
 
 def _fits(value: Value, kind: str) -> bool:

@@ -26,7 +26,7 @@ _PARTITION_ROWS = 16_384
 _MAX_PARTITIONS = 64
 _CHUNK_ROWS = 1_000
 _CHUNK_BYTES = 8 << 20
-_PAGE = 8
+_PAGE = 2
 """Chunks per statement behind a pooler in transaction mode."""
 _FETCH = 500
 _SORT_MEMORY = "SELECT set_config('work_mem', '64MB', true), set_config('jit', 'off', true)"
@@ -96,14 +96,12 @@ class PostgresSource:
     def _by_pages(self, low: Key | None, high: Key | None, start: Key | None) -> Generator[list[bytes], None, None]:
         page = _PAGE * self._chunk_rows
         while True:
-            count = 0
-            with self._access.transaction() as connection:
-                for block in self._blocks(connection, f"{self._range(low, high, start)} LIMIT {page}"):
-                    count += len(block)
-                    start = self._made.reading.last_key(block)
-                    yield block
-            if count < page:
+            with self._access.transaction() as connection:  # over before anything is given out: a page holds no state
+                held = list(self._blocks(connection, f"{self._range(low, high, start)} LIMIT {page}"))
+            yield from held
+            if sum(map(len, held)) < page:
                 return
+            start = self._made.reading.last_key(held[-1])
 
     def _range(self, low: Key | None, high: Key | None, start: Key | None) -> str:
         made = self._made
