@@ -15,6 +15,7 @@ import pytest
 
 from tests.acceptance.matrix import NAME, Leg, Outcome, compare, hostile_records, move, records_in, seed
 from vecferry.testing.cloud_double import start_cloud_double
+from vecferry.testing.postgres import PostgresDatabase
 from vecferry.testing.servers import ChromaServer, QdrantServer
 
 pytestmark = [pytest.mark.qdrant, pytest.mark.slow, pytest.mark.timeout(600)]
@@ -29,6 +30,7 @@ FORMS = (
     "Chroma Cloud (double)",
     "Qdrant server",
     "Qdrant embedded",
+    "PostgreSQL",
 )
 Stores = Callable[[str], str]
 """form -> the URL of a store of that form, for one collection of its own"""
@@ -36,7 +38,11 @@ Stores = Callable[[str], str]
 
 @pytest.fixture
 def stores(
-    tmp_path: Path, qdrant_server: QdrantServer, chroma_server: ChromaServer, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    qdrant_server: QdrantServer,
+    chroma_server: ChromaServer,
+    postgres: PostgresDatabase,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Stores]:
     with start_cloud_double(chroma_server) as cloud:
         monkeypatch.setenv("CHROMA_API_KEY", cloud.token)
@@ -49,6 +55,7 @@ def stores(
             "Chroma Cloud (double)": lambda: cloud.url,
             "Qdrant server": lambda: qdrant_server.url,
             "Qdrant embedded": lambda: f"qdrant:{tmp_path / uuid4().hex}",
+            "PostgreSQL": lambda: postgres.url,
         }
         yield lambda form: made[form]()
 
