@@ -60,7 +60,9 @@ def move(tmp_path: Path) -> Mover:
 def explained(done: Migration) -> str:
     """The checks that failed."""
     assert done.verification is not None
-    return "\n".join(f"{c.source}: {check}" for c in done.verification.collections for check in c.checks if check.findings)
+    return "\n".join(
+        f"{c.source}: {check}" for c in done.verification.collections for check in c.checks if check.findings
+    )
 
 
 def points(client: QdrantClient, name: str) -> dict[str, Any]:
@@ -74,7 +76,11 @@ def test_pages_with_their_sources_become_points(
     done = move(crawled.url_with(schema="public"), qdrant_server.url, preset=load_preset("crawl4ai-rag"))
     assert done.verification is not None
     assert done.verification.ok, explained(done)
-    assert [c.source for c in done.plan.collections] == ["public/crawled_pages", "public/code_examples", "public/sources"]
+    assert [c.source for c in done.plan.collections] == [
+        "public/crawled_pages",
+        "public/code_examples",
+        "public/sources",
+    ]
     rows = crawled.execute(
         "SELECT url, chunk_number, content, p.metadata, p.source_id, s.summary FROM crawled_pages p "
         "JOIN sources s USING (source_id)"
@@ -91,3 +97,33 @@ def test_pages_with_their_sources_become_points(
     sources = points(client, f"{move.prefix}sources")
     assert {point.payload["_vf"]["id"] for point in sources.values()} == {row[4] for row in rows}
     assert all(not point.vector for point in sources.values())
+
+
+TABLES = {
+    "sources": "source_id",
+    "crawled_pages": "id",
+    "code_examples": "id",
+}
+
+
+def test_points_come_home_as_tables_with_keys(
+    crawled: PostgresDatabase, postgres: PostgresDatabase, qdrant_server: QdrantServer, move: Mover
+) -> None:
+    """The very tables: columns, keys, foreign keys, the counter behind the last id; what was joined is not in them."""
+    away = move(crawled.url_with(schema="public"), qdrant_server.url, preset=load_preset("crawl4ai-rag"))
+    names = tuple(f"{c.target.name}={c.target.name.removeprefix(move.prefix)}" for c in away.plan.collections)
+    home = move(qdrant_server.url, postgres.url_with(schema="public"), collections=names)
+    assert home.verification is not None
+    assert home.verification.ok, explained(home)
+    for table, key in TABLES.items():
+        ask = f"SELECT * FROM {table} ORDER BY {key}"
+        assert postgres.execute(ask) == crawled.execute(ask)
+    asked = (
+        "SELECT conrelid::regclass::text, pg_get_constraintdef(oid) FROM pg_constraint "
+        "WHERE connamespace = 'public'::regnamespace AND conrelid::regclass::text NOT LIKE '%vecferry%' ORDER BY 1, 2"
+    )
+    assert postgres.execute(asked) == crawled.execute(asked)
+    postgres.execute(
+        "INSERT INTO crawled_pages (url, chunk_number, content, source_id) "
+        "SELECT 'u', 0, 'new', source_id FROM sources LIMIT 1"
+    )
