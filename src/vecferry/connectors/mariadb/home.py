@@ -10,6 +10,7 @@ from vecferry.connectors.mariadb.catalog import dimension, is_vector
 from vecferry.errors import ConfigError
 from vecferry.model import CollectionSpec
 from vecferry.tables import Form, Table
+from vecferry.tables.envelope import COLUMN as ENVELOPE
 from vecferry.tables.keys import id_kind
 
 _KNOWN = frozenset({"table", "form", "m", "vector_index"})
@@ -17,11 +18,13 @@ _M = range(3, 201)
 
 
 def table(spec: CollectionSpec, database: str) -> Table | None:
-    """The table that `spec` comes from, under its name here; None where they no longer fit it."""
+    """The table that `spec` comes from, under its name here; None where there is none, or it no longer fits."""
     form_ = form(spec)
     if form_ is None:
         return None
     found = Table.from_json(spec.config["table"])
+    if ENVELOPE in found.names:
+        return None  # one of our own make: it is made for the records as they are now
     columns = {column.name: column for column in found.columns}
     kinds = [columns[name].type for name in form_.vectors.values() if name in columns]
     if found.view or len(kinds) != len(form_.vectors) or not all(map(is_vector, kinds)):

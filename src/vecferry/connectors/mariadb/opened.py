@@ -54,7 +54,7 @@ def opened(listed: catalog.Listed, kept: cards.Kept | None, form: Form | None = 
     table = listed.table
     if kept is not None and not _fits(table, kept):
         kept = None  # of a table of that name which is no more
-    own = kept is not None and kept.own and form is None
+    own = kept is not None and kept.own and form in (None, kept.form)
     chosen = form or (kept.form if kept is not None else proposed(table))
     if not own:
         check(table, chosen)
@@ -99,7 +99,7 @@ def described(table: Table, form: Form, kept: cards.Kept | None, *, own: bool) -
         uid=kept.uid if kept is not None else None,
         id_kind=kind,
         vectors=vectors,
-        config=_own_config(table) if own else {"table": table.as_json(), "form": form.as_json()},
+        config={**(_own_config(table) if own else {}), "table": table.as_json(), "form": form.as_json()},
         card=card,
     )
 
