@@ -30,6 +30,7 @@ REGISTRY = {
     "qdrant": Entry("vecferry.connectors.qdrant", "qdrant", "qdrant+http://HOST:6333 or qdrant:PATH"),
     "postgresql": Entry("vecferry.connectors.postgres", "postgres", "postgresql://HOST:5432/DATABASE?user=NAME"),
     "mariadb": Entry("vecferry.connectors.mariadb", "mariadb", "mariadb://HOST/DATABASE?user=NAME"),
+    "supabase": Entry("vecferry.connectors.postgres.rest", "supabase", "supabase+https://PROJECT.supabase.co"),
 }
 """URL scheme -> entry. Each module has a `CONNECTOR`."""
 

@@ -104,7 +104,8 @@ def _text(value: Any, vector: VectorSpec) -> str | None:
 
 
 def _name_it(connection: Any, spec: CollectionSpec, columns: dict[str, str]) -> None:
-    connection.execute('CREATE TABLE _vecferry_cards (collection text COLLATE "C" PRIMARY KEY, card json, form json)')
+    columns_of_it = 'collection text COLLATE "C" PRIMARY KEY, card json, form json'
+    connection.execute(f"CREATE TABLE IF NOT EXISTS _vecferry_cards ({columns_of_it})")
     form = Form(key=("id",), vectors=columns, document="content", metadata="metadata")
     told = [msgspec.json.encode(value).decode() for value in (Card(vectors=spec.vectors), form)]
     connection.execute("INSERT INTO _vecferry_cards VALUES (%s, %s, %s)", [spec.name, *told])

@@ -12,8 +12,7 @@ if TYPE_CHECKING:
     import psycopg
 
 _COLUMNS = """
-SELECT c.relname, a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull AND a.attidentity = ''
-       AND d.adbin IS NULL, pg_get_expr(d.adbin, d.adrelid),
+SELECT c.relname, a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull, pg_get_expr(d.adbin, d.adrelid),
        EXISTS (SELECT FROM pg_constraint k WHERE k.conrelid = c.oid AND k.contype = 'p' AND a.attnum = ANY(k.conkey)),
        (SELECT ARRAY[f.relname, b.attname] FROM pg_constraint k JOIN pg_class f ON f.oid = k.confrelid
         JOIN pg_attribute b ON b.attrelid = f.oid AND b.attnum = k.confkey[1]
