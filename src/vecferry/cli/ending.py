@@ -75,7 +75,7 @@ class Again:
         return shlex.join(["vecferry", name, *self.stores, *options])
 
 
-_FORM = ("plan_file", "layout", "exact_vectors", "indexes", "tenant_key", "config", "name")
+_FORM = ("plan_file", "preset", "layout", "exact_vectors", "indexes", "tenant_key", "config", "name")
 """Parameters of `migrate`: what of a plan may be said beside the choice of collections."""
 
 

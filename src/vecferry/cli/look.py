@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -78,16 +77,7 @@ def _time(step: Step) -> str:
 @options.preset
 @options.listening
 @options.as_json
-def inspect(
-    url: str | None,
-    collections: tuple[str, ...],
-    details: bool,
-    by: tuple[str, ...],
-    preset: str | None,
-    quiet: bool,
-    log: Path | None,
-    as_json: bool,
-) -> int:
+def inspect(url: str | None, *, details: bool, as_json: bool, **given: Any) -> int:
     r"""Look at every record of a store and say what is there. Writes nothing.
 
     \b
@@ -101,12 +91,12 @@ def inspect(
     from vecferry.cli import grouped, show
     from vecferry.progress import observer
 
-    with observer(common.messages(), quiet=quiet, log=log) as observe:
+    with observer(common.messages(), quiet=given["quiet"], log=given["log"]) as observe:
         found = migration.inspect(
             defaults.source_url(url),
-            collections=collections,
-            by=by,
-            preset=common.preset(preset),
+            collections=given["collections"],
+            by=given["by"],
+            preset=common.preset(given["preset"]),
             observer=observe,
         )
     if as_json:
@@ -117,7 +107,7 @@ def inspect(
     for profile in found.profiles if details else ():
         show.details(console, profile)
     grouped.of_inspection(console, found)
-    _presets(console, found, asked=preset is not None, details=details)
+    _presets(console, found, asked=given["preset"] is not None, details=details)
     return Exit.DONE
 
 

@@ -7,6 +7,7 @@ either a collection of its own, or, by default, the share of a `tenant_id` in on
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 from vecferry.layouts.model import Layout
 from vecferry.model import FieldIndex, IndexKind
@@ -62,12 +63,9 @@ OPENWEBUI = Layout(
     indexes=_INDEXES,
     place=own_collection,
 )
-OPENWEBUI_SHARED = Layout(
+OPENWEBUI_SHARED = replace(
+    OPENWEBUI,
     name="openwebui-shared",
-    writer="Open WebUI",
-    document_key="text",
-    needs_document=True,
-    needs_metadata=True,
     lifted=(TENANT,),
     marks=frozenset({"text", "metadata", TENANT}),
     indexes=(FieldIndex(key=TENANT, kind=IndexKind.KEYWORD, tenant=True), *_INDEXES),

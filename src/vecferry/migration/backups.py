@@ -95,9 +95,7 @@ def backup(
         raise ConfigError(f"{keep} backups cannot be kept.", hint="Keep one at least: the new one.")
     url = _folder(target)
     root, (where, template), choice = open_place(url), _source(source, collections), tuple(sorted(set(collections)))
-    found = [one for one in _backups(url, root) if (one.mark.source, one.mark.collections) == (where, choice)]
-    for one in found:
-        refuse_writer(one)
+    found = _series(url, root, where, choice)
     began = now()
     cut = [one for one in found if one.mark.state == BEGUN and began - one.mark.heard < _GOES_ON_WITHIN]
     made = cut[0] if cut else _begin(url, root, Mark(state=BEGUN, source=where, collections=choice, begun=began))
@@ -111,13 +109,26 @@ def backup(
             return BackupResult(made=made, migration=done, kept=_verified(found))
         hold.prove()
         made = _verify(root, made, done)
-    kept, doomed = _verified([made, *found]), _verified([made, *found])[keep:] if keep is not None else ()
+    kept = _verified([made, *found])
+    doomed = kept[keep:] if keep is not None else ()
     stale = [one for one in found if one not in kept and one not in cut]
     for one in (*doomed, *stale):
         _remove(root, one)
         observer(Notice(message=f"Removed the backup {one.name}."))
     left = tuple(one for one in kept if one not in doomed)
     return BackupResult(made=made, migration=done, kept=left, removed=tuple(one.name for one in doomed))
+
+
+def _series(url: StoreUrl, root: Place, source: str, collections: tuple[str, ...]) -> list[Backup]:
+    """The backups of one store and choice of collections.
+
+    Raises:
+        RunLocked: another process is writing one of them.
+    """
+    found = [one for one in _backups(url, root) if (one.mark.source, one.mark.collections) == (source, collections)]
+    for one in found:
+        refuse_writer(one)
+    return found
 
 
 def restore(

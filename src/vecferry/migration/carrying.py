@@ -19,6 +19,7 @@ from vecferry.process import let_go
 from vecferry.state.model import Outcome, Step
 from vecferry.verification.elsewhere import LEAST_AHEAD, Helper
 from vecferry.verification.model import CollectionRepair, Verification, VerifyOptions
+from vecferry.verification.passes import Both
 from vecferry.verification.repair import mend
 from vecferry.verification.run import verify
 
@@ -77,16 +78,9 @@ def _mend(trip: Trip, held: Held, collection: CollectionPlan, helper: Helper) ->
     name, began = collection.source, time.monotonic()
     held.run.mark(name, Step.PREPARED)
     trip.recorder(StageStarted(stage=Stage.COPY, collection=name))
-    done = mend(
-        trip.origin,
-        trip.goal,
-        (name, collection.target.qualified_name),
-        delete_extra=trip.settings.delete_extra,
-        options=_options(trip, held, trip.settings.verify or VerifyOptions()),
-        observer=trip.recorder,
-        stop=trip.stop,
-        helper=helper,
-    )
+    options = _options(trip, held, trip.settings.verify or VerifyOptions())
+    both = Both(trip.origin, trip.goal, options, trip.recorder, trip.stop, helper)
+    done = mend(both, (name, collection.target.qualified_name), delete_extra=trip.settings.delete_extra)
     seconds = time.monotonic() - began
     held.run.spend(name, Stage.COPY.value, seconds)
     held.run.mark(name, Step.FINISHED)

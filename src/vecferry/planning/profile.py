@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from vecferry.arrow import dense, id_kinds, present, utf8
 from vecferry.events import Observer, Progress, Stage, StageFinished, StageStarted, silent
 from vecferry.ids import kind_of
-from vecferry.layouts.detect import detect_records
+from vecferry.layouts.detect import Detection, detect_records
 from vecferry.limits import Limits, Shape
 from vecferry.model import Chunk, CollectionSpec, Element, IdKind, IdRule, Metric, VectorKind, VectorSpec
 from vecferry.planning.breakdown import Groups
@@ -166,18 +166,7 @@ class Profiler:
 
     def result(self, found: tuple[Collision, ...], seconds: float) -> Profile:
         """Everything seen, as a frozen value."""
-        counts = self._metadata.counts()
-        card = self.spec.card
-        layout = detect_records(
-            name=self.spec.name,
-            records=self.records,
-            keys=counts,
-            documents=self._document_count,
-            metadata=self.spec.metadata,
-            id_bytes=(int(ids.low), int(ids.high)) if (ids := self._ids.range()) else (0, 0),
-            card_layout=card.layout if card else "",
-            payload_layout=self.spec.layout,
-        )
+        layout = self._layout()
         return Profile(
             spec=replace(self.spec, count=self.records),
             records=self.records,
@@ -202,6 +191,20 @@ class Profiler:
             layout_note=layout.note,
             breakdowns=self._groups.breakdowns(),
             seconds=seconds,
+        )
+
+    def _layout(self) -> Detection:
+        """Which framework wrote it, as far as its records tell."""
+        ids = self._ids.range()
+        return detect_records(
+            name=self.spec.name,
+            records=self.records,
+            keys=self._metadata.counts(),
+            documents=self._document_count,
+            metadata=self.spec.metadata,
+            id_bytes=(int(ids.low), int(ids.high)) if ids else (0, 0),
+            card_layout=self.spec.card.layout if self.spec.card else "",
+            payload_layout=self.spec.layout,
         )
 
 

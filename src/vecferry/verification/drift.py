@@ -12,7 +12,7 @@ from vecferry.verification.data import Changed
 from vecferry.verification.diff import compare
 from vecferry.verification.elsewhere import Helper
 from vecferry.verification.model import VerifyOptions
-from vecferry.verification.passes import Pass, open_pass
+from vecferry.verification.passes import Both, Pass
 from vecferry.verification.run import Pair
 
 
@@ -59,11 +59,11 @@ def drift(
         Interrupted: `stop` was set.
         ConnectorError, DataError: a side cannot be read.
     """
-    options, stop = options or VerifyOptions(), stop or Stop()
     found = []
     with Helper(target_db) as helper:
+        both = Both(source_db, target_db, options or VerifyOptions(), observer, stop or Stop(), helper)
         for pair in pairs:
-            with open_pass(source_db, target_db, pair, options, observer, stop, helper) as one:
+            with both.open(pair) as one:
                 observer(StageStarted(stage=Stage.VERIFY, collection=one.name, records=one.source_spec.count))
                 found.append(_drift(one, pair))
                 records = one.left.records

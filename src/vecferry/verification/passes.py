@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from secrets import randbits
@@ -79,7 +79,6 @@ class Pass:
     source_spec: CollectionSpec
     """the source's, with the vectors of the target, their names and number types: what is compared"""
     target_spec: CollectionSpec
-    predicted: Predictive | None
     limits: Limits
     """the target's"""
     options: VerifyOptions
@@ -93,9 +92,10 @@ class Pass:
     right: Side
     rest: Side
     """what this process reads of the target where another one reads it too"""
-    elsewhere: Elsewhere | None
+    elsewhere: Elsewhere | None = None
     """the process that scans the target, where that is worth one"""
-
+    predicted: Predictive | None = None
+    """what knows how records come back from the target, where anything does"""
     others: int = 0
     """records of others in a target that is shared, once both sides were read"""
 
@@ -191,36 +191,46 @@ def _spec_of(batch: pa.RecordBatch, *candidates: CollectionSpec) -> CollectionSp
     )
 
 
-@contextmanager
-def open_pass(
-    source_db: Database,
-    target_db: Database,
-    pair: tuple[str, str],
-    options: VerifyOptions,
-    observer: Observer,
-    stop: Stop,
-    helper: Helper,
-) -> Iterator[Pass]:
-    """Open both sides of one pair of collections; a target that is not there counts as empty.
+@dataclass(frozen=True, slots=True)
+class Both:
+    """Two stores that are compared: what is asked for, who is told, who may stop it, and who helps to read the target.
 
-    Raises:
-        NotFound: the source has no such collection.
+    `helper` reads the target in a process of its own where that is worth one; who made it closes it.
     """
-    with ExitStack() as stack:
-        folder = Path(stack.enter_context(TemporaryDirectory(prefix="vecferry-verify-", dir=options.folder)))
-        source = source_db.source(pair[0])
-        stack.callback(source.close)
-        raw_spec = source.describe()
-        target = _target(target_db, pair[1], raw_spec)
-        stack.callback(target.close)
-        target_spec = target.describe()
-        reader = None if isinstance(target, Absent) else helper.start(target_spec.count or 0)
-        sink = target_db.sink(target_spec)
-        stack.callback(sink.close)
-        tries = Tries(pair[0], stop=stop, deadline_seconds=options.deadline_seconds, observer=observer)
+
+    source: Database
+    target: Database
+    options: VerifyOptions
+    observer: Observer
+    stop: Stop
+    helper: Helper
+
+    @contextmanager
+    def open(self, pair: tuple[str, str]) -> Iterator[Pass]:
+        """Open both sides of one pair of collections; a target that is not there counts as empty.
+
+        Raises:
+            NotFound: the source has no such collection.
+        """
+        with ExitStack() as stack:
+            temporary = TemporaryDirectory(prefix="vecferry-verify-", dir=self.options.folder)
+            folder = Path(stack.enter_context(temporary))
+            source = stack.enter_context(closing(self.source.source(pair[0])))
+            target = stack.enter_context(closing(_target(self.target, pair[1], source.describe())))
+            spec = target.describe()
+            reader = None if isinstance(target, Absent) else self.helper.start(spec.count or 0)
+            sink = stack.enter_context(closing(self.target.sink(spec)))
+            one = self._pass(pair, source, target, folder)
+            one.predicted = sink if isinstance(sink, Predictive) and not isinstance(target, Absent) else None
+            one.elsewhere = reader
+            stack.callback(one.close)
+            yield one
+
+    def _pass(self, pair: tuple[str, str], source: Source, target: Source, folder: Path) -> Pass:
+        raw_spec, target_spec, options = source.describe(), target.describe(), self.options
         names = ("source", "target", "rest")
-        sides = [Side(folder / name, limit=options.spill_bytes, by=options.by) for name in names]
-        one = Pass(
+        left, right, rest = (Side(folder / name, limit=options.spill_bytes, by=options.by) for name in names)
+        return Pass(
             name=pair[0],
             target_name=pair[1],
             source=source,
@@ -228,22 +238,18 @@ def open_pass(
             raw_spec=raw_spec,
             source_spec=comparable_spec(raw_spec, target_spec),
             target_spec=target_spec,
-            predicted=sink if isinstance(sink, Predictive) and not isinstance(target, Absent) else None,
-            limits=target_db.limits,
+            limits=self.target.limits,
             options=options,
             folder=folder,
-            stop=stop,
-            tries=tries,
-            observer=observer,
+            stop=self.stop,
+            tries=Tries(pair[0], stop=self.stop, deadline_seconds=options.deadline_seconds, observer=self.observer),
+            observer=self.observer,
             set_aside=pa.array(list(options.set_aside.get(pair[0], {})), pa.string()),
             sample=Sample(max(SAMPLED, options.queries), seed=options.seed),
-            left=sides[0],
-            right=sides[1],
-            rest=sides[2],
-            elsewhere=reader,
+            left=left,
+            right=right,
+            rest=rest,
         )
-        stack.callback(one.close)
-        yield one
 
 
 def _target(database: Database, name: str, source: CollectionSpec) -> Source:

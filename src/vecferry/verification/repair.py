@@ -16,7 +16,7 @@ from vecferry.verification.diff import BucketDiff, compare
 from vecferry.verification.elsewhere import Helper
 from vecferry.verification.lookup import AT_ONCE, batches_by_id
 from vecferry.verification.model import CollectionRepair, RepairResult, VerifyOptions
-from vecferry.verification.passes import Absent, Pass, open_pass
+from vecferry.verification.passes import Absent, Both, Pass
 from vecferry.verification.run import Pair, verify
 
 _BATCH_BYTES = 4 << 20
@@ -47,37 +47,16 @@ def repair(
     """
     options, stop = options or VerifyOptions(), stop or Stop()
     with Helper(target_db) as helper:
-        done = tuple(
-            mend(
-                source_db,
-                target_db,
-                pair,
-                delete_extra=delete_extra,
-                options=options,
-                observer=observer,
-                stop=stop,
-                helper=helper,
-            )
-            for pair in pairs
-        )
+        both = Both(source_db, target_db, options, observer, stop, helper)
+        done = tuple(mend(both, pair, delete_extra=delete_extra) for pair in pairs)
         after = verify(source_db, target_db, pairs, options=options, observer=observer, stop=stop, helper=helper)
     return RepairResult(collections=done, after=after)
 
 
-def mend(
-    source_db: Database,
-    target_db: Database,
-    pair: Pair,
-    *,
-    delete_extra: bool,
-    options: VerifyOptions,
-    observer: Observer,
-    stop: Stop,
-    helper: Helper,
-) -> CollectionRepair:
+def mend(both: Both, pair: Pair, *, delete_extra: bool) -> CollectionRepair:
     """`repair` of one collection, without the verification that follows. Raises what `repair` raises."""
-    with open_pass(source_db, target_db, pair, options, observer, stop, helper) as one:
-        return _repair(one, target_db, pair, delete_extra=delete_extra)
+    with both.open(pair) as one:
+        return _repair(one, both.target, pair, delete_extra=delete_extra)
 
 
 def _repair(one: Pass, target_db: Database, pair: Pair, *, delete_extra: bool) -> CollectionRepair:

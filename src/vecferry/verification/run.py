@@ -25,7 +25,7 @@ from vecferry.verification.model import (
     Verification,
     VerifyOptions,
 )
-from vecferry.verification.passes import Absent, Pass, open_pass
+from vecferry.verification.passes import Absent, Both, Pass
 from vecferry.verification.predicates import Counts, draw, facts_of_profile, facts_of_sample
 from vecferry.verification.sample import metadata_of
 from vecferry.verification.schema import check_schema
@@ -55,28 +55,20 @@ def verify(
         Interrupted: `stop` was set.
         ConnectorError, DataError: a side cannot be read.
     """
-    options, stop = options or VerifyOptions(), stop or Stop()
     seconds = {Stage.VERIFY.value: 0.0, Stage.PARITY.value: 0.0}
     collections = []
     with nullcontext(helper) if helper is not None else Helper(target_db) as reader:
+        both = Both(source_db, target_db, options or VerifyOptions(), observer, stop or Stop(), reader)
         for pair in pairs:
-            collection, took = _verify(source_db, target_db, pair, options, observer, stop, reader)
+            collection, took = _verify(both, pair)
             collections.append(collection)
             seconds = {stage: total + took[stage] for stage, total in seconds.items()}
     return Verification(collections=tuple(collections), seconds=seconds)
 
 
-def _verify(
-    source_db: Database,
-    target_db: Database,
-    pair: Pair,
-    options: VerifyOptions,
-    observer: Observer,
-    stop: Stop,
-    helper: Helper,
-) -> tuple[CollectionVerification, dict[str, float]]:
-    begun = time.monotonic()
-    with open_pass(source_db, target_db, pair, options, observer, stop, helper) as one:
+def _verify(both: Both, pair: Pair) -> tuple[CollectionVerification, dict[str, float]]:
+    begun, observer = time.monotonic(), both.observer
+    with both.open(pair) as one:
         observer(StageStarted(stage=Stage.VERIFY, collection=one.name, records=one.source_spec.count))
         other = _other_vector(one)
         checks = [_schema(one), *(_all_not_checked(other) if other else check_data(one))]
@@ -91,7 +83,7 @@ def _verify(
             source=pair[0],
             target=pair[1],
             records=records,
-            checks=tuple(_asked(check, options) for check in checks),
+            checks=tuple(_asked(check, both.options) for check in checks),
             breakdowns=one.left.groups.breakdowns(one.right.groups),
         )
     return result, {Stage.VERIFY.value: middle - begun, Stage.PARITY.value: end - middle}

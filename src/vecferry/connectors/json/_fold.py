@@ -28,7 +28,6 @@ from vecferry.objects.disk import replacing
 
 _GZIP_LEVEL = 4
 _PACKED = {".gz": "gzip", ".zst": "zstd", ".zstd": "zstd"}
-_READ_BYTES = 1 << 20
 
 
 @dataclass(slots=True)
