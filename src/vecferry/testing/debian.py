@@ -1,4 +1,4 @@
-"""PostgreSQL with pgvector and MariaDB as Debian packages them, unpacked into the user's cache, once per machine.
+"""PostgreSQL with pgvector, PgBouncer and MariaDB as Debian packages them, unpacked into a cache, once per machine.
 
     debian.program("usr/sbin/mariadbd")      # a script that runs it, on any Linux with apt
 
@@ -23,10 +23,15 @@ from vecferry.errors import Unavailable
 from vecferry.testing.cache import locked
 
 SUITE = "trixie"
-EDITION = "1"
+EDITION = "2"
 """raised when the list below changes: trees of another edition are left alone"""
-PACKAGES = ("postgresql-17-pgvector", "mariadb-server-core")
-PROGRAMS = ("usr/lib/postgresql/17/bin/postgres", "usr/lib/postgresql/17/bin/initdb", "usr/sbin/mariadbd")
+PACKAGES = ("postgresql-17-pgvector", "mariadb-server-core", "pgbouncer")
+PROGRAMS = (
+    "usr/lib/postgresql/17/bin/postgres",
+    "usr/lib/postgresql/17/bin/initdb",
+    "usr/sbin/mariadbd",
+    "usr/sbin/pgbouncer",
+)
 _NOT_NEEDED = ("libllvm", "libz3", "perl", "libperl", "locales", "libc-l10n")
 """packages that those depend on and that a server of a test never loads (a JIT compiler, scripts): half of all bytes"""
 _KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")

@@ -30,6 +30,7 @@ REASONS = {
     "postgres-powers": Reason(
         "the PostgreSQL that could be had is PyPI's small one, which lacks what the test is about"
     ),
+    "pgbouncer": Reason("no PgBouncer could be had: nothing was tested behind a real pooler"),
     "mariadb-server": Reason("no MariaDB could be had: nothing was tested against a real MariaDB"),
     "old-chroma": Reason(
         "an old chromadb could not be installed: its committed directories are tested, fresh ones and its server not"
