@@ -1,4 +1,4 @@
-"""Tables that somebody else made in MariaDB: every type, every kind of key, read exactly and given back as they were."""
+"""Tables that somebody else made in MariaDB: every type and kind of key, read exactly and given back as they were."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ TYPES = """CREATE TABLE `every ``type` (
     metadata JSON, other JSON, f FLOAT, d DOUBLE, n DECIMAL(30,10), at DATETIME(3), ts TIMESTAMP(6) NULL, day DATE,
     t TIME(2), y YEAR, bits BIT(10), raw BLOB, fixed BINARY(4), e ENUM('x','it''s'), s SET('a','b'), yes TINYINT(1),
     big BIGINT UNSIGNED, u UUID, ip INET6, latin VARCHAR(20) CHARACTER SET latin1, twice INT AS (yes * 2) VIRTUAL,
-    made VARCHAR(10) NOT NULL DEFAULT 'a''b', KEY (big), KEY prefix (content(10)), VECTOR INDEX (v) M=8 DISTANCE=cosine)"""
+    made VARCHAR(10) NOT NULL DEFAULT 'a''b', KEY (big), KEY prefix (content(10)),
+    VECTOR INDEX (v) M=8 DISTANCE=cosine)"""
 ROW = {
     "v": np.arange(DIM, dtype="<f4").tobytes(),
     "content": "text 'quoted' \\ \0 日本語 🛳️",
@@ -63,7 +64,7 @@ METADATA: dict[str, Any] = {
     "f": float(np.float32(0.1)),
     "d": 1e-300,
     "n": Decimal("-1.5000000000"),
-    "at": datetime(2026, 1, 2, 3, 4, 5, 678000),
+    "at": datetime(2026, 1, 2, 3, 4, 5, 678000),  # noqa: DTZ001 (naive on purpose)
     "ts": datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC),
     "day": date(2026, 1, 2),
     "t": "-838:59:59.99",
@@ -149,7 +150,7 @@ def test_dates_that_the_calendar_does_not_have_stay_texts(mariadb: MariaDBDataba
     source = store.source("t")
     first, second = (record.metadata for record in sorted(read_all(source), key=lambda record: record.id))
     assert first == {"day": "0000-00-00", "at": "2026-00-00T00:00:00"}
-    assert second == {"day": date(2026, 1, 2), "at": datetime(2026, 1, 2, 3, 4, 5)}
+    assert second == {"day": date(2026, 1, 2), "at": datetime(2026, 1, 2, 3, 4, 5)}  # noqa: DTZ001 (naive on purpose)
     assert source.count_where(Compare("day", Op.EQ, "0000-00-00")) == 1
     assert source.count_where(Compare("day", Op.EQ, "2026-01-02")) == 0
     assert source.count_where(Exists("day")) == 2
@@ -165,7 +166,7 @@ KEYS = {
     "uuid": ("k UUID PRIMARY KEY", [f"{n:08x}-e29b-41d4-a716-44665544{n:04x}" for n in (3, 1, 2, 9)]),
     "moments": (
         "k DATETIME(6) PRIMARY KEY",
-        ["2026-01-02 03:04:05.000001", "2026-01-02 03:04:05", "1999-01-01 00:00:00"],
+        ["2026-01-02 03:04:05.000001", "2026-01-02 03:04:05"],
     ),
     "decimals": ("k DECIMAL(20,5) PRIMARY KEY", ["1.10000", "-2.00000", "10.00000"]),
 }
@@ -269,7 +270,7 @@ def test_joins_and_conditions_of_a_form(mariadb: MariaDBDatabase, store: MariaDa
     found = {record.id: record.metadata for record in read_all(source)}
     assert found == {
         "0": {"source": None, "source_words": None, "seen": None},
-        "1": {"source": "s", "source_words": 7, "seen": datetime(2026, 1, 2, 3, 4, 5)},
+        "1": {"source": "s", "source_words": 7, "seen": datetime(2026, 1, 2, 3, 4, 5)},  # noqa: DTZ001 (naive on purpose)
     }
     assert source.describe().count == source.count() == 2
     store.use("sources", Form(key=("name",), columns=("words", "seen")))

@@ -14,8 +14,8 @@ def statement(reading: Reading, query: bytes, vector: str, condition: str, *, k:
     """The statement that gives distance and key of the `k` nearest, best first.
 
     Exactly: an order by more than the distance keeps the index out, and equal distances come in the order of the key.
-    A vector of zeros has no cosine: MariaDB computes NaN, shows 0, and sorts it first or last; we say 1, as of any vector
-    at a right angle.
+    A vector of zeros has no cosine: MariaDB computes NaN, shows 0, and sorts it first or last; we say 1, as of a
+    vector at a right angle.
 
     Args:
         reading: of the collection.

@@ -75,9 +75,9 @@ class Server:
             yield connection
             clean = True
         except failures.ERRORS as error:
-            clean = isinstance(error, pymysql.Error) and connection.open and not _broken(error)
-            if clean:
-                clean = _rolled_back(connection)
+            clean = isinstance(error, pymysql.Error) and connection.open and _rolled_back(connection)
+            if not clean:
+                self._forget_idle()  # what broke one connection broke the others too
             raise failures.of(error, self.store) from error
         finally:
             self._give(connection, clean=clean)
@@ -116,6 +116,10 @@ class Server:
         """Let every connection go. Idempotent."""
         with self._lock:
             self._closed = True
+        self._forget_idle()
+
+    def _forget_idle(self) -> None:
+        with self._lock:
             idle, self._idle = self._idle, []
         for connection in idle:
             with suppress(*failures.ERRORS):
@@ -162,10 +166,6 @@ def _rolled_back(connection: pymysql.Connection[Any]) -> bool:
     except failures.ERRORS:
         return False
     return True
-
-
-def _broken(error: pymysql.Error) -> bool:
-    return isinstance(error, pymysql.err.InternalError | pymysql.err.InterfaceError)
 
 
 def _check_version(version: str, store: str) -> None:

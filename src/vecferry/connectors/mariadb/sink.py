@@ -13,6 +13,7 @@ from vecferry.catalog import fit
 from vecferry.connectors.mariadb import cards, catalog, ddl, home
 from vecferry.connectors.mariadb._codec.writing import Writing
 from vecferry.connectors.mariadb.facts import DISTANCES
+from vecferry.connectors.mariadb.failures import TooLarge
 from vecferry.connectors.mariadb.names import qualified
 from vecferry.connectors.mariadb.opened import Opened, find, opened
 from vecferry.connectors.mariadb.server import Server
@@ -125,18 +126,18 @@ class MariaSink:
         if not batch.num_rows:
             return Receipt(0, 0)
         statements = list(self._prepared().statements(batch, self._server.max_packet))
-        for statement in statements:
-            if len(statement) >= self._server.max_packet and batch.num_rows == 1:
-                raise self._too_large(batch)
+        if max(map(len, statements)) >= self._server.max_packet:
+            raise self._too_large(batch)
         self._server.run(*statements)
         return Receipt(batch.num_rows, sum(map(len, statements)))
 
-    def _too_large(self, batch: pa.RecordBatch) -> DataError:
-        return DataError(
-            f"One record is more than {self._server.store} takes at once ({self._server.max_packet:,} bytes).",
-            ids=[batch.column("id")[0].as_py()],
-            hint="Raise max_allowed_packet on the server; the same command goes on.",
-        )
+    def _too_large(self, batch: pa.RecordBatch) -> DataError | TooLarge:
+        """A record of `batch` is more than one statement may have; the engine looks for it in smaller batches."""
+        said = f"One record is more than {self._server.store} takes at once ({self._server.max_packet:,} bytes)."
+        hint = "Raise max_allowed_packet on the server; the same command goes on."
+        if batch.num_rows > 1:
+            return TooLarge(said, store=self._server.store, hint=hint, too_large=True)
+        return DataError(said, ids=[batch.column("id")[0].as_py()], hint=hint)
 
     def expect(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """What reading `batch` back gives: MariaDB keeps what it is given. Pure."""
