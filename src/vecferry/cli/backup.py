@@ -117,11 +117,11 @@ def _say(done: BackupResult, *, as_json: bool) -> None:
     if as_json:
         common.print_json(summary(done))
         return
-    from vecferry.cli import show
+    from vecferry.cli import proven, show
 
     console = common.output(as_json=False)
     if done.migration.verification is not None and not done.verified:
-        show.verification(console, done.migration.verification)
+        proven.verification(console, done.migration.verification)
     rows = [(one.name, one.mark.records, "this one" if one.name == done.made.name else "") for one in done.kept]
     show.table(console, "Verified backups", ("backup", "records", ""), rows, numbers=("records",))
     if done.removed:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from vecferry.cli import grouped, show
+from vecferry.cli import grouped, proven
 from vecferry.cli.common import count
 from vecferry.progress import duration
 from vecferry.state.paths import without_password
@@ -108,14 +108,14 @@ def outcome(console: Console, done: Migration, again: Again) -> None:
     assert done.run is not None
     proof = done.verification
     if proof is not None:
-        show.verification(console, proof)
+        proven.verification(console, proof)
         grouped.of_verification(console, proof)
     _told(console, done)
     if done.run.rejected:
         console.print(
             f"[yellow]{done.run.rejected:,} records were set aside[/]; the report lists them with the reason."
         )
-    show.verdict(console, proof)
+    proven.verdict(console, proof)
     if done.report:
         console.print(f"\nReport: [bold]{done.report}[/]")
     _next(console, proof, again)

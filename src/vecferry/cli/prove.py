@@ -65,16 +65,16 @@ def verify(source: str | None, target: str | None, *, as_json: bool, **given: An
 
 
 def _say(proof: Verification, written: Path | None, *, as_json: bool) -> None:
-    from vecferry.cli import grouped, show
+    from vecferry.cli import grouped, proven
 
     if as_json:
         report = str(written) if written else None
         common.print_json({**common.as_data(proof), "ok": proof.ok, "differences": proof.differences, "report": report})
         return
     console = common.output(as_json=False)
-    show.verification(console, proof)
+    proven.verification(console, proof)
     grouped.of_verification(console, proof)
-    show.verdict(console, proof)
+    proven.verdict(console, proof)
     if written:
         console.print(f"\nReport: [bold]{written}[/]")
 
@@ -103,7 +103,7 @@ def compare(source: str | None, target: str | None, *, as_json: bool, **given: A
       vecferry compare chroma:./chroma_db qdrant+http://localhost:6333 --queries 1000 --workers 8
     """
     from vecferry import migration
-    from vecferry.cli import show
+    from vecferry.cli import proven
     from vecferry.progress import observer
     from vecferry.verification.model import VerifyOptions
 
@@ -120,7 +120,7 @@ def compare(source: str | None, target: str | None, *, as_json: bool, **given: A
     if as_json:
         common.print_json({"comparisons": [common.as_data(one) for one in found]})
     else:
-        show.comparisons(common.output(as_json=False), found)
+        proven.comparisons(common.output(as_json=False), found)
     return Exit.DONE
 
 
@@ -143,7 +143,7 @@ def repair(source: str | None, target: str | None, *, delete_extra: bool, as_jso
       vecferry repair chroma:./chroma_db qdrant+http://localhost:6333 -c docs --delete-extra
     """
     from vecferry import migration
-    from vecferry.cli import show
+    from vecferry.cli import proven
 
     source, target = defaults.source_url(source), defaults.target_url(target)
     common.consent(
@@ -164,9 +164,9 @@ def repair(source: str | None, target: str | None, *, delete_extra: bool, as_jso
         common.print_json({**common.as_data(done), "ok": done.after.ok, "differences": done.after.differences})
     else:
         console = common.output(as_json=False)
-        show.repairs(console, done)
-        show.verification(console, done.after)
-        show.verdict(console, done.after)
+        proven.repairs(console, done)
+        proven.verification(console, done.after)
+        proven.verdict(console, done.after)
     return exit_of(done.after, strict=given["strict"])
 
 

@@ -7,7 +7,7 @@ import io
 import pytest
 from rich.console import Console
 
-from vecferry.cli import show
+from vecferry.cli import proven, show
 from vecferry.verification.model import (
     Check,
     CollectionVerification,
@@ -59,8 +59,8 @@ def test_what_was_not_checked_is_never_shown_as_ok() -> None:
         Check(level=Level.SEARCH, state=State.NOT_CHECKED, note="left out on request"),
     )
     console = screen()
-    show.verification(console, proof)
-    show.verdict(console, proof)
+    proven.verification(console, proof)
+    proven.verdict(console, proof)
     assert "left out on request" in text(console)
     assert "1 skipped: set aside" in text(console)
     assert "not everything was checked" in text(console)
@@ -70,10 +70,10 @@ def test_differences_are_listed_by_id_and_the_rest_is_counted() -> None:
     findings = tuple(Finding(difference=Difference.CHANGED, id=f"id-{n}", what="document") for n in range(30))
     check = Check(level=Level.CONTENT, state=State.DIFFERENT, differences=30, findings=findings)
     console = screen()
-    show.verification(console, verification(check))
+    proven.verification(console, verification(check))
     assert "the first 20 of 30" in text(console)
     assert "id-19" in text(console)
     assert "id-20" not in text(console)
     console = screen()
-    show.verdict(console, verification(check))
+    proven.verdict(console, verification(check))
     assert text(console) == "30 differences found.\n"
