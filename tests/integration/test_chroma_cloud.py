@@ -13,10 +13,10 @@ from vecferry.arrow import from_records, to_records
 from vecferry.connectors.chroma import cards
 from vecferry.connectors.chroma.http.facts import CLOUD, CLOUD_HOLDS
 from vecferry.connectors.chroma.http.failures import QuotaExceeded
-from vecferry.errors import AuthFailed, ConfigError, Throttled, Unsupported
+from vecferry.errors import AuthFailed, ConfigError, DataError, Throttled, Unsupported
 from vecferry.filters import And, Compare, Op, matches
 from vecferry.limits import Shape
-from vecferry.migration import migrate
+from vecferry.migration import migrate, repair
 from vecferry.migration.settings import Settings
 from vecferry.model import Card, CollectionSpec, Metric, Record, VectorSpec
 from vecferry.planning.inspect import inspect
@@ -116,6 +116,36 @@ def test_a_full_collection_stops_and_goes_on(double: CloudDouble, cloud: Databas
     double.quotas = CloudQuotas()
     assert sink.write(batch).rows == 1_000
     assert_same(records, read_all(cloud.source(SPEC.name)))
+
+
+def test_one_record_that_breaks_a_quota_is_named_and_keeps_no_other_back(
+    double: CloudDouble, cloud: Database, tmp_path: Path
+) -> None:
+    """A tenant's quota may be smaller than the page's, by which the plan goes: the record is at fault."""
+    double.quotas = replace(double.quotas, id_bytes=40, document_bytes=200)
+    records = plain_records(SPEC, 300)
+    records[7] = replace(records[7], id="i" * 50)
+    records[250] = replace(records[250], document="d" * 300)
+    fill(source := f"files:{tmp_path}/source", records)
+    settings = Settings(plan=PlanOptions(), ledger=str(tmp_path / "ledger.db"), reports=None)
+    with pytest.raises(DataError, match=r"refuses record .*exceeds limit of") as caught:
+        migrate(source, double.url, settings=settings)
+    assert set(caught.value.ids) <= {"i" * 50, records[250].id}
+    done = repair(source, double.url, ledger=str(tmp_path / "ledger.db"))
+    assert set(done.collections[0].refused) == {"i" * 50, records[250].id}
+    double.quotas = CloudQuotas()
+    assert len(read_all(cloud.source(SPEC.name))) == 298
+
+
+def fill(url: str, records: list[Record]) -> None:
+    """Make a store of SPEC with these records."""
+    database = open_database(url)
+    sink = database.sink(SPEC)
+    sink.prepare(SPEC)
+    sink.write(from_records(SPEC, records))
+    sink.finish()
+    sink.close()
+    database.close()
 
 
 def test_too_many_requests_say_when_to_come_back(double: CloudDouble, cloud: Database) -> None:

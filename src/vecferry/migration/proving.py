@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from vecferry.engine.stop import Stop
 from vecferry.errors import NotFound
 from vecferry.events import Notice, Observer, silent
-from vecferry.migration.left_behind import left_behind
+from vecferry.migration.remembered import set_aside_before
 from vecferry.migration.stores import held_still, opened, shown
 from vecferry.migration.views import wished
 from vecferry.model import CollectionSpec, Pin
@@ -66,7 +66,7 @@ def verify(
     recorder = Recorder(observer)
     with _both(source, target) as (origin, goal, pin):
         seen, pairs = _seen(origin, goal, collections, transforms, source, recorder)
-        options = _with_left_behind(options, seen, goal, pairs, ledger, recorder, stop)
+        options = _with_set_aside(options, seen, goal, pairs, ledger, recorder, stop)
         proof = verify_databases(seen, goal, pairs, options=options, observer=recorder, stop=stop)
         sides = store_facts(origin.identity, shown(source)), store_facts(goal.identity, shown(target))
     return Proof(proof, of_verification(*sides, proof, pin=pin, run=recorder.facts()))
@@ -117,7 +117,7 @@ def repair(
     """
     with _both(source, target) as (origin, goal, _):
         seen, pairs = _seen(origin, goal, collections, transforms, source, observer)
-        options = _with_left_behind(options, seen, goal, pairs, ledger, observer, stop)
+        options = _with_set_aside(options, seen, goal, pairs, ledger, observer, stop)
         return repair_databases(
             seen, goal, pairs, delete_extra=delete_extra, options=options, observer=observer, stop=stop
         )
@@ -153,7 +153,7 @@ def _seen(
     return seen, pairs
 
 
-def _with_left_behind(
+def _with_set_aside(
     options: VerifyOptions | None,
     seen: Database,
     goal: Database,
@@ -163,7 +163,7 @@ def _with_left_behind(
     stop: Stop | None,
 ) -> VerifyOptions:
     options = options or VerifyOptions()
-    aside = left_behind(seen, goal, pairs, ledger=ledger, observer=observer, stop=stop or Stop())
+    aside = set_aside_before(seen, goal, pairs, ledger=ledger, observer=observer, stop=stop or Stop())
     return replace(options, set_aside={**aside, **options.set_aside})
 
 

@@ -264,7 +264,7 @@ def _order(one: Pass, order: OrderCheck) -> Check:
 
 
 def _reordered(wrong: int, order: OrderCheck) -> Check:
-    """Another order in what was synchronised: told, and no difference, since nothing there could mend it."""
+    """Another order in what was synchronised or repaired: told, and no difference, as nothing there could mend it."""
     comes = "record comes" if wrong == 1 else "records come"
     return Check(
         level=Level.ORDER,
@@ -273,6 +273,6 @@ def _reordered(wrong: int, order: OrderCheck) -> Check:
         compared=order.compared,
         skipped={"the source has no place for it": order.without_source} if order.without_source else {},
         figures={REORDERED: float(wrong)},
-        note=f"{wrong:,} {comes} back in another order than the source's: a synchronisation writes what differs and "
-        "moves nothing; --if-exists recreate restores the order.",
+        note=f"{wrong:,} {comes} back in another order than the source's: what differed was written where it stood, or "
+        "at the end, and nothing is moved; --if-exists recreate restores the order.",
     )

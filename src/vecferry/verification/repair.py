@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 
+import pyarrow as pa
+
 from vecferry.arrow import split
+from vecferry.engine.crew import may_split
 from vecferry.engine.stop import Stop
-from vecferry.errors import NotFound
+from vecferry.errors import NotFound, VecferryError
 from vecferry.events import Observer, Progress, Stage, silent
 from vecferry.model import IdKind, Receipt
 from vecferry.protocols import Database, Deletable, Fetchable, Sink, require
@@ -38,7 +42,8 @@ def repair(
 
     Trusts no earlier verification, so it repairs all differences and not only those that one listed. Writes are full
     replaces: interrupted anywhere, the same call goes on, and where nothing differs it writes nothing. Records that
-    stand only in the target are counted, and removed only with `delete_extra`.
+    stand only in the target are counted, and removed only with `delete_extra`. Those that the target does not take are
+    listed, and all others are written. What is added may stand at the end: another order is told, and no difference.
 
     Raises:
         NotFound: a collection is missing as a whole; `migrate` moves it.
@@ -49,6 +54,7 @@ def repair(
     with Helper(target_db) as helper:
         both = Both(source_db, target_db, options, observer, stop, helper)
         done = tuple(mend(both, pair, delete_extra=delete_extra) for pair in pairs)
+        options = replace(options, reordered=options.reordered | {target for _, target in pairs})
         after = verify(source_db, target_db, pairs, options=options, observer=observer, stop=stop, helper=helper)
     return RepairResult(collections=done, after=after)
 
@@ -136,10 +142,25 @@ class _Work:
         sink = self._open()
         for found in batches_by_id(self._one.source, ids, self._one.tries):
             for batch in split(self._one.wanted(found), max_rows=AT_ONCE, max_bytes=_BATCH_BYTES):
-                receipt = self._one.tries.call("writing", partial(sink.write, batch))
-                self.rewritten += receipt.rows
-                self._tell(receipt)
-                self.refused |= {rejection.id: rejection.reason for rejection in receipt.rejected}
+                self._send(sink, batch)
+
+    def _send(self, sink: Sink, batch: pa.RecordBatch) -> None:
+        """Write `batch`, in halves where the target refuses it as it is, down to the record that is at fault."""
+        try:
+            receipt = self._one.tries.call("writing", partial(sink.write, batch))
+        except VecferryError as error:
+            if not may_split(error):
+                raise
+            if batch.num_rows == 1:
+                self.refused[batch.column("id")[0].as_py()] = error.message
+                return
+            half = batch.num_rows // 2
+            self._send(sink, batch.slice(0, half))
+            self._send(sink, batch.slice(half))
+            return
+        self.rewritten += receipt.rows
+        self._tell(receipt)
+        self.refused |= {rejection.id: rejection.reason for rejection in receipt.rejected}
 
     def _tell(self, receipt: Receipt) -> None:
         name = self._one.name

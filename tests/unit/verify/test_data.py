@@ -133,7 +133,7 @@ def test_another_order_in_what_was_synchronised_is_told_and_is_no_difference(sta
     found = stage.verify(reordered=frozenset({"docs"}))
     order = found.collections[0].check(Level.ORDER)
     assert (order.state, order.differences, order.findings) == (State.NOT_CHECKED, 0, ())
-    assert order.note.startswith("1 record comes back in another order than the source's: a synchronisation")
+    assert order.note.startswith("1 record comes back in another order than the source's: what differed")
     assert (found.sound, found.identical, found.ok) == (True, True, False)
     assert not stage.verify(reordered=frozenset({"others"})).sound
     stage.change(200, document="other")

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from tests.unit.verify.conftest import SPEC
-from vecferry.errors import NotFound, Unavailable
+from vecferry.errors import DataError, NotFound, Unavailable
 from vecferry.events import Retried
 from vecferry.model import Element, IdKind, Metric, VectorSpec
 from vecferry.verification import Level, VerifyOptions, repair
@@ -153,6 +153,38 @@ def test_records_are_written_in_the_form_that_they_have_in_the_target(stage, the
     content = done.after.collections[0].check(Level.CONTENT)
     assert content is not None
     assert (content.state, content.compared, content.differences) == (State.OK, 300, 0)
+
+
+def test_a_record_that_the_target_refuses_keeps_no_other_back(stage, monkeypatch):
+    """Listed with the reason; every other one of its batch is written."""
+    from vecferry.connectors.memory.sink import MemorySink
+
+    bad = {stage.records[11].id, stage.records[40].id}
+    stage.delete(stage.target, *(record.id for record in stage.records[10:50]))
+    write = MemorySink.write
+
+    def refuses(self, batch):
+        if found := bad & set(batch.column("id").to_pylist()):
+            raise DataError("An id is too long.", ids=sorted(found), hint="Mend it.")
+        return write(self, batch)
+
+    monkeypatch.setattr(MemorySink, "write", refuses)
+    done = repair(stage.source, stage.target, PAIRS)
+    assert done.collections[0].rewritten == 38
+    assert done.collections[0].refused == dict.fromkeys(bad, "An id is too long.")
+    ids = done.after.collections[0].check(Level.IDS)
+    assert {finding.id for finding in ids.findings} == bad
+
+
+def test_what_is_written_again_may_stand_at_the_end(stage, monkeypatch):
+    """A store whose order is that of writing: told, and no difference, since a repair moves nothing."""
+    moved = replace(stage.records[5], seq=10_000)
+    stage.write(stage.target, [moved])
+    stage.delete(stage.target, stage.records[20].id)
+    done = repair(stage.source, stage.target, PAIRS)
+    order = done.after.collections[0].check(Level.ORDER)
+    assert (order.state, order.differences, order.figures) == (State.NOT_CHECKED, 0, {"reordered": 294.0})
+    assert done.after.differences == 0
 
 
 def test_what_the_plan_set_aside_is_not_written(stage):

@@ -34,6 +34,12 @@ _FEWER = re.compile(
     r".*exceeds limit of ([1-9]\d*)"
 )
 """Cloud's words for more records in one request than this tenant may have; the number is not the same for all."""
+_RECORD = re.compile(
+    r"'(?:ID size|Document size|URI size|Number of metadata dictionary keys|Size of metadata dictionary"
+    r"|Embedding dimension|Sparse vector populated dimension)[^']*' exceeded quota limit for action "
+    r"'(?:Add|Upsert|Update)'"
+)
+"""Cloud's words for a quota that a single record breaks, whatever comes with it."""
 _PLAIN = re.compile(r"HTTP request .*HTTPS", re.IGNORECASE)
 """What Caddy, nginx and Go's server say where TLS is meant."""
 
@@ -75,6 +81,9 @@ def of_answer(answer: Answer, store: str) -> VecferryError:
         )
     if status == 409:
         return AlreadyExists(said, store=store, hint="Choose another name.")
+    if _RECORD.search(said) and status < 500:
+        hint = "Mend the record in the source, or leave it out: the plan lists what its own numbers forbid."
+        return DataError(f"{store} does not take every record: {said}", hint=hint)
     if _QUOTA.search(said) and status < 500:
         return quota(said, store)
     return _other(status, said, store)

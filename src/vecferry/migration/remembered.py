@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -12,8 +12,7 @@ from vecferry.engine.stop import Stop
 from vecferry.errors import LedgerError, NotFound, StoreFull
 from vecferry.events import Notice, Observer
 from vecferry.migration.journal import LOOKED_AT, set_aside
-from vecferry.model import CollectionSpec
-from vecferry.planning.model import IfExists
+from vecferry.planning.model import CollectionPlan, IfExists
 from vecferry.protocols import Database, Existing
 from vecferry.state.ledger import Ledger
 from vecferry.state.model import RunInfo, Step
@@ -23,7 +22,7 @@ from vecferry.verification.run import Pair
 from vecferry.verification.tries import Tries
 
 
-def left_behind(
+def set_aside_before(
     origin: Database, goal: Database, pairs: Sequence[Pair], *, ledger: str | None, observer: Observer, stop: Stop
 ) -> dict[str, dict[str, str]]:
     """Source collection -> {record id: reason} of what the run that wrote the target left out, and is not there now.
@@ -39,48 +38,42 @@ def left_behind(
         return {}
     try:
         with Ledger(location) as opened:
-            known = dict(_known(opened, origin, goal, pairs))
+            known = {pair: _aside(opened, _runs_of(opened, origin, goal, pair)) for pair in pairs}
     except (LedgerError, StoreFull) as error:
         observer(Notice(level="warning", message=_UNREADABLE.format(error.message)))
         return {}
     found = {}
-    for (source, target), aside in known.items():
+    for (source, target), left in known.items():
         tries = Tries(source, stop=stop, deadline_seconds=300.0, observer=observer)
-        there = _there(goal, target, list(aside), tries)
-        found[source] = {id_: reason for id_, reason in aside.items() if id_ not in there}
+        there = _there(goal, target, list(left), tries) if left else frozenset()
+        found[source] = {id_: reason for id_, reason in left.items() if id_ not in there}
     return found
 
 
 _UNREADABLE = "The ledger cannot be read: {} Records that a run set aside count as missing."
 
 
-def _known(
-    ledger: Ledger, origin: Database, goal: Database, pairs: Sequence[Pair]
-) -> Iterator[tuple[Pair, Mapping[str, str]]]:
-    runs = list(_between(ledger, origin, goal))
-    specs = {spec.qualified_name: spec for spec in goal.collections()} if runs else {}
-    specs |= {spec.name: spec for spec in specs.values()}
-    for pair in pairs:
-        if pair[1] in specs and (aside := _aside(ledger, runs, pair[0], specs[pair[1]])):
-            yield pair, aside
-
-
-def _between(ledger: Ledger, origin: Database, goal: Database) -> Iterator[RunInfo]:
-    """The runs from this source into this target, latest first."""
+def _runs_of(ledger: Ledger, origin: Database, goal: Database, pair: Pair) -> Iterator[tuple[RunInfo, CollectionPlan]]:
+    """The runs that wrote `pair`, latest first, back to the one that the target collection's card names."""
+    card = next((s.card for s in goal.collections() if pair[1] in {s.name, s.qualified_name}), None)
     sides = tuple(f"{one.identity.kind} {one.identity.where}" for one in (origin, goal))
-    return (info for info in ledger.history(limit=LOOKED_AT) if (info.source, info.target) == sides)
+    for info in ledger.history(limit=LOOKED_AT) if card is not None else ():
+        if (info.source, info.target) != sides:
+            continue
+        for plan in load_plan(info.plan).collections:
+            names = {(plan.source, plan.target.name), (plan.source, plan.target.qualified_name)}
+            if pair in names and _began(info, plan.source):
+                yield info, plan
+        if card is not None and info.id == card.run:
+            return
 
 
-def _aside(ledger: Ledger, runs: Sequence[RunInfo], source: str, there: CollectionSpec) -> Mapping[str, str]:
-    """What the latest run that looked at every record of `source` left out of `there`."""
-    for info in runs if there.card is not None else ():
-        plans = {c.source: c for c in load_plan(info.plan).collections if c.target.name == there.name}
-        if source in plans and _began(info, source):
-            aside = set_aside(ledger, info.id).get(source, {})
-            if aside or plans[source].if_exists is not IfExists.KEEP:
-                return aside
-        if there.card is not None and info.id == there.card.run:
-            return {}
+def _aside(ledger: Ledger, runs: Iterable[tuple[RunInfo, CollectionPlan]]) -> Mapping[str, str]:
+    """What the latest run that looked at every record left out."""
+    for info, plan in runs:
+        aside = set_aside(ledger, info.id).get(plan.source, {})
+        if aside or plan.if_exists is not IfExists.KEEP:
+            return aside
     return {}
 
 
