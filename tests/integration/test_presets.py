@@ -8,15 +8,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from qdrant_client import QdrantClient
+from qdrant_client.models import Distance, PointStruct, VectorParams
 
 from tests.supabase_data import fill_crawl4ai_rag, supabase_project
 from vecferry import migration
 from vecferry.ids import IdMapper
+from vecferry.limits import Shape
 from vecferry.migration import Migration, Settings
 from vecferry.model import IdKind, IdRule
-from vecferry.planning.model import IfExists, OnConflict
+from vecferry.planning.model import IfExists, OnConflict, Policy
 from vecferry.planning.options import PlanOptions
 from vecferry.planning.presets import load_preset
 from vecferry.testing.mariadb import MariaDBDatabase
@@ -127,3 +130,123 @@ def test_points_come_home_as_tables_with_keys(
         "INSERT INTO crawled_pages (url, chunk_number, content, source_id) "
         "SELECT 'u', 0, 'new', source_id FROM sources LIMIT 1"
     )
+
+
+# --------------------------------------------------------------------------- poisoned rows
+
+
+def test_poisoned_rows_are_counted_and_left_out(
+    crawled: PostgresDatabase, qdrant_server: QdrantServer, client: QdrantClient, move: Mover
+) -> None:
+    """Vectors that are null or all zeros: inspect counts them, the plan names the policy, the report lists them."""
+    crawled.execute("UPDATE crawled_pages SET embedding = NULL WHERE id <= 3")
+    crawled.execute("UPDATE crawled_pages SET embedding = array_fill(0, ARRAY[1536])::vector WHERE id IN (4, 5)")
+    source = crawled.url_with(schema="public")
+    seen = migration.inspect(source, preset=load_preset("crawl4ai-rag"))
+    assert "crawl4ai-rag" in seen.presets
+    pages = next(profile for profile in seen.profiles if profile.spec.name == "crawled_pages")
+    assert (pages.shapes[Shape.NO_VECTOR].count, pages.shapes[Shape.ZERO_VECTOR].count) == (3, 2)
+    done = move(
+        source,
+        qdrant_server.url,
+        preset=load_preset("crawl4ai-rag"),
+        policies={"zero-vector": Policy.QUARANTINE, "no-vector": Policy.QUARANTINE},
+    )
+    assert done.verification is not None
+    assert done.verification.ok, explained(done)
+    assert done.run is not None
+    assert done.run.rejected == 5
+    assert client.count(f"{move.prefix}crawled_pages").count == 25
+
+
+# --------------------------------------------------------------------------- synaplan
+
+BRAG = """
+CREATE TABLE BRAG (
+  BID bigint NOT NULL AUTO_INCREMENT PRIMARY KEY,
+  BUID bigint NOT NULL, BMID bigint NOT NULL, BGROUPKEY varchar(64) NOT NULL DEFAULT 'DEFAULT',
+  BTYPE int NOT NULL DEFAULT 0, BSTART bigint NOT NULL DEFAULT 0, BEND bigint NOT NULL DEFAULT 0,
+  BTEXT longtext NOT NULL, BEMBED vector(8) NOT NULL, BCREATED bigint NOT NULL, KEY (BUID, BMID)
+)
+"""
+
+
+@pytest.fixture
+def brag(mariadb: MariaDBDatabase) -> MariaDBDatabase:
+    """Two users, two files each; within a file two rows begin at the same line."""
+    mariadb.execute(BRAG)
+    rng = np.random.default_rng(1)
+    for number in range(24):
+        user, file = 1 + number % 2, 10 + number // 2 % 2
+        start = 100 - 10 * (number // 8)
+        vector = rng.standard_normal(8).astype("<f4").tobytes()
+        mariadb.execute(
+            "INSERT INTO BRAG (BUID, BMID, BSTART, BEND, BTEXT, BEMBED, BCREATED) VALUES (%s, %s, %s, %s, %s, %s, %s)",
+            (user, file, start, start + 9, f"text {number}", vector, 1_700_000_000 + number),
+        )
+    return mariadb
+
+
+def chunks_of(database: MariaDBDatabase) -> dict[str, Any]:
+    """Point id -> row, as synaplan counts chunks: by BSTART, then BID."""
+    rows = database.execute(
+        "SELECT BUID, BMID, ROW_NUMBER() OVER (PARTITION BY BUID, BMID ORDER BY BSTART, BID) - 1, BTEXT, BSTART "
+        "FROM BRAG"
+    )
+    return {str(uuid.uuid5(uuid.NAMESPACE_DNS, f"doc_{r[0]}_{r[1]}_{r[2]}")): r for r in rows}
+
+
+def test_every_chunk_becomes_the_point_that_synaplan_would_write(
+    brag: MariaDBDatabase, qdrant_server: QdrantServer, client: QdrantClient, move: Mover
+) -> None:
+    target = f"{move.prefix}documents"
+    done = move(brag.url, qdrant_server.url, preset=load_preset("synaplan-brag"), collections=(f"BRAG={target}",))
+    assert done.verification is not None
+    assert done.verification.ok, explained(done)
+    expected, found = chunks_of(brag), points(client, target)
+    assert found.keys() == expected.keys()
+    for ident, (user, file, chunk, text, start) in expected.items():
+        payload = found[ident].payload
+        assert payload["_point_id"] == f"doc_{user}_{file}_{chunk}"
+        assert (payload["user_id"], payload["file_id"], payload["chunk_index"]) == (user, file, chunk)
+        assert (payload["text"], payload["start_line"], payload["group_key"]) == (text, start, "DEFAULT")
+    schema = client.get_collection(target).payload_schema
+    assert {"user_id", "file_id", "group_key", "_point_id"} <= schema.keys()
+    assert client.get_collection(target).config.hnsw_config.ef_construct == 100
+
+
+def test_points_of_a_half_done_migration_are_not_doubled(
+    brag: MariaDBDatabase, qdrant_server: QdrantServer, client: QdrantClient, move: Mover
+) -> None:
+    """The product wrote some points itself: they are the same points, and appending leaves them as they are."""
+    target = f"{move.prefix}documents"
+    client.create_collection(target, VectorParams(size=8, distance=Distance.COSINE))
+    legacy = dict(list(chunks_of(brag).items())[:5])
+    client.upsert(
+        target,
+        [
+            PointStruct(
+                id=ident,
+                vector=[1.0] * 8,
+                payload={
+                    "user_id": row[0],
+                    "file_id": row[1],
+                    "chunk_index": row[2],
+                    "text": row[3],
+                    "_point_id": f"doc_{row[0]}_{row[1]}_{row[2]}",
+                },
+            )
+            for ident, row in legacy.items()
+        ],
+    )
+    done = move(
+        brag.url,
+        qdrant_server.url,
+        preset=load_preset("synaplan-brag"),
+        collections=(f"BRAG={target}",),
+        if_exists=IfExists.APPEND,
+        on_conflict=OnConflict.SKIP,
+    )
+    assert done.run is not None
+    assert done.run.skipped == 5
+    assert points(client, target).keys() == chunks_of(brag).keys()

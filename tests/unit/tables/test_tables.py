@@ -12,7 +12,7 @@ from vecferry.tables import Column, ForeignKey, Form, Index, Join, Rank, Table, 
 from vecferry.tables.check import check
 from vecferry.tables.keys import fill, id_kind, split, template
 from vecferry.tables.metadata import from_metadata, to_metadata
-from vecferry.tables.sql import from_sql, id_sql, selected
+from vecferry.tables.sql import from_sql, id_sql, ids_sql, selected
 from vecferry.tables.types import is_int, is_text, vector_type
 
 PAGES = Table(
@@ -246,3 +246,14 @@ def test_the_shared_sql() -> None:
         '"public"."crawled_pages" t LEFT JOIN "public"."sources" p0 ON p0."source_id" = t."source_id"'
     )
     assert id_sql(PAGES, FULL, _quote) == """concat(md5(t."url"), '_', t."chunk_number")"""
+
+
+def test_numbers_in_an_id_narrow_the_rows_down() -> None:
+    table = _table(("id", "bigint"), ("user", "bigint"), ("url", "text"))
+    ranks = {"n": Rank(within=("user",), by=("id",))}
+    form = Form(key=("id",), id="doc_{user}_{n}", columns=("id", "user"), ranks=ranks)
+    made = ids_sql(table, form, ["doc_7_0", "doc_8_1", "doc_x_1", "other"], _quote, repr)
+    assert made == f"""t."user" IN (7, 8) AND {id_sql(table, form, _quote)} IN ('doc_7_0', 'doc_8_1')"""
+    assert ids_sql(table, form, ["doc_x_1"], _quote, repr) == "FALSE"
+    text = Form(key=("id",), id="{url}_{user}", columns=("id", "user", "url"))
+    assert ids_sql(table, text, ["a_b_1"], _quote, repr) == """concat(t."url", '_', t."user") IN ('a_b_1')"""

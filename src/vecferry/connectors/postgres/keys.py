@@ -14,7 +14,7 @@ from vecferry.errors import DataError
 from vecferry.model import IdKind
 from vecferry.tables import envelope
 from vecferry.tables.keys import Value, split
-from vecferry.tables.sql import id_sql
+from vecferry.tables.sql import ids_sql
 from vecferry.tables.types import is_int, is_text, is_uuid
 
 _INT = re.compile(r"0|-?[1-9]\d{0,19}")
@@ -28,7 +28,8 @@ _SAMPLE = 50_000
 def having(made: Collection, ids: Sequence[str]) -> str | None:
     """The condition of the rows with these ids; None where none of them can be there."""
     if made.form.id:
-        return f"{id_sql(made.table, made.form, quote)} IN ({_list(ids)})" if ids else None
+        possible = [text for text in ids if "\0" not in text]
+        return ids_sql(made.table, made.form, possible, quote, literal) if possible else None
     rows = stored_keys(made, ids)
     if not rows:
         return None

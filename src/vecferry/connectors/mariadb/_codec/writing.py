@@ -22,6 +22,7 @@ from vecferry.tables.envelope import COLUMN as ENVELOPE
 from vecferry.tables.envelope import fit, stored_ids
 from vecferry.tables.keys import split
 from vecferry.tables.metadata import from_metadata
+from vecferry.tables.sql import ids_sql
 from vecferry.tables.types import is_int, is_json
 from vecferry.tags import canonical, unpack
 
@@ -139,6 +140,9 @@ def with_ids(table: Table, form: Form, spec: CollectionSpec, ids: Sequence[str],
     if own:
         stored = _own_stored(ids, spec.id_kind)
         return f"t.`id` IN ({', '.join(stored)})" if stored else "FALSE"
+    if form.id:
+        exactly = "CONVERT({} USING utf8mb4) COLLATE utf8mb4_nopad_bin"
+        return ids_sql(table, form, ids, quote, lambda text: raw(text.encode()).decode(), binary=exactly)
     if len(form.key) == 1:
         return _exactly(form.key[0], kinds[form.key[0]], ids)
     rows = []

@@ -154,6 +154,8 @@ def _take_flat(layout: Layout, payload: Payload, envelope: Mapping[str, Any], *,
     if document is None and _is_text(payload, layout.document_key):
         document = payload.pop(layout.document_key)
     uri = payload.pop(layout.uri_key) if _is_text(payload, layout.uri_key) else None
+    if layout.id_key is not None and _is_text(payload, layout.id_key):
+        del payload[layout.id_key]  # `_ids` has seen it
     payload |= envelope.get("k", _NOTHING)
     return _finish(layout, document, uri, payload if payload or ours else None, envelope)
 
