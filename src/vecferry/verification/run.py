@@ -162,6 +162,9 @@ def _predicates(one: Pass) -> list[Filter]:
 
 
 def _search(one: Pass, asked: Sequence[Question]) -> list[Check]:
+    if not one.source_spec.vectors:
+        note = "The source has no vectors to search by."
+        return [Check(level=Level.SEARCH, state=State.NOT_APPLICABLE, note=note)]
     if not asked:
         note = "No vector that both sides have, of one dimension, with a metric that can be measured."
         return [Check(level=Level.SEARCH, state=State.NOT_CHECKED, note=note)]
