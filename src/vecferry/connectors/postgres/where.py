@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import orjson
 
+from vecferry.connectors.postgres._codec.columns import AS_TEXT, type_of
 from vecferry.connectors.postgres.collection import Collection
 from vecferry.connectors.postgres.ddl import is_own, literal, quote
 from vecferry.errors import Unsupported
@@ -107,7 +108,9 @@ def _simple(place: _Place, node: Leaf) -> str | None:
     kind = place.column or ""
     fits: Callable[[Scalar], bool]
     write: Callable[[Scalar], str]
-    if is_text(kind):
+    if type_of(kind) is AS_TEXT:
+        place = _Place(f"({place.sql})::text", kind)  # which is how its value is read
+    if is_text(kind) or type_of(kind) is AS_TEXT:
         fits, write = (lambda value: isinstance(value, str)), _text
     elif is_int(kind) or kind == "double precision":
         fits, write = _is_number, _number

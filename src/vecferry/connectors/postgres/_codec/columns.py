@@ -68,9 +68,9 @@ def type_of(kind: str) -> Type:
     """How a column with the type text `kind` (`format_type`'s) is read."""
     if kind.endswith("[]"):
         found = _ARRAY.fullmatch(kind)
-        return _AS_TEXT if found is None else _FLOATS if found["float"] else _LIST
+        return AS_TEXT if found is None else _FLOATS if found["float"] else _LIST
     plain = re.sub(r"\s*\([^)]*\)", "", kind)
-    return _TYPES.get(plain, _AS_TEXT)
+    return _TYPES.get(plain, AS_TEXT)
 
 
 def _numbers(dtype: str, made: pa.DataType) -> Decode:
@@ -121,7 +121,7 @@ def _as_floats(value: Any) -> Any:
     return float(value) if isinstance(value, int) else value
 
 
-_AS_TEXT = Type(_texts, "{}::text")
+AS_TEXT = Type(_texts, "{}::text")
 _PLAIN_TEXT = Type(_texts)
 _LIST = Type(_json(copy_read.jsons), "to_json({})")
 _FLOATS = Type(_json(copy_read.jsons, _as_floats), "to_json({})")

@@ -6,10 +6,13 @@ values of its ordinary columns go as text and are cast by the server, which know
 
 from __future__ import annotations
 
+import json
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, datetime
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -27,7 +30,7 @@ from vecferry.tables import Form, Table, envelope, keys
 from vecferry.tables.metadata import from_metadata
 from vecferry.tables.model import SPREAD
 from vecferry.tables.types import is_json, vector_type
-from vecferry.tags import canonical, loads, pack, unpack
+from vecferry.tags import loads, pack, unpack
 
 Problems = dict[int, str]
 """row -> why the table cannot hold it"""
@@ -190,7 +193,7 @@ def _values(batch: pa.RecordBatch, table: Table, form: Form) -> tuple[dict[str, 
         found, rest, missing = from_metadata(form, None if text is None else unpack(text, tag))
         for name, kind in columns.items():
             values[name].append(column_text(found.get(name), kind))
-        whole.append(None if missing else envelope.jsonb_text(pack({"": rest})[0]).decode()[4:-1])
+        whole.append(None if missing else envelope.jsonb_text(json_text(rest).encode()).decode())
     return values, whole
 
 
@@ -199,16 +202,33 @@ def column_text(value: Any, kind: str) -> str | None:
     if value is None:
         return None
     if is_json(kind):
-        return pack({"": value})[0].decode()[4:-1]
+        text = json_text(value)
+        return envelope.jsonb_text(text.encode()).decode() if kind == "jsonb" else text
     if isinstance(value, str):
         return value
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, list) and kind.endswith("]"):
         return "{" + ",".join(_element(item) for item in value) + "}"
-    if isinstance(value, list | dict):
-        return canonical(value).decode()
-    return _scalar(value)
+    return json_text(value) if isinstance(value, list | dict) else _scalar(value)
+
+
+def json_text(value: Any) -> str:
+    """JSON of a value with integers of any size; what JSON cannot say is the text that `vecferry.tags` has for it."""
+    packed, tags = pack({"": value})
+    return packed.decode()[4:-1] if tags is None else json.dumps(_plain(value), ensure_ascii=False)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    if isinstance(value, str | int | None) or (isinstance(value, float) and math.isfinite(value)):
+        return value
+    if isinstance(value, Decimal) and value.is_finite() and not math.isfinite(float(value)):
+        return int(value)  # a number of JSON that is too large for a float
+    return loads(pack({"": value})[0])[""]
 
 
 def _scalar(value: Any) -> str:

@@ -1,0 +1,95 @@
+"""Tables as people have them, to Qdrant and back into another PostgreSQL: the very table again, value by value."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+import vecferry
+from vecferry.connectors.postgres import catalog
+from vecferry.migration.settings import Settings
+from vecferry.planning.model import IfExists
+from vecferry.planning.options import PlanOptions
+from vecferry.tables import Table
+from vecferry.testing.postgres import PostgresDatabase
+
+RICH = """
+CREATE TABLE rich (
+  id bigserial PRIMARY KEY, uid uuid NOT NULL UNIQUE, title varchar(40) NOT NULL DEFAULT 'none', content text,
+  metadata jsonb NOT NULL DEFAULT '{}', raw_json json, made timestamptz NOT NULL DEFAULT now(), local timestamp,
+  day date, price numeric(12,4), ratio real, share float8, flags smallint, ok boolean, tags text[], numbers int[],
+  body bytea, span interval, address inet, kind "char", "select; drop" text, embedding vector(3),
+  twice int GENERATED ALWAYS AS (flags * 2) STORED
+);
+CREATE INDEX rich_v ON rich USING hnsw (embedding vector_ip_ops) WITH (m = 8, ef_construction = 40);
+CREATE INDEX rich_meta ON rich USING gin (metadata);
+CREATE INDEX rich_title ON rich (lower(title)) WHERE ok;
+INSERT INTO rich (id, uid, title, content, metadata, raw_json, made, local, day, price, ratio, share, flags, ok, tags,
+  numbers, body, span, address, kind, "select; drop", embedding) VALUES
+ (7, 'c0ffee00-0000-4000-8000-00000000abcd', 'Zürich', 'text', '{"a": [1, 1.0, {"title": null}], "title": "its own"}',
+  '{"b":[1.5,1]}', '2026-01-02 03:04:05.678901+02', '1999-12-31 23:59:59', '2024-02-29', 1.5000, 0.1, 5e-324, -3,
+   true,
+  '{a,"b,c",NULL,""}', '{1,NULL,3}', '\\x00ff', '1 day 02:03:04', '10.0.0.0/8', 'x', 'y', '[1,2,3]'),
+ (9, 'c0ffee00-0000-4000-8000-00000000abce', 'none', NULL, '{}', NULL, '0001-01-01 00:00:00+00', NULL, NULL, NULL, NULL,
+  'NaN', NULL, false, '{}', NULL, '', NULL, NULL, NULL, NULL, '[0,0,1e-30]'),
+ (9007199254740993, 'c0ffee00-0000-4000-8000-00000000abcf', '', '', '{"m": 1e400, "n": 123456789012345678901234567890}',
+   '[]',
+  '2026-06-01 00:00:00+00', '9999-01-01', '9999-12-31', 99999999.9999,
+  'Infinity', -0.0, 32767, NULL, '{{x,y},{z,w}}', '{}',
+  NULL, '-1 mon', '10.0.0.1', ' ', '', '[3,2,1]');
+"""
+PAIRS = """
+CREATE TABLE pages (url text, chunk int, content text, embedding halfvec(4), PRIMARY KEY (url, chunk));
+INSERT INTO pages SELECT 'https://a/' || n / 3, n % 3, 'chunk ' || n, format('[1,%s,0,1]', n)::halfvec
+  FROM generate_series(0, 20) n;
+CREATE INDEX pages_v ON pages USING hnsw (embedding halfvec_ip_ops);
+"""
+
+
+@pytest.fixture
+def other(postgres_server):
+    with postgres_server.fresh_database() as database:
+        yield database
+
+
+def there_and_back(source: PostgresDatabase, away: str, home: PostgresDatabase, table: str, tmp_path) -> None:
+    for number, (here, there) in enumerate([(source.url, away), (away, home.url)]):
+        options = PlanOptions(collections=(table,), if_exists=IfExists.REFUSE)
+        settings = Settings(plan=options, ledger=str(tmp_path / f"ledger-{number}.db"), reports=None)
+        done = vecferry.migrate(here, there, settings=settings)
+        assert done.differences == 0, done.verification
+
+
+def table_of(database: PostgresDatabase, name: str) -> Table:
+    with database.connect() as connection:
+        (found,) = catalog.find(connection, schemas=["public"], tables=[name])
+    return found.table
+
+
+def values(database: PostgresDatabase, name: str) -> list[tuple[str, ...]]:
+    return database.execute(f"SELECT t::text FROM {name} AS t ORDER BY t::text")
+
+
+@pytest.mark.qdrant
+@pytest.mark.parametrize("away", ["qdrant", "chroma", "files"])
+def test_a_rich_table_comes_home(postgres, other, away, qdrant_server, tmp_path):
+    """Every type of column, the JSON beside it, keys, defaults, counters and indexes."""
+    postgres.execute(RICH)
+    url = {"qdrant": qdrant_server.url, "chroma": f"chroma:{tmp_path / 'c'}", "files": f"files:{tmp_path / 'f'}"}[away]
+    there_and_back(postgres, url, other, "rich", tmp_path)
+    assert values(other, "rich") == values(postgres, "rich")
+    before, after = table_of(postgres, "rich"), table_of(other, "rich")
+    assert after.columns == before.columns
+    assert (after.primary_key, after.unique) == (before.primary_key, before.unique)
+    assert [replace(i, definition=None) for i in after.indexes] == [replace(i, definition=None) for i in before.indexes]
+    other.execute("INSERT INTO rich (uid) VALUES (gen_random_uuid())")
+    assert other.execute("SELECT max(id) FROM rich") == [(9007199254740994,)]
+
+
+@pytest.mark.qdrant
+def test_a_composite_key_comes_home(postgres, other, qdrant_server, tmp_path):
+    postgres.execute(PAIRS)
+    there_and_back(postgres, qdrant_server.url, other, "pages", tmp_path)
+    assert values(other, "pages") == values(postgres, "pages")
+    assert table_of(other, "pages") == table_of(postgres, "pages")
