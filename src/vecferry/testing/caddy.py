@@ -94,16 +94,8 @@ def start_caddy(
         def build() -> CaddyServer:
             (port,) = free_ports(1)
             address = f"{'https' if tls else 'http'}://{HOST}:{port}"
-            site = _SITE.format(
-                host=HOST,
-                address=address,
-                tls=f"tls {issued.chain} {issued.key}" if issued else "",
-                gates="\n".join(f"\t\t{line}" for line in gates),
-                path=path,
-                upstream=upstream,
-            )
             caddyfile = room / "Caddyfile"
-            caddyfile.write_text(site)
+            caddyfile.write_text(_site(address, upstream, path, issued, gates))
             server = _server(program, room, port, caddyfile, {})
             return replace(
                 server,
@@ -114,6 +106,17 @@ def start_caddy(
             )
 
         yield from running(build)
+
+
+def _site(address: str, upstream: str, path: str, issued: certificate.Certificate | None, gates: list[str]) -> str:
+    return _SITE.format(
+        host=HOST,
+        address=address,
+        tls=f"tls {issued.chain} {issued.key}" if issued else "",
+        gates="\n".join(f"\t\t{line}" for line in gates),
+        path=path,
+        upstream=upstream,
+    )
 
 
 @contextmanager

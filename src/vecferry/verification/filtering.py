@@ -22,17 +22,7 @@ def check_filters(expected: Counts, target: Source, tries: Tries) -> Check:
         )
     if not isinstance(target, FilterCountable):
         return not_checked("The target counts no filters through this connector.", len(expected.predicates))
-    skipped: Counter[str] = Counter()
-    findings: list[Finding] = []
-    for node, wanted in zip(expected.predicates, expected.counts, strict=True):
-        try:
-            found = tries.call("counting a filter", partial(target.count_where, node))
-        except Unsupported as error:
-            skipped[error.message] += 1
-            continue
-        if found != wanted:
-            what = f"matches {wanted:,} records of the source, {found:,} of the target"
-            findings.append(Finding(difference=Difference.CHANGED, id=show(node), what=what))
+    findings, skipped = _differing(expected, target, tries)
     compared = len(expected.predicates) - skipped.total()
     if not compared:
         return not_checked("The target answers none of the predicates exactly.", 0, skipped)
@@ -47,6 +37,22 @@ def check_filters(expected: Counts, target: Source, tries: Tries) -> Check:
         note=f"{compared} predicates drawn from the collection's own metadata, counted exactly on both sides.",
         seconds=time.monotonic() - begun,
     )
+
+
+def _differing(expected: Counts, target: FilterCountable, tries: Tries) -> tuple[list[Finding], Counter[str]]:
+    """The predicates whose counts differ, and why how many were left out."""
+    findings: list[Finding] = []
+    skipped: Counter[str] = Counter()
+    for node, wanted in zip(expected.predicates, expected.counts, strict=True):
+        try:
+            found = tries.call("counting a filter", partial(target.count_where, node))
+        except Unsupported as error:
+            skipped[error.message] += 1
+            continue
+        if found != wanted:
+            what = f"matches {wanted:,} records of the source, {found:,} of the target"
+            findings.append(Finding(difference=Difference.CHANGED, id=show(node), what=what))
+    return findings, skipped
 
 
 def not_checked(note: str, predicates: int, skipped: Counter[str] | None = None) -> Check:
