@@ -22,6 +22,7 @@ from vecferry.errors import (
     VecferryError,
 )
 from vecferry.model import IdKind, Metric
+from vecferry.protocols import Fetchable
 from vecferry.registry import open_database
 from vecferry.tables import Form, Join, Rank, guess
 from vecferry.testing.openai_double import Refusal
@@ -250,10 +251,10 @@ def test_what_is_wrong_with_the_address_or_key_is_said(double, monkeypatch):
 
 
 def test_what_only_sql_can_do_is_refused(double, opened):
-    """Joins, ranks and conditions, writing, searching by such ids: with the way that can."""
+    """Ranks, conditions, parents elsewhere, writing: with the way that can."""
     database = opened(double.url)
     plain = {"key": ("id",), "vectors": {"": "embedding"}, "columns": ("id", "url", "chunk_number", "source_id")}
-    join = Join(table="sources", match={"source_id": "source_id"}, columns={"source_summary": "summary"})
+    join = Join(table="users", schema="auth", match={"source_id": "source_id"}, columns={"source_summary": "summary"})
     for form in (
         Form(**plain, joins=(join,)),
         Form(**plain, where="chunk_number > 1"),
@@ -272,13 +273,37 @@ def test_ids_with_a_shape_of_their_own(double, project, opened):
     """A template over columns gives the ids that SQL gives."""
     columns = ("id", "url", "chunk_number")
     form = Form(key=("id",), id="md5({url})_{chunk_number}", vectors={"": "embedding"}, columns=columns)
+    assert isinstance(opened(double.url).source("crawled_pages"), Fetchable)
     stores = [opened(f"{project.url}&schema=public"), opened(double.url)]
     for store in stores:
         store.use("crawled_pages", form)
     one, other = (store.source("crawled_pages") for store in stores)
     assert_same(records(one)[0], records(other)[0])
-    with pytest.raises(Unsupported):
-        other.fetch(["x"])
+    assert not isinstance(other, Fetchable)
+
+
+def test_parents_stand_in_their_childrens_records(double, project, opened):
+    """As a LEFT JOIN has them: several to a page, a child without any, two columns of one key, a type of their own."""
+    project.execute("CREATE TABLE shelf (house text, place int, made timestamptz, PRIMARY KEY (house, place))")
+    project.execute("INSERT INTO shelf VALUES ('a,\"b', 1, '2024-01-01'), ('c', 2, NULL)")
+    project.execute("CREATE TABLE book (id int PRIMARY KEY, house text, place int, tagged text, embedding vector(1))")
+    values = "(1, 'a,\"b', 1, 'x', '[1]'), (2, 'c', 2, 'x', '[1]'), (3, 'c', 3, NULL, '[1]'), (4, NULL, 1, 'x', '[1]')"
+    project.execute(f"INSERT INTO book VALUES {values}")
+    shelf = Join(table="shelf", match={"house": "house", "place": "place"}, columns={"when": "made", "at": "place"})
+    source = Join(table="sources", match={"tagged": "source_id"}, columns={"about": "summary"})
+    form = Form(key=("id",), vectors={"": "embedding"}, columns=("house", "place"), joins=(shelf, source))
+    try:
+        stores = [opened(f"{project.url}&schema=public"), opened(f"{double.url}?page_rows=3")]
+        for store in stores:
+            store.use("book", form)
+        one, other = (store.source("book") for store in stores)
+        found = records(other)[0]
+        assert_same(records(one)[0], found)
+        assert [found[str(n)].metadata["at"] for n in (1, 2, 3, 4)] == [1, 2, None, None]
+        assert str(found["1"].metadata["when"]) == "2024-01-01 00:00:00+00:00"
+        assert other.fetch(["2"]).num_rows == 1
+    finally:
+        project.execute("DROP TABLE book, shelf")
 
 
 def test_a_metric_is_taken_and_told(double, opened, caplog):

@@ -6,7 +6,8 @@
 | `api`      | requests and answers: pages of rows, exact counts, the description, refusals     |
 | `schema`   | the description of the tables as `vecferry.tables.Table`. Pure                   |
 | `query`    | which rows: behind a key, with these keys, as PostgREST writes it. Pure          |
-| `wire`     | rows of JSON as rows of a binary COPY, which is what `_codec.records` reads. Pure |
+| `wire`     | rows of JSON as rows of a binary COPY, which `_codec.records` reads. Pure        |
+| `parents`  | a parent's columns in each of its children's rows                                |
 | `source`   | the reading side of one table                                                    |
 | `database` | the project as a store                                                           |
 

@@ -19,8 +19,9 @@ from vecferry.connectors.postgres.facts import LIMITS
 from vecferry.connectors.postgres.rest import query
 from vecferry.connectors.postgres.rest.address import Address
 from vecferry.connectors.postgres.rest.api import Api
+from vecferry.connectors.postgres.rest.parents import Parents
 from vecferry.connectors.postgres.rest.schema import tables
-from vecferry.connectors.postgres.rest.source import RestSource
+from vecferry.connectors.postgres.rest.source import KeyedRestSource, RestSource
 from vecferry.errors import AuthFailed, ConfigError, NotFound, Unsupported
 from vecferry.limits import Limits
 from vecferry.model import CollectionSpec, StoreIdentity
@@ -105,10 +106,10 @@ class SupabaseDatabase:
 
     def collections(self) -> Iterator[CollectionSpec]:
         """Tables and views with vectors, and those given to `use`, by name; without those that have no key."""
-        cards = self._cards()
-        for table in self._found().values():
+        cards, found = self._cards(), self._found()
+        for table in found.values():
             offered = self._offers(table) or table.name in cards
-            if offered and (made := self._collection(table, cards)) is not None:
+            if offered and (made := self._collection(table, cards, found)) is not None:
                 yield made.spec
 
     def source(self, name: str) -> RestSource:
@@ -118,8 +119,9 @@ class SupabaseDatabase:
             NotFound: there is none; lists near names.
             ConfigError: nothing tells its rows apart.
         """
-        table = self._one(self._found(), name)
-        made = self._collection(table, self._cards())
+        found = self._found()
+        table = self._one(found, name)
+        made = self._collection(table, self._cards(), found)
         if made is None:
             raise ConfigError(
                 f"Nothing tells the rows of '{name}' apart: the REST interface names no primary key of it.",
@@ -129,7 +131,9 @@ class SupabaseDatabase:
             _LOG.warning(
                 "The REST interface tells no metric: cosine is taken for '%s' in %s.", vector, made.spec.qualified_name
             )
-        return RestSource(self._api, made, page_rows=self._address.page_rows)
+        parents = Parents(self._api, made.form, {one.name: one for one in found.values()})
+        kind = RestSource if made.form.id else KeyedRestSource
+        return kind(self._api, made, parents, page_rows=self._address.page_rows)
 
     def sink(self, spec: CollectionSpec) -> NoReturn:
         """There is none.
@@ -168,7 +172,7 @@ class SupabaseDatabase:
             return {}
         return {row["collection"]: decoded(row["collection"], row["card"], row["form"]) for row in rows}
 
-    def _collection(self, table: Table, cards: Mapping[str, Kept]) -> Collection | None:
+    def _collection(self, table: Table, cards: Mapping[str, Kept], every: Mapping[Path, Table]) -> Collection | None:
         """The collection of a table; None where nothing tells its rows apart."""
         kept = cards.get(table.name)
         form = self._used.get(_path(table)) or (kept.form if kept else guess(table))
@@ -176,7 +180,8 @@ class SupabaseDatabase:
             return None
         dims = dict(self._dims(table, form))
         found = Found(table=table, oid=0, estimate=-1, readable=True)
-        made = collection(found, form, kept=kept, dims=dims, parents={})
+        parents = {(one.namespace[0], one.name): one for one in every.values()}
+        made = collection(found, form, kept=kept, dims=dims, parents=parents)
         made = replace(made, spec=replace(made.spec, uid=""))
         return counted(made, self._api.count(table.name, {"select": query.name(form.key[0])}))
 
@@ -196,10 +201,11 @@ def _path(table: Table) -> Path:
 
 
 def _refuse_sql(table: Table, form: Form) -> None:
-    wants = {"where": form.where, "joins": form.joins, "ranks": form.ranks}
+    elsewhere = [join for join in form.joins if join.schema not in {"", *table.namespace}]
+    wants = {"where": form.where, "joins with another schema": elsewhere, "ranks": form.ranks}
     for what, given in wants.items():
         if given:
-            raise Unsupported(f"The REST interface cannot do '{what}', which '{table.name}' is given.", hint=_DIRECT)
+            raise Unsupported(f"The REST interface cannot do {what}, which '{table.name}' is given.", hint=_DIRECT)
 
 
 class SupabaseConnector:

@@ -19,8 +19,9 @@ from vecferry.connectors.postgres.collection import Collection
 from vecferry.connectors.postgres.keys import stored_keys
 from vecferry.connectors.postgres.rest import query
 from vecferry.connectors.postgres.rest.api import TIMED_OUT, Api
+from vecferry.connectors.postgres.rest.parents import Parents
 from vecferry.connectors.postgres.rest.wire import Wire
-from vecferry.errors import CorruptData, Unavailable, Unsupported
+from vecferry.errors import CorruptData, Unavailable
 from vecferry.model import Chunk, CollectionSpec, Partition, PartitionId, Position
 
 _LOG = logging.getLogger("vecferry.postgres")
@@ -34,9 +35,10 @@ class RestSource:
     Guarantee: every row that is there all the while is read exactly once. The trap: rows that are written meanwhile.
     """
 
-    def __init__(self, api: Api, made: Collection, *, page_rows: int) -> None:
+    def __init__(self, api: Api, made: Collection, parents: Parents, *, page_rows: int) -> None:
         self._api, self._made, self._page_rows = api, made, page_rows
-        self._wire = Wire(made.reading)
+        self._parents = parents
+        self._wire = Wire(made.reading, matched=parents.matched, joined=parents.fields)
 
     def describe(self) -> CollectionSpec:
         """The table as it was when the source was opened."""
@@ -65,7 +67,7 @@ class RestSource:
                 continue
             if not rows:
                 break
-            chunk = self._made.reading.chunk(self._wire.rows(rows))
+            chunk = self._chunk(rows)
             seen, position = seen + len(rows), chunk.position
             yield chunk
         self._compare(seen, before, self._count(behind))
@@ -74,27 +76,14 @@ class RestSource:
         """The exact number of rows, now."""
         return self._count({})
 
-    def fetch(self, ids: Sequence[str]) -> pa.RecordBatch:
-        """The records with these original ids, as they are now.
-
-        Raises:
-            Unsupported: ids have a shape of their own, which does not say their key.
-        """
-        chunks = (self._made.reading.chunk(self._wire.rows(rows)) for rows in self._among(ids))
-        return pa.concat_batches([arrow.empty(self._made.spec), *(chunk.batch for chunk in chunks)])
-
-    def existing(self, ids: Sequence[str]) -> frozenset[str]:
-        """Those of these original ids that are there now.
-
-        Raises:
-            Unsupported: as `fetch`.
-        """
-        return frozenset(ids) & frozenset(self.fetch(ids).column("id").to_pylist())
-
     def close(self) -> None:
         """Nothing is held."""
 
     # ----------------------------------------------------------------------- parts
+
+    def _chunk(self, rows: list[dict[str, Any]]) -> Chunk:
+        self._parents.add(rows)
+        return self._made.reading.chunk(self._wire.rows(rows))
 
     def _beyond(self, after: Position | None) -> dict[str, str]:
         return {} if after is None else query.beyond(self._made.form.key, orjson.loads(after))
@@ -123,16 +112,24 @@ class RestSource:
                 seen,
             )
 
+
+class KeyedRestSource(RestSource):
+    """A table whose ids say their key, so that records are found by them. Thread-safe."""
+
+    def fetch(self, ids: Sequence[str]) -> pa.RecordBatch:
+        """The records with these original ids, as they are now."""
+        chunks = (self._chunk(rows) for rows in self._among(ids))
+        return pa.concat_batches([arrow.empty(self._made.spec), *(chunk.batch for chunk in chunks)])
+
+    def existing(self, ids: Sequence[str]) -> frozenset[str]:
+        """Those of these original ids that are there now."""
+        return frozenset(ids) & frozenset(self.fetch(ids).column("id").to_pylist())
+
     def _among(self, ids: Sequence[str]) -> Iterator[list[dict[str, Any]]]:
         """The rows with these ids."""
-        form = self._made.form
-        if form.id:
-            raise Unsupported(
-                f"The REST interface finds no rows by ids such as {form.id}.", hint="Use postgresql:// for that."
-            )
         keys = stored_keys(self._made, ids)
         for first in range(0, len(keys), _NAMED):
-            which = query.among(form.key, keys[first : first + _NAMED])
+            which = query.among(self._made.form.key, keys[first : first + _NAMED])
             rows = self._api.rows(self._made.table.name, {**which, "select": self._wire.select})
             if rows:
                 yield rows

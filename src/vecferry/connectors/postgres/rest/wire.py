@@ -38,7 +38,7 @@ _NULL = struct.pack(">i", -1)
 
 
 @dataclass(frozen=True, slots=True)
-class _Field:
+class Field:
     """One field of a row: what it is asked for as, and how a column of answers becomes bytes."""
 
     select: str
@@ -48,10 +48,17 @@ class _Field:
 class Wire:
     """The rows of one table on their way from JSON to COPY."""
 
-    def __init__(self, reading: Reading) -> None:
-        """Settle what is asked for: one field for each of `reading.parts`."""
+    def __init__(self, reading: Reading, *, matched: Sequence[str] = (), joined: Sequence[Field] = ()) -> None:
+        """Settle what is asked for: one field for each of `reading.parts`.
+
+        Args:
+            reading: how the rows become records.
+            matched: columns that name a parent, asked for as `m0`, `m1` …
+            joined: how a parent's values become fields; a row is given them as `j0`, `j1` …
+        """
         table, form = reading.table, reading.form
         self._fields = list(_fields(table, form, own=len(reading.parts) != _plain_parts(form)))
+        self._matched, self._joined = matched, joined
         self._template = template(form.id) if form.id else ()
         self._keys = len(form.key)
         self._named = sorted({part.column for part in self._template if part.column})
@@ -60,7 +67,8 @@ class Wire:
     def select(self) -> str:
         """What `select` says: `c0`, `c1` … are the fields, `n0` … what an id of its own shape is made of."""
         fields = [f"c{n}:{field.select}" for n, field in enumerate(self._fields)]
-        return ",".join([*fields, *(f"n{n}:{name(column)}::text" for n, column in enumerate(self._named))])
+        fields += [f"n{n}:{name(column)}::text" for n, column in enumerate(self._named)]
+        return ",".join([*fields, *(f"m{n}:{name(column)}::text" for n, column in enumerate(self._matched))])
 
     def rows(self, answers: Sequence[Mapping[str, Any]]) -> list[bytes]:
         """The rows of an answer, each as COPY would have sent it.
@@ -70,6 +78,7 @@ class Wire:
         """
         try:
             columns = [field.encode([row[f"c{n}"] for row in answers]) for n, field in enumerate(self._fields)]
+            columns += [field.encode([row[f"j{n}"] for row in answers]) for n, field in enumerate(self._joined)]
             if self._template:
                 columns.insert(self._keys, [self._id(row) for row in answers])
         except (KeyError, ValueError, TypeError, AttributeError, struct.error, pa.ArrowInvalid) as error:
@@ -95,24 +104,25 @@ def _plain_parts(form: Form) -> int:
     return len(form.key) + bool(form.id) + len(form.vectors) + len(texts) + len(form.keys)
 
 
-def _fields(table: Table, form: Form, *, own: bool) -> Iterator[_Field]:
+def _fields(table: Table, form: Form, *, own: bool) -> Iterator[Field]:
     """The fields in the order of `Reading.parts`, without the id that a template makes."""
     for column in form.key:
         kind = table.column(column).type
         known = is_int(kind) or is_uuid(kind) or is_text(kind)
-        yield _typed(column, kind if known else "")
+        yield typed(column, kind if known else "")
     for column in form.vectors.values():
-        yield _Field(name(column), _VECTORS[(vector_type(table.column(column).type) or ("vector", None))[0]])
+        yield Field(name(column), _VECTORS[(vector_type(table.column(column).type) or ("vector", None))[0]])
     for named in (form.document, form.uri, form.metadata, *([envelope.COLUMN] if own else []), *form.own.values()):
         if named is not None:
-            yield _typed(named, table.column(named).type)
+            yield typed(named, table.column(named).type)
 
 
-def _typed(column: str, kind: str) -> _Field:
+def typed(column: str, kind: str) -> Field:
+    """How a column of a type is asked for and encoded: as `_codec.columns.type_of` reads it."""
     if type_of(kind).select == _AS_JSON:
-        return _Field(name(column), _each(orjson.dumps))
+        return Field(name(column), _each(orjson.dumps))
     plain = re.sub(r"\s*\([^)]*\)", "", kind)
-    return _Field(f"{name(column)}::text", _each(_SCALARS.get(plain, str.encode)))
+    return Field(f"{name(column)}::text", _each(_SCALARS.get(plain, str.encode)))
 
 
 def _each(encode: Callable[[Any], bytes]) -> Callable[[list[Any]], Cells]:
