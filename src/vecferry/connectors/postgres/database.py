@@ -16,6 +16,7 @@ from vecferry.connectors.postgres.ddl import qualified, quote
 from vecferry.connectors.postgres.facts import LIMITS
 from vecferry.connectors.postgres.sink import PostgresSink
 from vecferry.connectors.postgres.source import PostgresSource
+from vecferry.connectors.postgres.wishes import configured
 from vecferry.errors import AuthFailed, ConfigError, Unsupported
 from vecferry.limits import Limits
 from vecferry.model import CollectionSpec, StoreIdentity
@@ -133,6 +134,14 @@ class PostgresDatabase:
     def sink(self, spec: CollectionSpec) -> PostgresSink:
         """The writing side; nothing is touched before `prepare`."""
         return PostgresSink(self._access, spec, home=self.home)
+
+    def configured(self, spec: CollectionSpec) -> CollectionSpec:
+        """`spec` with its settings checked.
+
+        Raises:
+            ConfigError: a setting that there is not, or a value that it does not take.
+        """
+        return configured(spec)
 
     def drop(self, name: str) -> None:
         """Remove a table with everything in it, and its card. A view is not removed.
@@ -260,7 +269,12 @@ class PostgresConnector:
                 f"'{url.scheme}+{url.transport}' is no way to PostgreSQL.",
                 hint="Write postgresql://HOST:PORT/DATABASE.",
             )
-        return PostgresDatabase(Access(url))
+        access = Access(url)
+        try:
+            return PostgresDatabase(access)
+        except BaseException:
+            access.close()
+            raise
 
 
 CONNECTOR = PostgresConnector()

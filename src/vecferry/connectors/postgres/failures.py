@@ -43,6 +43,8 @@ def of(error: psycopg.Error, store: str) -> VecferryError:
     code = error.sqlstate
     if code is None:
         return _of_connection(said, store, broken=isinstance(error, psycopg.OperationalError))
+    if code == "42501" and "row-level security" in said:
+        return AuthFailed(f"{store} would hide rows: {said}", store=store, hint=_ROWS, sqlstate=code)
     made = _BY_CODE.get(code) or _BY_CLASS.get(code[:2])
     if made is not None:
         kind, what, hint = made
@@ -103,11 +105,6 @@ _BY_CLASS: dict[str, tuple[type[ConnectorError], str, str]] = {
     "57": (Unavailable, "broke off", _AGAIN),
     "58": (Unavailable, "has trouble with its disk", _AGAIN),
 }
-
-
-def hidden_rows(store: str, said: str) -> AuthFailed:
-    """The error of a table whose policies would hide rows from us."""
-    return AuthFailed(f"{store} would hide rows: {said}", store=store, hint=_ROWS)
 
 
 _CONNECTION: tuple[tuple[str, type[VecferryError], str], ...] = (

@@ -51,10 +51,15 @@ class Statement:
 def statements(
     spec: CollectionSpec, table: Table, form: Form, extension: str, *, restored: bool = False
 ) -> list[Statement]:
-    """The indexes to build: those that the source's table had, else one per vector that can be searched by it."""
-    if restored:
-        return [_again(table, index) for index in table.indexes if index.columns not in table.unique]
-    return list(_vectors(spec, table, form, extension))
+    """The indexes to build: those that the source's table had, else one per vector that can be searched by it.
+
+    A kind of index that is asked for takes the place of those that the source had over vectors.
+    """
+    again = [index for index in table.indexes if restored and index.columns not in table.unique]
+    if restored and "index" not in spec.config:
+        return [_again(table, index) for index in again]
+    kept = [_again(table, index) for index in again if index.method not in METHODS]
+    return [*kept, *_vectors(spec, table, form, extension)]
 
 
 def unindexed(spec: CollectionSpec, table: Table, form: Form) -> list[str]:
