@@ -30,7 +30,8 @@ class Address:
 
     Attributes:
         where: host, port (or socket) and database, for people and for a plan's fingerprint.
-        mode: of TLS; `prefer` (encrypt where the server can), `off`, `require`, `verify` (its certificate as well).
+        mode: of TLS; `prefer` (where the server can, and is another machine), `off`, `require`, `verify` (its
+            certificate as well).
         snapshot: read each collection in one transaction, by one reader.
         partition_rows: rows of one share that is read on its own.
     """
@@ -91,7 +92,8 @@ def _tls(url: StoreUrl) -> tuple[str, dict[str, Any]]:
     mode = url.options.get("ssl") or ("verify" if "ssl_ca" in files else "require" if files else "prefer")
     if mode not in _MODES:
         raise ConfigError(f"ssl={mode} is not known.", hint=f"Write one of {', '.join(_MODES)}.")
-    if mode == "off" or (mode == "prefer" and url.options.get("socket")):
+    near = "socket" in url.options or url.host in _LOOPBACK  # nobody listens there who could not read our memory
+    if mode == "off" or (mode == "prefer" and near):
         return mode, {"ssl_disabled": True}
     return mode, {} if mode == "prefer" else {"ssl": _context(mode, files)}
 

@@ -11,7 +11,8 @@ from uuid import uuid4
 import msgspec
 
 from vecferry.connectors.mariadb.names import CARDS, qualified, text
-from vecferry.connectors.mariadb.server import Row, Server
+from vecferry.connectors.mariadb.packets import Row
+from vecferry.connectors.mariadb.server import Server
 from vecferry.errors import CorruptData, NotFound
 from vecferry.model import Card
 from vecferry.tables import Form

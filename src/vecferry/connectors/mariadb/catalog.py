@@ -8,7 +8,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from vecferry.connectors.mariadb.names import CARDS, qualified, text
-from vecferry.connectors.mariadb.server import Row, Server
+from vecferry.connectors.mariadb.packets import Row
+from vecferry.connectors.mariadb.server import Server
 from vecferry.tables import Column, ForeignKey, Index, Table
 from vecferry.tables.types import vector_type
 

@@ -34,6 +34,7 @@ _GONE = frozenset({1053, 1077, 1079, 1152, 1159, 1160, 1161, 1184, 1189, 1190, 1
 _LARGE = frozenset({1153, 1301, 1105})
 _FULL = frozenset({3, 1021, 1114, 1290, 1836, 1041})
 _DATA = frozenset({1048, 1062, 1110, 1138, 1216, 1264, 1292, 1364, 1366, 1406, 1452, 1690, 3140, 4025, 4078})
+_INSECURE = 3159
 _SPACE = re.compile(r"no space left|disk (is )?full|errno: ?(28|122)\b|error (28|122)\b", re.IGNORECASE)
 _PACKET = re.compile(r"max_allowed_packet|packet.*too (big|large)", re.IGNORECASE)
 _TLS = re.compile(r"\bSSL\b|certificate|TLS", re.IGNORECASE)
@@ -100,6 +101,8 @@ def _lasting(code: int, said: str, store: str) -> VecferryError:
         return Unsupported(
             f"{store} cannot make such a table: {said}", store=store, hint="Choose fewer dimensions, or a shorter key."
         )
+    if code == _INSECURE:
+        return ConnectorError(f"{store} wants TLS: {said}", store=store, hint="Write ?ssl_ca=FILE, or ?ssl=require.")
     if _TLS.search(said):
         hint = "The server may speak no TLS (ssl=off), or its certificate is of another authority (ssl_ca=FILE)."
         return ConnectorError(f"{store}: {said}", store=store, hint=hint)

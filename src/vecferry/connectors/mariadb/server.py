@@ -9,14 +9,12 @@ from typing import Any
 
 import pymysql
 from pymysql.converters import conversions
-from pymysql.cursors import SSCursor
 
-from vecferry.connectors.mariadb import failures
+from vecferry.connectors.mariadb import failures, packets
 from vecferry.connectors.mariadb.address import Address
+from vecferry.connectors.mariadb.packets import Row
 from vecferry.errors import Unsupported
 
-Row = tuple[bytes | None, ...]
-"""One row of an answer: every value as the text protocol sends it; vectors and blobs are their own bytes."""
 NEEDED = (11, 7)
 """The first version with VECTOR columns."""
 _ENCODERS: dict[Any, Any] = {kind: encode for kind, encode in conversions.items() if not isinstance(kind, int)}
@@ -101,7 +99,7 @@ class Server:
         No decoders and `use_unicode=False` leave every value as bytes: nothing is parsed that is not asked for.
         """
         try:
-            return pymysql.connect(
+            connection = pymysql.connect(
                 **self.address.arguments(),
                 conv=_ENCODERS,
                 use_unicode=False,
@@ -109,8 +107,10 @@ class Server:
                 init_command=_SESSION,
                 program_name="vecferry",
             )
+            packets.widen(connection)
         except (*failures.ERRORS, RuntimeError) as error:  # RuntimeError: an auth plugin that needs another package
             raise failures.of(error, self.store) from error
+        return connection
 
     def close(self) -> None:
         """Let every connection go. Idempotent."""
@@ -142,14 +142,6 @@ def run(connection: pymysql.Connection[Any], statements: Sequence[str | bytes]) 
     for statement in statements:
         connection.query(statement)
     connection.commit()
-
-
-def stream(connection: pymysql.Connection[Any], sql: str, size: int) -> Iterator[list[Row]]:
-    """The rows of an answer as they arrive, up to `size` at a time."""
-    cursor = connection.cursor(SSCursor)
-    cursor.execute(sql)
-    while part := cursor.fetchmany(size):
-        yield list(part)
 
 
 def _abandon(connection: Any) -> None:

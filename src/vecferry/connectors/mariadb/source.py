@@ -10,7 +10,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from vecferry import arrow
-from vecferry.connectors.mariadb import catalog
+from vecferry.connectors.mariadb import catalog, packets
 from vecferry.connectors.mariadb._codec import keys
 from vecferry.connectors.mariadb._codec.reading import Reading
 from vecferry.connectors.mariadb._codec.where import where as to_sql
@@ -18,16 +18,18 @@ from vecferry.connectors.mariadb._codec.writing import with_ids
 from vecferry.connectors.mariadb.names import quote
 from vecferry.connectors.mariadb.opened import Opened
 from vecferry.connectors.mariadb.searching import statement
-from vecferry.connectors.mariadb.server import Row, Server, stream
+from vecferry.connectors.mariadb.server import Server
 from vecferry.errors import DataError
 from vecferry.filters import Filter
 from vecferry.model import Chunk, CollectionSpec, Hit, Partition, PartitionId, Position
 from vecferry.tables import sql
+from vecferry.tables.types import is_int
 
 _CHUNK_ROWS = 2_000
 _CHUNK_BYTES = 8 << 20
-_LEAST_ROWS = 16
 _FETCH = 500
+_DENSE = 4
+"""Numbers from the lowest key to the highest, for each record, up to which equal ranges make good shares."""
 _SNAPSHOT = ("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ", "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY")
 
 
@@ -62,16 +64,33 @@ class MariaSource:
             Partition(
                 id=PartitionId(f"keys-{number:06}"),
                 bounds=_dumped(cuts[number], cuts[number + 1]),
-                estimated_rows=max(0, min(size, rows - number * size)) if len(cuts) > 2 else rows,
+                estimated_rows=rows // (len(cuts) - 1),
             )
             for number in range(len(cuts) - 1)
         ]
 
     def _cuts(self, size: int) -> Iterator[keys.Values]:
-        """The last key of each share but the last one, found by stepping along the index."""
+        """The last key of each share but the last one: of numbers that are dense computed, else found in the index."""
+        key = self._reading.key
+        if len(key.columns) == 1 and is_int(key.columns[0].type) and (self._spec.count or 0) > size:
+            low, high = self._ends()
+            if high - low < _DENSE * (self._spec.count or 0):
+                shares = max(1, round((self._spec.count or 0) / size))
+                yield from ((str(low + (high - low + 1) * n // shares - 1),) for n in range(1, shares))
+                return
+        yield from self._steps(size)
+
+    def _ends(self) -> tuple[int, int]:
+        (column,) = self._reading.key.selected
+        place = sql.from_sql(self._opened.table, replace(self._opened.form, joins=()), quote)
+        low, high = self._server.one(f"SELECT MIN({column}), MAX({column}) FROM {place}")
+        return int(low or 0), int(high or 0)
+
+    def _steps(self, size: int) -> Iterator[keys.Values]:
+        """Every `size`-th key, by stepping along the index."""
         key = self._reading.key
         last: keys.Values | None = None
-        place = sql.from_sql(self._opened.table, self._opened.form, quote)
+        place = sql.from_sql(self._opened.table, replace(self._opened.form, joins=()), quote)
         while True:
             behind = key.behind(last) if last is not None else "TRUE"
             found = self._server.rows(
@@ -119,7 +138,7 @@ class MariaSource:
             if self._server.address.snapshot:
                 for line in _SNAPSHOT:
                     connection.query(line)
-            for rows in _sized(stream(connection, statement, _LEAST_ROWS)):
+            for rows in packets.rows(connection, statement, most_rows=_CHUNK_ROWS, most_bytes=_CHUNK_BYTES):
                 decoded = self._reading.decode(rows)
                 yield Chunk(decoded.batch, decoded.position, decoded.rejected)
             if self._server.address.snapshot:
@@ -188,20 +207,6 @@ class MariaSource:
             ids = self._reading.ids_of([row[1:] for row in rows])
             found.append([Hit(name, float(row[0] or 0)) for name, row in zip(ids, rows, strict=True)])
         return found
-
-
-def _sized(parts: Iterator[list[Row]]) -> Iterator[list[Row]]:
-    """Rows put together until they are many or large: a page of a book may have a megabyte."""
-    rows: list[Row] = []
-    size = 0
-    for part in parts:
-        rows += part
-        size += sum(len(value) for row in part for value in row if value is not None)
-        if len(rows) >= _CHUNK_ROWS or size >= _CHUNK_BYTES:
-            yield rows
-            rows, size = [], 0
-    if rows:
-        yield rows
 
 
 def _parent_types(server: Server, opened: Opened) -> dict[str, str]:
