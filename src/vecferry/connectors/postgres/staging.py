@@ -38,13 +38,21 @@ class Loader:
 
     def load(self, parts: Sequence[Part], rows: int) -> int:
         """Write the columns of a batch in which every key stands once; bytes sent. Committed when it returns."""
-        data = stream([part.cells for part in parts], rows)
+        return self.load_stream(parts, stream([part.cells for part in parts], rows))
+
+    def load_stream(self, parts: Sequence[Part], data: memoryview) -> int:
+        """`load` of a batch whose stream is made already."""
         straight = self._tries_straight() and not any(part.cast for part in parts)
         with self._access.transaction(write=True) as connection:
             connection.execute(_DURABLE)
             if not (straight and self._copied(connection, parts, data)):
                 self._merge(connection, parts, data)
         return len(data)
+
+    def merge_next(self, batches: int) -> None:
+        """Expect the keys of the next batches to be there already, as when a collection is synchronised."""
+        with self._lock:
+            self._merges_left = batches
 
     def _tries_straight(self) -> bool:
         with self._lock:
@@ -58,12 +66,10 @@ class Loader:
             _copy(connection, qualified(self._table), parts, data)
         except UniqueViolation:
             connection.execute("ROLLBACK TO SAVEPOINT straight")
-            with self._lock:
-                self._merges_left = self._patience
-                self._patience = min(2 * self._patience, _MOST_PATIENCE)
+            self.merge_next(self._patience)
+            self._patience = min(2 * self._patience, _MOST_PATIENCE)
             return False
-        with self._lock:
-            self._patience = 1
+        self._patience = 1
         return True
 
     def _merge(self, connection: Connection, parts: Sequence[Part], data: memoryview) -> None:
