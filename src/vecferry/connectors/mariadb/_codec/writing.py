@@ -41,9 +41,12 @@ class Writing:
 
     # ----------------------------------------------------------------------- statements
 
-    def statements(self, batch: pa.RecordBatch, most: int) -> Iterator[bytes]:
-        """The statements of at most about `most` bytes that upsert `batch`; one row alone may be longer."""
-        head, tail = self._head(), self._tail()
+    def statements(self, batch: pa.RecordBatch, most: int, *, upsert: bool = True) -> Iterator[bytes]:
+        """The statements of at most `most` bytes that write `batch`; one row alone may be longer.
+
+        Without `upsert` a record that is there already is an error of MariaDB's (1062).
+        """
+        head, tail = self._head(), self._tail() if upsert else b""
         rows: list[bytes] = []
         size = limit = most - len(head) - len(tail) - _OVERHEAD
         for row in self.rows(batch):
