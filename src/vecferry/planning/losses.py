@@ -82,16 +82,20 @@ def judge(
 
 
 def _shapes(profile: Profile, vectors: tuple[VectorSpec, ...], limits: Limits, exact: Keep) -> Iterator[Cell]:
-    for shape, count, examples in _counts(profile, limits):
+    for shape, count, examples in _counts(profile, vectors, limits):
         if count:
             yield _shape_cell(shape, count, examples, _verdict(shape, vectors, limits, exact), limits)
 
 
-def _counts(profile: Profile, limits: Limits) -> Iterator[tuple[Shape, int, tuple[str, ...]]]:
-    """Every shape with its count and examples; those that depend on the target's limits are counted here."""
+def _counts(
+    profile: Profile, vectors: tuple[VectorSpec, ...], limits: Limits
+) -> Iterator[tuple[Shape, int, tuple[str, ...]]]:
+    """Every shape with its count and examples; those that depend on the target are counted here."""
     for shape, seen in profile.shapes.items():
-        if shape is not Shape.RESERVED_KEY:
+        if shape not in {Shape.RESERVED_KEY, Shape.NO_VECTOR}:
             yield shape, seen.count, seen.examples
+    without = _without_vector(profile, vectors)
+    yield Shape.NO_VECTOR, without.count, without.examples
     reserved = _reserved(profile, limits)
     yield Shape.RESERVED_KEY, reserved.count, reserved.examples
     texts = profile.id_kinds.get(IdKind.TEXT, 0) + profile.id_kinds.get(IdKind.COMPOSITE, 0)
@@ -104,6 +108,15 @@ def _counts(profile: Profile, limits: Limits) -> Iterator[tuple[Shape, int, tupl
         larger_than(profile, "record", record_limit(limits)),
     ]
     yield Shape.TOO_LARGE, *max(sizes)
+
+
+def _without_vector(profile: Profile, vectors: tuple[VectorSpec, ...]) -> Seen:
+    """The records that have no vector in the target: where it has place for one alone, those that lack that one."""
+    seen = profile.shapes.get(Shape.NO_VECTOR, Seen(count=0, examples=()))
+    kept = [old for old, new in match_vectors(profile.spec.vectors, vectors) if new is not None]
+    if len(kept) != 1 or len(profile.spec.vectors) == 1:
+        return seen
+    return replace(seen, count=profile.records - sum(profile.dimensions.get(kept[0].name, {}).values()))
 
 
 def _reserved(profile: Profile, limits: Limits) -> Seen:

@@ -51,6 +51,7 @@ class Sieve:
         self._limits = limits
         self._shapes = [Shape(c.shape) for c in plan.cells if c.policy is Policy.QUARANTINE and c.shape in set(Shape)]
         self._pairs = [(old, new) for old, new in match_vectors(source.vectors, plan.target.vectors) if new is not None]
+        self._kept = replace(source, vectors=tuple(old for old, _ in self._pairs))  # those that have a place
         kind = IdKind.MIXED if plan.target.id_kind is IdKind.MIXED else source.id_kind
         self.spec = replace(source, id_kind=kind, vectors=tuple(_reshaped(old, new) for old, new in self._pairs))
         self._same_form = schema(self.spec) == schema(source)
@@ -74,7 +75,7 @@ class Sieve:
         """Which records have `shape`, shape (rows,)."""
         direct = _MASKS.get(shape)
         if direct is not None:
-            return direct(batch, self._source, self._limits)
+            return direct(batch, self._kept, self._limits)
         return _metadata_mask(shape, batch, self._limits)
 
     def _reshape(self, batch: pa.RecordBatch) -> pa.RecordBatch:

@@ -13,7 +13,7 @@ from vecferry.arrow import from_records, schema, to_records, validate
 from vecferry.limits import Limits
 from vecferry.model import CollectionSpec, Element, Keep, Metric, Record, VectorKind, VectorSpec
 from vecferry.planning.losses import accept, judge
-from vecferry.planning.model import CollectionPlan, Policy
+from vecferry.planning.model import Cell, CollectionPlan, Policy
 from vecferry.planning.sieve import Sieve
 from vecferry.planning.vectors import map_vectors
 
@@ -110,3 +110,29 @@ def test_a_named_vector_becomes_the_only_one() -> None:
     assert batch.schema == schema(made.spec)
     assert [vector.name for vector in made.spec.vectors] == [""]
     assert to_records(batch, made.spec)[0].vectors[""].tolist() == [1, 1]
+
+
+def test_a_record_without_the_one_vector_that_has_a_place_is_counted_and_set_aside() -> None:
+    """Its other vectors are left out, so there it has none: the plan says so beforehand, of each such record."""
+    spec = replace(SPEC, vectors=(VectorSpec(name="image", dim=2), VectorSpec(name="text", dim=3)))
+    image, text = np.array([1, 2], np.float32), np.array([1, 2, 3], np.float32)
+    records = [
+        Record(id=ident, vectors={"image": one, "text": other})
+        for ident, one, other in [
+            ("both", image, text),
+            ("image", image, None),
+            ("text", None, text),
+            ("none", None, None),
+        ]
+    ]
+    cells = {c.shape: c for c in judged_cells(records, spec)}
+    assert (cells["no-vector"].count, cells["vector.text"].count) == (2, 2)
+    made = sieve(records, CHROMA_LIKE, {"no-vector": Policy.QUARANTINE, "vector.text": Policy.CONVERT}, spec)
+    kept, rejected = made.apply(from_records(spec, records))
+    assert kept.column("id").to_pylist() == ["both", "image"]
+    assert [item.id for item in rejected] == ["text", "none"]
+
+
+def judged_cells(records: list[Record], spec: CollectionSpec) -> tuple[Cell, ...]:
+    vectors = map_vectors(spec.vectors, CHROMA_LIKE)
+    return judge(profiled(records, spec), vectors, CHROMA_LIKE, exact_vectors=Keep.RESTORE)
