@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from vecferry.cli import common, options
+from vecferry.cli.ending import Again, outcome
 from vecferry.cli.exits import Exit
 from vecferry.protocols import Fetchable, Searchable, Source, require
+from vecferry.state.paths import ledger_option
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from vecferry.migration import Migration
 
 ANSWERS = 3
+LEDGER = "ledger.db"
 SHOWN = 44
 """Characters of an answer that are printed."""
 
@@ -58,7 +61,8 @@ def demo(folder: Path | None, as_json: bool) -> int:
         done = _migrate(source, target, place, observe)
     console.print("\n3. The same questions, both stores:\n")
     agreed = [_ask(console, source, target, question) for question in QUESTIONS]
-    return _finish(console, done, source, target, same=all(agreed), as_json=as_json)
+    again = Again(stores=(source, target), ledger=ledger_option(place / LEDGER))
+    return _finish(console, done, again, same=all(agreed), as_json=as_json)
 
 
 def _place(folder: Path | None) -> Path:
@@ -74,7 +78,7 @@ def _place(folder: Path | None) -> Path:
 def _migrate(source: str, target: str, place: Path, observe: Any) -> Migration:
     from vecferry.migration import Settings, migrate
 
-    settings = Settings(ledger=str(place / "ledger.db"), reports=place / "reports")
+    settings = Settings(ledger=str(place / LEDGER), reports=place / "reports")
     return migrate(source, target, settings=settings, observer=observe)
 
 
@@ -106,8 +110,7 @@ def _texts(opened: Source, ids: list[str]) -> dict[str, str]:
     return {ident: " ".join((text or "").split())[:SHOWN] for ident, text in pairs}
 
 
-def _finish(console: Console, done: Migration, source: str, target: str, *, same: bool, as_json: bool) -> int:
-    from vecferry.cli.ending import Again, outcome
+def _finish(console: Console, done: Migration, again: Again, *, same: bool, as_json: bool) -> int:
     from vecferry.cli.move import summary
 
     console.print("Both stores give the same answers.\n" if same else "[red]The answers differ.[/]\n")
@@ -115,5 +118,5 @@ def _finish(console: Console, done: Migration, source: str, target: str, *, same
     if as_json:
         common.print_json({**summary(done), "same_answers": same})
     else:
-        outcome(console, done, Again(stores=(source, target)))
+        outcome(console, done, again)
     return Exit.DONE if ok else Exit.DIFFERENCES

@@ -13,7 +13,7 @@ from click.core import ParameterSource
 from vecferry.cli import grouped, proven
 from vecferry.cli.common import count
 from vecferry.progress import duration
-from vecferry.state.paths import without_password
+from vecferry.state.paths import ledger_option
 from vecferry.verification.model import DATA_LEVELS, Difference, Level, Verification
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class Again:
             stores=(source, target),
             chosen=(*_each("-c", given["collections"]), *_each("--transform", [transform] if transform else [])),
             writes=(*_each("--accept", given["accepted"]), *(["--delete"] if given.get("delete") else [])),
-            ledger=ledger_given(),
+            ledger=ledger_option(given["ledger"]),
             form=_form(),
         )
 
@@ -93,14 +93,6 @@ def _form() -> tuple[str, ...]:
 
 def _each(option: str, values: Iterable[object]) -> tuple[str, ...]:
     return tuple(part for value in values for part in (option, str(value)))
-
-
-def ledger_given() -> tuple[str, ...]:
-    """`--ledger` as the command that runs was given it; nothing where the environment or nobody said it."""
-    context = click.get_current_context()
-    if context.get_parameter_source("ledger") is not ParameterSource.COMMANDLINE:
-        return ()
-    return "--ledger", without_password(context.params["ledger"])
 
 
 def outcome(console: Console, done: Migration, again: Again) -> None:

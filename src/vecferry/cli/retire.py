@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from vecferry.cli import common, defaults, options
-from vecferry.cli.ending import ledger_given
 from vecferry.cli.exits import Exit
 from vecferry.errors import DataError
 
@@ -62,7 +61,7 @@ def retire(
         )
     if done is None:
         raise DataError("Nothing was removed: the name was not typed.", hint="Run it again when you are sure.")
-    _say(done, as_json=as_json)
+    _say(done, given["ledger"], as_json=as_json)
     return Exit.DONE
 
 
@@ -90,10 +89,12 @@ def _agreed(found: Retirement, confirm: str | None) -> bool:
     return bool(click.prompt(f"Type {found.name} to remove it", default="", show_default=False, err=True) == found.name)
 
 
-def _say(done: Retirement, *, as_json: bool) -> None:
+def _say(done: Retirement, ledger: str | None, *, as_json: bool) -> None:
     import shlex
 
-    back = shlex.join(["vecferry", "migrate", done.archive, done.source, *ledger_given()])
+    from vecferry.state.paths import ledger_option
+
+    back = shlex.join(["vecferry", "migrate", done.archive, done.source, *ledger_option(ledger)])
     if as_json:
         common.print_json(
             {

@@ -21,6 +21,7 @@ from vecferry.planning.model import CollectionPlan, IfExists, Plan
 from vecferry.planning.targets import Standing, TargetState
 from vecferry.state.ledger import Ledger
 from vecferry.state.model import CollectionState, Outcome, RunInfo
+from vecferry.state.paths import ledger_option
 
 _NO_FORM = frozenset({"--collection", "--accept", "--if-exists", "--on-conflict", "--backup", "--name", "--delete"})
 """Options that say nothing of the form in which records stand in the target; names are compared by themselves."""
@@ -169,7 +170,7 @@ def _wanted(plan: Plan) -> Counter[str]:
 
 
 def refusal(
-    plan: Plan, changed: Sequence[TargetState], known: Mapping[str, Finished], *, chosen: Sequence[str]
+    plan: Plan, changed: Sequence[TargetState], known: Mapping[str, Finished], settings: Settings
 ) -> AlreadyExists:
     """That these collections were moved already and are not what the source holds now, and the command that helps."""
     wanted = _wanted(plan)
@@ -180,15 +181,16 @@ def refusal(
     )
     return AlreadyExists(
         f"What was moved already is not what the source holds now. Nothing was written.{lines}",
-        hint=f"Bring the target up to date: {_sync(plan, changed, chosen)}\n   It writes what is missing or changed "
+        hint=f"Bring the target up to date: {_sync(plan, changed, settings)}\n   It writes what is missing or changed "
         "and nothing else; records that only the target has stay, unless --delete says otherwise.",
     )
 
 
-def _sync(plan: Plan, changed: Sequence[TargetState], chosen: Sequence[str]) -> str:
+def _sync(plan: Plan, changed: Sequence[TargetState], settings: Settings) -> str:
     """The command that helps: with the person's own choice of collections, where all of it is there."""
-    names = {state.target for state in changed}
+    names, chosen = {state.target for state in changed}, settings.plan.collections
     if len(plan.kept) < len(plan.collections):
-        chosen = [f"{c.source}={c.target.name}" for c in plan.kept if c.target.name in names]
+        chosen = tuple(f"{c.source}={c.target.name}" for c in plan.kept if c.target.name in names)
     parts = [part for pattern in chosen for part in ("-c", pattern)]
-    return shlex.join(["vecferry", "sync", plan.source_url, plan.target_url, *parts])
+    parts += [part for shape, policy in settings.plan.policies.items() for part in ("--accept", f"{shape}={policy}")]
+    return shlex.join(["vecferry", "sync", plan.source_url, plan.target_url, *parts, *ledger_option(settings.ledger)])

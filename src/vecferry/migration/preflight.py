@@ -116,7 +116,7 @@ def _renewed(
     changed = outdated(plan, states, known)
     if not changed:
         return plan
-    ask.outdated(refusal(plan, changed, known, chosen=settings.plan.collections))
+    ask.outdated(refusal(plan, changed, known, settings))
     names = {state.target for state in changed}
     renewed = (replace(c, if_exists=IfExists.SYNC) if c.target.name in names else c for c in plan.collections)
     return replace(plan, collections=tuple(renewed))

@@ -29,6 +29,13 @@ def without_password(location: str) -> str:
     return re.sub(r"(?i)([?&][^=&]*(?:password|passwd|pwd)=)[^&]*", r"\1***", hidden)
 
 
+def ledger_option(given: str | Path | None) -> tuple[str, ...]:
+    """`--ledger` for a next command that shall use the same one; nothing where it finds it by itself."""
+    if given is None or ledger_location(given) == ledger_location():
+        return ()
+    return "--ledger", without_password(str(given))
+
+
 def snapshot_folder(location: str, run: str) -> Path:
     """The folder for the snapshot that run `run` reads until it ends: beside a ledger file, else the user's own."""
     base = user_state_path("vecferry") if is_url(location) else Path(location).parent

@@ -13,7 +13,7 @@ from vecferry import migration
 from vecferry.errors import AlreadyExists
 from vecferry.migration import Settings
 from vecferry.model import CollectionSpec, VectorSpec
-from vecferry.planning.model import IfExists
+from vecferry.planning.model import IfExists, Policy
 from vecferry.planning.options import PlanOptions
 from vecferry.registry import open_database
 
@@ -48,8 +48,10 @@ def test_merged_collections_are_kept_together(stores: tuple[str, str], tmp_path:
     with pytest.raises(AlreadyExists, match=r"wrote|did not write"):
         move(stores, tmp_path, collections=(*merged["collections"], "more=all"))
     put(stores[0], "faq", "e")
-    with pytest.raises(AlreadyExists, match="the source holds 4 records now, the target 3"):
-        move(stores, tmp_path, **merged)
+    with pytest.raises(AlreadyExists, match="the source holds 4 records now, the target 3") as caught:
+        move(stores, tmp_path, **merged, policies={"docs:list": Policy.CONVERT})
+    chosen = "-c docs=all -c faq=all --accept docs:list=convert"
+    assert f"vecferry sync {stores[0]} {stores[1]} {chosen} --ledger {tmp_path / 'ledger.db'}\n" in caught.value.hint
 
 
 def test_a_part_of_what_was_moved(stores: tuple[str, str], tmp_path: Path) -> None:
