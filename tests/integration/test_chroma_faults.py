@@ -21,7 +21,7 @@ import pytest
 import vecferry
 from vecferry import Settings, errors
 from vecferry.engine.model import Options
-from vecferry.events import Event, Stage, StageStarted
+from vecferry.events import Event, Retried, Stage, StageStarted
 from vecferry.testing.caddy import CaddyServer
 from vecferry.testing.cloud_double import CloudDouble, start_cloud_double
 from vecferry.testing.cloud_http import Html
@@ -179,6 +179,62 @@ def test_a_read_that_fails_for_a_while(fault: Fault, source: CloudDouble, move: 
     assert archived(tmp_path / "out") == EVERYTHING
     assert source.seen.largest_read <= 300
     assert source.seen.unlimited_reads == 0
+
+
+@pytest.mark.parametrize("skip", range(10))
+def test_too_many_requests_before_anything_is_read(
+    skip: int, source: CloudDouble, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While the store is opened (4 requests), listed (3) and its collection opened (3): it is asked again later."""
+    monkeypatch.setenv("CHROMA_API_KEY", source.token)
+    source.inject(Throttle(times=2, retry_after=0.0), skip=skip)
+    told: list[Event] = []
+    found = vecferry.inspect(source.url, observer=told.append)
+    assert source.fired == 2
+    assert [profile.records for profile in found.profiles] == [COUNT]
+    assert len([event for event in told if isinstance(event, Retried) and source.tenant in event.collection]) == 2
+
+
+def test_a_stop_while_it_waits_for_a_store_to_open(
+    source: CloudDouble, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Nobody has to sit out a minute that a store asked for."""
+    monkeypatch.setenv("CHROMA_API_KEY", source.token)
+    source.inject(Throttle(times=1, retry_after=60.0))
+    stop = vecferry.Stop()
+    settings = Settings(ledger=str(tmp_path / "ledger.db"), reports=None)
+
+    def interrupt(event: Event) -> None:
+        if isinstance(event, Retried):
+            stop.request()
+
+    began = time.monotonic()
+    with pytest.raises(errors.Interrupted, match="Stopped on request"):
+        vecferry.migrate(source.url, f"files:{tmp_path}/out", settings=settings, observer=interrupt, stop=stop)
+    assert time.monotonic() - began < 30
+
+
+@pytest.mark.parametrize(
+    "side,stage,skip",
+    [
+        ("source", Stage.INSPECT, 0),
+        ("source", Stage.INSPECT, 2),
+        ("source", Stage.INDEX, 0),
+        ("target", Stage.INDEX, 0),
+    ],
+    ids=["source, to plan", "source, to copy", "source, to verify", "target, to verify"],
+)
+def test_too_many_requests_when_a_collection_is_looked_up_again(
+    side: str, stage: Stage, skip: int, source: CloudDouble, target: CloudDouble, move: Move
+) -> None:
+    """In the middle of a run too, where its collections are found by their names."""
+    double = {"source": source, "target": target}[side]
+    refuse = partial(double.inject, Throttle(times=2, retry_after=0.0), at="collections", skip=skip)
+    done = move(source.url, target.url, at={stage: refuse})
+    assert double.fired == 2
+    assert done.verification is not None
+    assert done.verification.ok
+    assert stored(target) == EVERYTHING
 
 
 def test_slow_answers_are_given_up_and_asked_for_again(source: CloudDouble, move: Move, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from vecferry.events import Observer, silent
 from vecferry.migration.patient import patiently
 from vecferry.migration.stores import held_still, opened, shown
+from vecferry.migration.throttled import Again
 from vecferry.migration.views import wished
 from vecferry.planning.inspect import inspect as inspect_database
 from vecferry.planning.model import Inspection, Plan
@@ -34,7 +35,7 @@ def inspect(
     Raises:
         ConfigError, Unavailable, AuthFailed, NotFound, CorruptData: the store cannot be read; says what to do.
     """
-    with held_still(url) as (database, pin):
+    with held_still(url, Again(observer=observer)) as (database, pin):
         options = by_preset(database, PlanOptions(collections=tuple(collections), preset=preset))
         read_as(database, options.transforms.tables)
         names, text = presets_for(database)
@@ -57,7 +58,8 @@ def plan(source: str, target: str, *, options: PlanOptions | None = None, observ
         ConfigError, Unavailable, AuthFailed, NotFound, CorruptData, IdCollision: says what to do.
     """
     options = options or PlanOptions()
-    with held_still(source) as (origin, pin), opened(target) as goal:
+    again = Again(observer=observer)
+    with held_still(source, again) as (origin, pin), opened(target, again) as goal:
         seen, options = wished(origin, options)
         found = inspect_database(
             seen,

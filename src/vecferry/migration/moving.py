@@ -16,6 +16,7 @@ from vecferry.migration.preflight import Memory, decide, propose
 from vecferry.migration.result import Migration
 from vecferry.migration.settings import Ask, Consent, Settings
 from vecferry.migration.stores import check_folder, forget, held_still, opened, shown
+from vecferry.migration.throttled import Again
 from vecferry.migration.trip import Trip, look, wished
 from vecferry.report.recorder import Recorder
 from vecferry.state.ledger import Ledger
@@ -51,17 +52,19 @@ def migrate(
         return _dry_run(source, target, settings, ask, observer, stop or Stop())
     check_folder(settings.reports, "--report")
     check_folder(settings.backup, "--backup")
+    recorder, stop = Recorder(observer), stop or Stop()
+    again = Again(observer=recorder, stop=stop, deadline_seconds=settings.engine.deadline_seconds)
     with ExitStack() as stack:
         trip = Trip(
             ledger=stack.enter_context(Ledger(settings.ledger)),
-            goal=stack.enter_context(opened(target)),
-            origin=stack.enter_context(opened(source)),
+            goal=stack.enter_context(opened(target, again)),
+            origin=stack.enter_context(opened(source, again)),
             source_url=shown(source),
             target_url=shown(target),
             settings=settings,
             ask=ask,
-            recorder=Recorder(observer),
-            stop=stop or Stop(),
+            recorder=recorder,
+            stop=stop,
         )
         held = trip.begin()
         with keeping(held.run, stop=trip.stop, observer=trip.recorder), _told_whether_resumable(held.run):
@@ -83,7 +86,8 @@ def _told_whether_resumable(run: Run) -> Iterator[None]:
 
 
 def _dry_run(source: str, target: str, settings: Settings, ask: Ask, observer: Observer, stop: Stop) -> Migration:
-    with held_still(source) as (origin, held), opened(target) as goal:
+    again = Again(observer=observer, stop=stop)
+    with held_still(source, again) as (origin, held), opened(target, again) as goal:
         seen, wishes = wished(origin, settings)
         found = look(seen, goal, shown(source), wishes, observer, held, stop)
         plan = propose(found, seen, goal, wishes, target_url=shown(target))

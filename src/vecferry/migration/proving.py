@@ -11,6 +11,7 @@ from vecferry.errors import NotFound
 from vecferry.events import Notice, Observer, silent
 from vecferry.migration.remembered import set_aside_before
 from vecferry.migration.stores import held_still, opened, shown
+from vecferry.migration.throttled import Again
 from vecferry.migration.views import wished
 from vecferry.model import CollectionSpec, Pin
 from vecferry.planning.inspect import select
@@ -64,7 +65,7 @@ def verify(
         ConfigError, Unavailable, AuthFailed, CorruptData: a store cannot be read.
     """
     recorder = Recorder(observer)
-    with _both(source, target) as (origin, goal, pin):
+    with _both(source, target, recorder, stop) as (origin, goal, pin):
         seen, pairs = _seen(origin, goal, collections, transforms, source, recorder)
         options = _with_set_aside(options, seen, goal, pairs, ledger, recorder, stop)
         proof = verify_databases(seen, goal, pairs, options=options, observer=recorder, stop=stop)
@@ -89,7 +90,7 @@ def compare(
         NotFound: the source has no such collection.
         ConfigError, Unavailable, AuthFailed, CorruptData: a store cannot be read.
     """
-    with _both(source, target) as (origin, goal, _):
+    with _both(source, target, observer, stop) as (origin, goal, _):
         seen, pairs = _seen(origin, goal, collections, transforms, source, observer)
         return compare_databases(seen, goal, pairs, workers=workers, options=options, observer=observer, stop=stop)
 
@@ -115,7 +116,7 @@ def repair(
         NotFound: the source has no such collection.
         ConfigError, Unavailable, AuthFailed, CorruptData: a store cannot be used.
     """
-    with _both(source, target) as (origin, goal, _):
+    with _both(source, target, observer, stop) as (origin, goal, _):
         seen, pairs = _seen(origin, goal, collections, transforms, source, observer)
         options = _with_set_aside(options, seen, goal, pairs, ledger, observer, stop)
         return repair_databases(
@@ -124,8 +125,11 @@ def repair(
 
 
 @contextmanager
-def _both(source: str, target: str) -> Iterator[tuple[Database, Database, Pin | None]]:
-    with held_still(source) as (origin, pin), opened(target) as goal:
+def _both(
+    source: str, target: str, observer: Observer, stop: Stop | None
+) -> Iterator[tuple[Database, Database, Pin | None]]:
+    again = Again(observer=observer, stop=stop or Stop())
+    with held_still(source, again) as (origin, pin), opened(target, again) as goal:
         if next(iter(goal.collections()), None) is None:
             raise NotFound(
                 f"{shown(target)} holds no collection; there is nothing to compare with.",

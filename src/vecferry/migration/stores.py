@@ -6,10 +6,13 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from vecferry.errors import ConfigError, LedgerError
+from vecferry.migration.throttled import Again, patient
 from vecferry.model import Pin
 from vecferry.protocols import Database, Pinnable
 from vecferry.registry import open_database
@@ -17,19 +20,20 @@ from vecferry.url import StoreUrl
 
 
 @contextmanager
-def opened(url: str) -> Iterator[Database]:
-    """The store behind `url`, closed when the block ends."""
-    database = open_database(url)
+def opened(url: str, again: Again | None = None) -> Iterator[Database]:
+    """The store behind `url`, closed when the block ends; where it asks for less, it is asked `again`."""
+    again = replace(again or Again(), store=shown(url))
+    database = again(partial(open_database, url))
     try:
-        yield database
+        yield patient(database, again)
     finally:
         database.close()
 
 
 @contextmanager
-def held_still(url: str) -> Iterator[tuple[Database, Pin | None]]:
-    """The store behind `url`, held still in a temporary folder where it may change under us."""
-    with TemporaryDirectory(prefix="vecferry-") as folder, opened(url) as database:
+def held_still(url: str, again: Again | None = None) -> Iterator[tuple[Database, Pin | None]]:
+    """The same, held still in a temporary folder where it may change under us."""
+    with TemporaryDirectory(prefix="vecferry-") as folder, opened(url, again) as database:
         yield database, pin(database, Path(folder) / "snapshot")
 
 

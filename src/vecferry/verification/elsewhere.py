@@ -239,7 +239,7 @@ def main() -> None:
 
 def _scan(database: Database, job: Job, parent: _Parent) -> Side:
     tries = Tries(job.label, stop=Stop(), deadline_seconds=job.deadline_seconds, observer=parent.tell)
-    with contextlib.closing(database.source(job.name)) as source:
+    with contextlib.closing(tries.call("opening", lambda: database.source(job.name))) as source:
         spec = source.describe()
         scan(
             source,
