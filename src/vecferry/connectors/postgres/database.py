@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -18,6 +17,7 @@ from vecferry.connectors.postgres.sink import PostgresSink
 from vecferry.connectors.postgres.source import PostgresSource
 from vecferry.connectors.postgres.wishes import configured
 from vecferry.errors import AuthFailed, ConfigError, Unsupported
+from vecferry.events import Notice, tell
 from vecferry.limits import Limits
 from vecferry.model import CollectionSpec, StoreIdentity
 from vecferry.tables import Form, Table, guess
@@ -25,7 +25,6 @@ from vecferry.tables.check import check
 from vecferry.tables.types import vector_type
 from vecferry.url import StoreUrl
 
-_LOG = logging.getLogger("vecferry.postgres")
 _COUNTED = 1_000_000
 """Estimated rows past which a list of collections does not count them one by one."""
 _SAMPLED = 1_000
@@ -43,13 +42,14 @@ class PostgresDatabase:
         """
         self._access = access
         self._used: dict[Path, Form] = {}
+        self._told: set[str] = set()
         with access.transaction() as connection:
             self._version = connection.info.parameter_status("server_version") or ""
             self._extension = _extension(connection)
             self._schema = _current_schema(connection)
         self._pages = pooled(access)
         for warning in self.warnings:
-            _LOG.warning(warning)
+            tell(Notice(level="warning", message=warning))
 
     @property
     def identity(self) -> StoreIdentity:
@@ -127,8 +127,10 @@ class PostgresDatabase:
             made = self._collection(connection, one, found, self._cards(connection, [one]), strict=True)
         if made is None:
             raise _keyless(one.table)
-        for vector in made.assumed:
-            _LOG.warning("No index tells the metric of '%s' in %s: cosine is taken.", vector, made.spec.qualified_name)
+        if made.assumed and made.spec.qualified_name not in self._told:
+            self._told.add(made.spec.qualified_name)
+            told = "No index tells the metric of {}: {} is taken.".format(*_assumed(made))
+            tell(Notice(level="warning", message=told))
         return PostgresSource(self._access, made, self._extension, pages=self._pages)
 
     def sink(self, spec: CollectionSpec) -> PostgresSink:
@@ -216,6 +218,14 @@ class PostgresDatabase:
 
 def _path(table: Table) -> Path:
     return (*table.namespace, table.name)
+
+
+def _assumed(made: Collection) -> tuple[str, str]:
+    """(what, which metric) of the vectors whose metric nothing tells."""
+    chosen = [vector for vector in made.spec.vectors if vector.name in made.assumed]
+    metrics = " and ".join(sorted({vector.metric.value for vector in chosen}))
+    names = [f"'{vector.name}'" for vector in chosen if vector.name]
+    return " ".join((made.spec.qualified_name, *names)), metrics
 
 
 def _keyless(table: Table) -> ConfigError:

@@ -2,7 +2,7 @@
 
 It lives as long as its holder: while it does, VACUUM keeps what it still sees. When the holder is cut off, reading goes
 on from a new one, by key: each record is then read as it was in one of the two states, none twice, and one that was
-written or removed in between may be missing or still be there. That is said in the log.
+written or removed in between may be missing or still be there. That is said.
 """
 
 from __future__ import annotations
@@ -14,8 +14,10 @@ from threading import Lock
 import psycopg
 
 from vecferry.connectors.postgres.access import Access, Connection
+from vecferry.events import Notice, tell
 
 _LOG = logging.getLogger("vecferry.postgres")
+_GONE = "The connection that held the state of {} was cut: reading goes on by key, in the state of now."
 
 
 class Snapshot:
@@ -33,9 +35,7 @@ class Snapshot:
         with self._lock:
             if self._name is not None and not self._is_alive():
                 self._let_go()
-                _LOG.warning(
-                    "The snapshot of %s is gone; reading goes on from a later state of it.", self._access.store
-                )
+                tell(Notice(level="warning", message=_GONE.format(self._access.where)))
             if self._name is None:
                 self._take()
             assert self._name is not None

@@ -19,6 +19,7 @@ from vecferry.connectors.postgres.scan import ahead, blocks
 from vecferry.connectors.postgres.search import Searches
 from vecferry.connectors.postgres.snapshot import Snapshot
 from vecferry.errors import DataError
+from vecferry.events import Notice, tell
 from vecferry.filters import Filter
 from vecferry.model import Chunk, CollectionSpec, Hit, Partition, PartitionId, Position
 
@@ -29,6 +30,10 @@ _CHUNK_BYTES = 8 << 20
 _PAGE = 2
 """Chunks per statement behind a pooler in transaction mode."""
 _FETCH = 500
+_RESUMED = (
+    "Reading goes on by key, in the state of now. What was written since the run began may be there or not; "
+    "vecferry sync brings what is missing."
+)
 _SORT_MEMORY = "SELECT set_config('work_mem', '64MB', true), set_config('jit', 'off', true)"
 
 Key = list[str]
@@ -49,6 +54,8 @@ class PostgresSource:
         self._pages = pages
         self._snapshot = Snapshot(access)
         self._searches = Searches(access, made, extension or Extension("public", ""))
+        self._begun: set[str] = set()
+        self._told = False
         self._chunk_rows = access.numbers["chunk_rows"] or _CHUNK_ROWS
 
     def describe(self) -> CollectionSpec:
@@ -84,9 +91,17 @@ class PostgresSource:
         """The rows of a range behind `after`, by key."""
         low, high = orjson.loads(partition.bounds)
         start: Key | None = None if after is None else orjson.loads(after)
+        self._tell_whether_resumed(partition.id, resumed=after is not None)
         rows = self._by_pages(low, high, start) if self._pages else self._in_one_go(low, high, start)
         for block in ahead(rows):
             yield self._made.reading.chunk(block)
+
+    def _tell_whether_resumed(self, partition: str, *, resumed: bool) -> None:
+        """Say, once, that an earlier reader began what is gone on with: another state was read then."""
+        if resumed and partition not in self._begun and not self._told:
+            self._told = True
+            tell(Notice(collection=self._made.spec.qualified_name, message=_RESUMED))
+        self._begun.add(partition)
 
     def _in_one_go(self, low: Key | None, high: Key | None, start: Key | None) -> Generator[list[bytes], None, None]:
         with self._access.transaction(snapshot=self._snapshot.name()) as connection:
