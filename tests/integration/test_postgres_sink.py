@@ -22,6 +22,7 @@ from vecferry.errors import AuthFailed, Conflict, DataError, StoreFull, Unavaila
 from vecferry.model import CollectionSpec, Element, IdKind, Metric, Record, VectorKind, VectorSpec
 from vecferry.tables import Form, guess
 from vecferry.testing.contracts.cases import plain_records, target
+from vecferry.testing.pgbouncer import start_pgbouncer
 from vecferry.testing.postgres import PostgresDatabase
 from vecferry.testing.process import hand_over
 from vecferry.testing.proxy import FaultProxy, Pass, Refuse, Reset, Way
@@ -360,31 +361,59 @@ def as_role(database: PostgresDatabase, *grants: str):
         database.execute(f"DROP ROLE {role}")
 
 
-def test_the_privileges_that_docs_name_are_enough(postgres, sink_of):
-    """docs/reference/postgres.md, "Privileges": for a table that we make, and for one that is there."""
-    with as_role(postgres, "GRANT USAGE, CREATE ON SCHEMA public TO {role}") as url:
-        sink = sink_of(url)
-        sink.write(batch())
-        sink.write(batch(seed=1))
-        sink.delete(["id-000001"])
-        sink.finish()
-        assert len(ids(postgres)) == 49
+PAGE = Path(__file__).parents[2] / "docs" / "reference" / "postgres.md"
+
+
+def statements_of(page: str, database: PostgresDatabase) -> list[str]:
+    """The statements that the reference page shows under a mark, for our database; `{role}` is whom they are for."""
+    block = PAGE.read_text(encoding="utf-8").partition(f"<!-- {page} -->")[2].partition("```sql")[2].partition("```")[0]
+    names = {"vecferry_writer": "{role}", "rag.documents": "docs", "DATABASE app": f"DATABASE {database.name}"}
+    for old, new in {**names, "SCHEMA rag": "SCHEMA public", "rag.": "public."}.items():
+        block = block.replace(old, new)
+    lines = (line.partition("--")[0] for line in block.splitlines())
+    return [text for text in map(str.strip, " ".join(lines).split(";")) if text and "CREATE ROLE" not in text]
+
+
+def closed(database: PostgresDatabase) -> None:
+    """A database in which nobody may do anything by default."""
+    database.execute(f"REVOKE ALL ON DATABASE {database.name} FROM PUBLIC; REVOKE ALL ON SCHEMA public FROM PUBLIC")
+
+
+def all_of_it(sink_of, url: str) -> int:
+    """Write, write again, delete, finish; how many records stay."""
+    sink = sink_of(url)
+    sink.write(batch())
+    sink.write(batch(seed=1))
+    sink.delete(["id-000001"])
+    sink.finish()
+    return 49
+
+
+def test_the_privileges_that_docs_name_are_enough_for_a_new_table(postgres, sink_of):
+    """And each statement is needed."""
+    closed(postgres)
+    grants = statements_of("privileges for writing", postgres)
+    assert len(grants) == 2
+    for missing in grants:
+        with as_role(postgres, *(one for one in grants if one != missing)) as url, pytest.raises(AuthFailed):
+            all_of_it(sink_of, url)
+    with as_role(postgres, *grants) as url:
+        count = all_of_it(sink_of, url)
+        assert len(ids(postgres)) == count
+
+
+def test_the_privileges_that_docs_name_are_enough_for_a_table_that_is_there(postgres, sink_of):
+    closed(postgres)
     postgres.execute("CREATE TABLE docs (id text PRIMARY KEY, content text, metadata jsonb, embedding vector(8))")
-    cards = (
-        'CREATE TABLE _vecferry_cards (collection text COLLATE "C" PRIMARY KEY, card json NOT NULL, form json NOT NULL)'
-    )
+    cards, *grants = statements_of("privileges for adopting", postgres)
+    assert (cards[:12], len(grants)) == ("CREATE TABLE", 3)
     postgres.execute(cards)
-    with as_role(
-        postgres,
-        "GRANT USAGE ON SCHEMA public TO {role}",
-        "GRANT SELECT, INSERT, UPDATE, DELETE ON docs, _vecferry_cards TO {role}",
-    ) as url:
-        sink = sink_of(url)
-        sink.write(batch())
-        sink.write(batch(seed=1))
-        sink.delete(["id-000001"])
-        sink.finish()
-        assert len(ids(postgres)) == 49
+    for missing in grants:
+        with as_role(postgres, *(one for one in grants if one != missing)) as url, pytest.raises(AuthFailed):
+            all_of_it(sink_of, url)
+    with as_role(postgres, *grants) as url:
+        count = all_of_it(sink_of, url)
+        assert len(ids(postgres)) == count
 
 
 @pytest.mark.parametrize("missing", ["CREATE on the schema", "INSERT on the table"])
@@ -527,6 +556,25 @@ def test_a_full_disk(start_postgres, sink_of, tmp_path):
         server.stop()
     finally:
         subprocess.run(["umount", str(small)], check=True)
+
+
+@pytest.mark.parametrize("mode", ["session", "transaction"])
+def test_behind_a_pooler(postgres, mode):
+    """No state of a session is relied on: several writers share fewer connections of the server."""
+    with contextlib.ExitStack() as stack:
+        try:
+            pooler = stack.enter_context(start_pgbouncer(postgres.server, mode=mode))
+        except Unavailable as error:
+            skip("pgbouncer", error.message)
+        access = stack.enter_context(closing(Access(StoreUrl.parse(pooler.url(postgres.name)))))
+        sink = PostgresSink(access, SPEC, home=("public",))
+        sink.prepare(SPEC)
+        with ThreadPoolExecutor(4) as pool:
+            for seed in range(2):
+                list(pool.map(sink.write, [batch(start=50 * n, seed=seed) for n in range(8)]))
+        sink.finish()
+        sink.delete(["id-000001"])
+        assert postgres.execute("SELECT count(*), max(metadata->>'version') FROM docs") == [(399, "1")]
 
 
 def test_a_table_dropped_under_the_sink(postgres, sink_of):
