@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from vecferry.limits import Limits
@@ -38,15 +39,25 @@ def _metric(metric: Metric, limits: Limits) -> Metric:
 
 def _restored(vector: VectorSpec, home: JsonObject | None, limits: Limits) -> VectorSpec:
     """`vector` as the origin had it, where the origin knew a vector that this one can only have come from."""
-    for known in (home or {}).get("vectors", ()):
-        if known.get("dim") == vector.dim and (known.get("name", UNNAMED) == vector.name or vector.name == UNNAMED):
-            found = replace(vector, metric=Metric(known["metric"]))
-            if limits.named_vectors:
-                found = replace(found, name=known.get("name", UNNAMED))
-            if Element(known["element"]) in limits.elements:
-                found = replace(found, element=Element(known["element"]))
-            return found
-    return vector
+    known = _origin_of(vector, (home or {}).get("vectors", ()))
+    if known is None:
+        return vector
+    found = replace(vector, metric=Metric(known["metric"]))
+    if limits.named_vectors:
+        found = replace(found, name=known.get("name", UNNAMED))
+    if Element(known["element"]) in limits.elements:
+        found = replace(found, element=Element(known["element"]))
+    return found
+
+
+def _origin_of(vector: VectorSpec, known: Sequence[JsonObject]) -> JsonObject | None:
+    """The origin's vector of the same form and name; of one that lost its name, the one that `map_vectors` kept."""
+    alike = [one for one in known if one.get("kind", vector.kind) == vector.kind]
+    if vector.name == UNNAMED and not any(one.get("name", UNNAMED) == UNNAMED for one in alike):
+        alike = alike[:1]
+    else:
+        alike = [one for one in alike if one.get("name", UNNAMED) == vector.name]
+    return next((one for one in alike if one.get("dim") == vector.dim), None)
 
 
 def described(vectors: tuple[VectorSpec, ...]) -> list[dict[str, object]]:
