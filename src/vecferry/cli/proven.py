@@ -128,8 +128,13 @@ def repairs(console: Console, done: RepairResult) -> None:
     table(console, "Repaired", ("collection", *numbers), rows, numbers=numbers)
     if aside := sum(one.set_aside for one in done.collections):
         console.print(plain(_LEFT_BE.format(aside)))
+    refused = [(one.target, *item) for one in done.collections for item in one.refused.items()]
+    if refused:
+        more = f" (the first {_SHOWN} of {len(refused):,})" if len(refused) > _SHOWN else ""
+        table(console, f"Refused by the target{more}", ("collection", "id", "why"), refused[:_SHOWN])
 
 
+_SHOWN = 20
 _LEFT_BE = (
     "Set aside: {:,} records that the run which wrote the target left out on purpose; they were left out again. "
     "`vecferry sync` judges them anew."

@@ -10,10 +10,12 @@ from rich.console import Console
 from vecferry.cli import proven, show
 from vecferry.verification.model import (
     Check,
+    CollectionRepair,
     CollectionVerification,
     Difference,
     Finding,
     Level,
+    RepairResult,
     State,
     Verification,
 )
@@ -77,3 +79,17 @@ def test_differences_are_listed_by_id_and_the_rest_is_counted() -> None:
     console = screen()
     proven.verdict(console, verification(check))
     assert text(console) == "30 differences found.\n"
+
+
+def test_a_repair_says_what_was_left_and_what_was_refused() -> None:
+    """A record that the target does not take is named with the reason, whatever its id is."""
+    one = CollectionRepair(
+        source="docs", target="docs", rewritten=3, set_aside=2, refused={"\x1b[31mbad": "Its id is too long."}
+    )
+    console = screen()
+    proven.repairs(console, RepairResult(collections=(one,), after=Verification(collections=(), seconds={})))
+    said = " ".join(text(console).split())
+    assert "Set aside: 2 records" in said
+    assert "Its id is too long." in said
+    assert "\ufffd[31mbad" in said
+    assert "\x1b" not in said
