@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import secrets
 import time
-from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -17,11 +16,13 @@ from vecferry.errors import PlanChanged, RunLocked
 from vecferry.hooks import reach
 from vecferry.model import Rejection
 from vecferry.state import schema as t
+from vecferry.state import units
 from vecferry.state.database import LedgerDatabase
 from vecferry.state.lease import Owner
-from vecferry.state.model import Job, Outcome, PastEvent, Quarantined, RunInfo, Step
+from vecferry.state.model import Job, Outcome, PastEvent, Quarantined, RunInfo, Step, Unit
 from vecferry.state.paths import ledger_location, snapshot_folder
 from vecferry.state.reading import held, run_info
+from vecferry.state.rows import partition_rows
 from vecferry.state.run import Run
 
 LEASE_SECONDS = 30.0
@@ -129,6 +130,11 @@ class Ledger:
                 for row in connection.execute(query)
             ]
 
+    def units(self, run: str) -> list[Unit]:
+        """The units of a run, in the order in which they are moved; none where it has none."""
+        with self._database.reading() as connection:
+            return list(units.read(connection, run))
+
     def events(self, run: str) -> list[PastEvent]:
         """The bounded history of a run, oldest first."""
         query = select(t.events).where(t.events.c.run == run).order_by(t.events.c.seq)
@@ -161,7 +167,7 @@ class Ledger:
                     run=ident, source=target.source, target=target.target, ordinal=ordinal, step=Step.PLANNED.value
                 )
             )
-        if rows := list(_partition_rows(ident, job, now)):
+        if rows := list(partition_rows(ident, job, now)):
             connection.execute(t.partitions.insert(), rows)
 
     def _take(self, connection: Connection, ident: str, epoch: int, owner: Owner) -> None:
@@ -187,20 +193,6 @@ class Ledger:
 def new_run_id() -> str:
     """A new run's id: the time, for people, and a random part."""
     return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
-
-
-def _partition_rows(ident: str, job: Job, now: float) -> Iterable[dict[str, object]]:
-    for target in job.collections:
-        for ordinal, partition in enumerate(target.partitions):
-            yield {
-                "run": ident,
-                "collection": target.source,
-                "id": partition.id,
-                "ordinal": ordinal,
-                "bounds": partition.bounds,
-                "estimated_rows": partition.estimated_rows,
-                "updated": now,
-            }
 
 
 def _unfinished(connection: Connection, job_key: str) -> Row[Any] | None:

@@ -115,6 +115,40 @@ class Checkpoint:
         )
 
 
+class UnitState(StrEnum):
+    """Where one unit of a collection stands; a unit is the records with one value of a column."""
+
+    PENDING = "pending"
+    IN_PROGRESS = "in_progress"
+    COMPLETED = "completed"
+    """copied, and compared record by record"""
+    FAILED = "failed"
+    """`error` says why; the same command tries it again"""
+    STAYS = "stays"
+    """not moved, on request: its records are served where they are"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unit:
+    """One unit of a collection.
+
+    Attributes:
+        value: canonical JSON text of the column's value: `7`, `"alice"`, `null`.
+        total: records of the source with that value when the unit was planned, or last looked at.
+        moved: those that the target holds, counted when a batch of the unit was committed, exact once it is completed.
+        started, finished: seconds since the epoch.
+    """
+
+    collection: str
+    value: str
+    state: UnitState = UnitState.PENDING
+    total: int = 0
+    moved: int = 0
+    started: float | None = None
+    finished: float | None = None
+    error: str = ""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CollectionState:
     """One collection of a run.

@@ -17,10 +17,12 @@ from vecferry.errors import LedgerError, RunLocked
 from vecferry.events import Event
 from vecferry.model import PartitionId, Rejection
 from vecferry.state import schema as t
+from vecferry.state import units
 from vecferry.state.database import LedgerDatabase
 from vecferry.state.lease import Owner
-from vecferry.state.model import Checkpoint, CollectionState, IdProof, Outcome, Step
+from vecferry.state.model import Checkpoint, CollectionState, IdProof, Job, Outcome, Step, Unit
 from vecferry.state.reading import collection_states
+from vecferry.state.rows import partition_rows
 
 HISTORY = 2_000
 """Events that the ledger keeps of one run."""
@@ -177,6 +179,42 @@ class Run:
                 row.collection: IdProof(rule=row.rule, records=row.records, rewritten=row.rewritten, at=row.at)
                 for row in connection.execute(select(t.id_proofs).where(p.run == self.id))
             }
+
+    # ----------------------------------------------------------------------- units
+
+    def units(self) -> list[Unit]:
+        """The units of this run, in the order in which they are moved; none where it has none."""
+        with self._database.reading() as connection:
+            return list(units.read(connection, self.id))
+
+    def add_units(self, found: Sequence[Unit]) -> None:
+        """Note units that are to be moved, behind those that are known."""
+        with self._holding() as connection:
+            units.insert(connection, self.id, found)
+
+    def change_unit(self, unit: Unit) -> None:
+        """Note how a unit stands now."""
+        with self._holding() as connection:
+            units.change(connection, self.id, unit)
+
+    def extend(self, job: Job) -> None:
+        """Take over the plan of `job` with partitions behind those that are known, which stay as they are."""
+        with self._holding() as connection:
+            connection.execute(
+                update(t.runs)
+                .where(t.runs.c.id == self.id)
+                .values(fingerprint=job.fingerprint, facts=json.dumps(dict(job.facts)), plan=job.plan)
+            )
+            p = t.partitions.c
+            known = {
+                (row.collection, row.id)
+                for row in connection.execute(select(p.collection, p.id).where(p.run == self.id))
+            }
+            rows = [
+                row for row in partition_rows(self.id, job, time.time()) if (row["collection"], row["id"]) not in known
+            ]
+            if rows:
+                connection.execute(t.partitions.insert(), rows)
 
     def note(self, event: Event) -> None:
         """Keep an event for the history; it is written with the next thing that is."""

@@ -26,7 +26,7 @@ from sqlalchemy.types import TypeDecorator
 
 from vecferry.errors import LedgerTooNew
 
-VERSION = 1
+VERSION = 2
 """Version of the tables below."""
 
 _BIG = BigInteger().with_variant(Integer, "sqlite")
@@ -133,6 +133,22 @@ id_proofs = Table(
     ForeignKeyConstraint(["run", "collection"], ["collections.run", "collections.source"], ondelete="CASCADE"),
 )
 
+units = Table(
+    "units",
+    metadata,
+    Column("run", Text, primary_key=True),
+    Column("collection", Text, primary_key=True),
+    Column("value", Opaque, primary_key=True),
+    Column("ordinal", Integer, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("total", _BIG, nullable=False, default=0),
+    Column("moved", _BIG, nullable=False, default=0),
+    Column("started", Float(53)),
+    Column("finished", Float(53)),
+    Column("error", Opaque, nullable=False, default=""),
+    ForeignKeyConstraint(["run", "collection"], ["collections.run", "collections.source"], ondelete="CASCADE"),
+)
+
 events = Table(
     "events",
     metadata,
@@ -145,7 +161,7 @@ events = Table(
 )
 
 Migration = Callable[[Connection], None]
-MIGRATIONS: Mapping[int, Migration] = {}
+MIGRATIONS: Mapping[int, Migration] = {1: units.create}
 """Version -> what lifts a ledger of that version to the next. Never edited once released."""
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from vecferry.errors import ConfigError
 from vecferry.tables.keys import template
 from vecferry.tables.model import SPREAD, Form, Table
-from vecferry.tables.types import is_json, is_text, vector_type
+from vecferry.tables.types import is_inexact, is_json, is_text, vector_type
 
 
 def check(table: Table, form: Form) -> None:
@@ -30,6 +30,9 @@ def _problems(table: Table, form: Form) -> Iterator[tuple[str, str]]:
         )
     for column in _columns(form):
         table.column(column)
+    if form.by is not None and is_inexact(table.column(form.by).type):
+        kind = table.column(form.by).type
+        yield f"'{form.by}' is a {kind}, whose values make no units", "Name a column of numbers or texts."
     yield from _types(table, form)
     yield from _names(form)
 
@@ -37,7 +40,7 @@ def _problems(table: Table, form: Form) -> Iterator[tuple[str, str]]:
 def _columns(form: Form) -> Iterator[str]:
     """The columns of the table that the form speaks of."""
     yield from (*form.key, *form.vectors.values(), *form.columns)
-    yield from (name for name in (form.document, form.uri, form.metadata) if name is not None)
+    yield from (name for name in (form.document, form.uri, form.metadata, form.by) if name is not None)
     for rank in form.ranks.values():
         yield from (*rank.within, *rank.by)
     for join in form.joins:

@@ -200,6 +200,7 @@ class Form(_Data):
         joins: parents whose columns stand in the record; never written back.
         where: SQL condition over the table's columns; only such rows are records.
         metric: where no index tells it, or another is wanted.
+        by: the column whose values are units: each is read in partitions of its own (`vecferry.tables.units`).
     """
 
     key: tuple[str, ...] = ()
@@ -214,6 +215,7 @@ class Form(_Data):
     joins: tuple[Join, ...] = ()
     where: str | None = None
     metric: Metric | None = None
+    by: str | None = None
 
     def name(self, column: str) -> str:
         """The metadata key of a column or rank."""

@@ -8,6 +8,7 @@ _INT = re.compile(r"(tiny|small|medium|big)?int(eger)?(\(\d+\))?( unsigned)?( ze
 _TEXT = re.compile(
     r"(text|citext|(tiny|medium|long)text|(character varying|varchar|character|char|bpchar)(\s*\(\d+\))?|name)\b[^\[]*"
 )
+_INEXACT = re.compile(r"real|double|float|bytea|.*blob|(var)?binary|.*\[\]")
 _VECTOR = re.compile(r"(?:[\w\"]+\.)?(vector|halfvec|sparsevec|bit)(?:\s*\((\d+)\))?", re.IGNORECASE)
 
 
@@ -31,6 +32,11 @@ def is_json(kind: str) -> bool:
 
 def is_bool(kind: str) -> bool:
     return kind.lower() in {"boolean", "bool"}
+
+
+def is_inexact(kind: str) -> bool:
+    """A type whose values are not told apart by the text that the store prints of them, or hold anything."""
+    return is_json(kind) or vector_type(kind) is not None or _INEXACT.match(kind.lower()) is not None
 
 
 def vector_type(kind: str) -> tuple[str, int | None] | None:

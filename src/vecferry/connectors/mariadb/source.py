@@ -22,7 +22,7 @@ from vecferry.connectors.mariadb.server import Server
 from vecferry.errors import DataError
 from vecferry.filters import Filter
 from vecferry.model import Chunk, CollectionSpec, Hit, Partition, PartitionId, Position
-from vecferry.tables import sql
+from vecferry.tables import sql, units
 from vecferry.tables.types import is_int
 
 _CHUNK_ROWS = 2_000
@@ -55,38 +55,70 @@ class MariaSource:
     # ----------------------------------------------------------------------- reading
 
     def partitions(self) -> list[Partition]:
-        """Ranges of the key with as many rows each (`partition_rows`); the first and the last are open."""
+        """Ranges of the key with as many rows each (`partition_rows`); the first and the last are open.
+
+        Where the form says `by`, each value of that column has ranges of its own, the most frequent value first.
+        """
         self._check_key()
+        if self._opened.form.by is None:
+            return list(self._ranges(self._spec.count or 0))
+        return [part for value, rows in self._values() for part in self._ranges(rows, value)]
+
+    def _ranges(self, rows: int, unit: str | None = None) -> Iterator[Partition]:
+        """The partitions of all rows, or of one unit."""
         size = self._server.address.partition_rows
-        cuts = [None, *([] if self._server.address.snapshot else self._cuts(size)), None]
-        rows = self._spec.count or 0
-        return [
-            Partition(
-                id=PartitionId(f"keys-{number:06}"),
-                bounds=_dumped(cuts[number], cuts[number + 1]),
+        cuts = [None, *([] if self._server.address.snapshot else self._cuts(size, rows, unit)), None]
+        for number in range(len(cuts) - 1):
+            name = f"keys-{number:06}"
+            yield Partition(
+                id=PartitionId(name) if unit is None else units.partition_id(unit, name),
+                bounds=_dumped(cuts[number], cuts[number + 1], unit),
                 estimated_rows=rows // (len(cuts) - 1),
             )
-            for number in range(len(cuts) - 1)
-        ]
 
-    def _cuts(self, size: int) -> Iterator[keys.Values]:
+    def _values(self) -> list[tuple[str, int]]:
+        """The units and how many rows each has."""
+        form, table = self._opened.form, self._opened.table
+        column = table.column(form.by or "")
+        name = f"t.{quote(column.name)}"
+        exact = name if is_int(column.type) else _letters(name)
+        place = sql.from_sql(table, replace(form, joins=()), quote)
+        found = self._server.rows(
+            f"SELECT {exact}, COUNT(*) FROM {place} WHERE {sql.where_sql(form)} GROUP BY 1 ORDER BY 2 DESC, 1"
+        )
+        return [(units.as_unit(None if v is None else v.decode(), column), int(n or 0)) for v, n in found]
+
+    def _of_unit(self, unit: str | None) -> str:
+        """The condition of the rows of a unit. Texts are compared letter by letter, whatever their collation says."""
+        if unit is None:
+            return "TRUE"
+        column = self._opened.table.column(self._opened.form.by or "")
+        name, value = f"t.{quote(column.name)}", units.text_of(unit)
+        if value is None:
+            return f"{name} IS NULL"
+        literal = keys.literal(column, value)
+        return f"{name} = {literal}" + ("" if is_int(column.type) else f" AND {_letters(name)} = {literal}")
+
+    def _cuts(self, size: int, rows: int, unit: str | None) -> Iterator[keys.Values]:
         """The last key of each share but the last one: of numbers that are dense computed, else found in the index."""
+        if rows <= size:
+            return
         key = self._reading.key
-        if len(key.columns) == 1 and is_int(key.columns[0].type) and (self._spec.count or 0) > size:
-            low, high = self._ends()
-            if high - low < _DENSE * (self._spec.count or 0):
-                shares = max(1, round((self._spec.count or 0) / size))
+        if len(key.columns) == 1 and is_int(key.columns[0].type):
+            low, high = self._ends(unit)
+            if high - low < _DENSE * rows:
+                shares = max(1, round(rows / size))
                 yield from ((str(low + (high - low + 1) * n // shares - 1),) for n in range(1, shares))
                 return
-        yield from self._steps(size)
+        yield from self._steps(size, unit)
 
-    def _ends(self) -> tuple[int, int]:
+    def _ends(self, unit: str | None) -> tuple[int, int]:
         (column,) = self._reading.key.selected
         place = sql.from_sql(self._opened.table, replace(self._opened.form, joins=()), quote)
-        low, high = self._server.one(f"SELECT MIN({column}), MAX({column}) FROM {place}")
+        low, high = self._server.one(f"SELECT MIN({column}), MAX({column}) FROM {place} WHERE {self._of_unit(unit)}")
         return int(low or 0), int(high or 0)
 
-    def _steps(self, size: int) -> Iterator[keys.Values]:
+    def _steps(self, size: int, unit: str | None) -> Iterator[keys.Values]:
         """Every `size`-th key, by stepping along the index."""
         key = self._reading.key
         last: keys.Values | None = None
@@ -94,7 +126,8 @@ class MariaSource:
         while True:
             behind = key.behind(last) if last is not None else "TRUE"
             found = self._server.rows(
-                f"SELECT {', '.join(key.selected)} FROM {place} WHERE {behind} {key.order} LIMIT 2 OFFSET {size - 1}"
+                f"SELECT {', '.join(key.selected)} FROM {place} WHERE ({behind}) AND {self._of_unit(unit)} {key.order} "
+                f"LIMIT 2 OFFSET {size - 1}"
             )
             if len(found) < 2:
                 return
@@ -128,11 +161,12 @@ class MariaSource:
 
     def read(self, partition: Partition, *, after: Position | None = None) -> Iterator[Chunk]:
         """The records of `partition` behind `after`, as they arrive."""
-        low, high = _loaded(partition.bounds)
+        low, high, unit = _loaded(partition.bounds)
         key = self._reading.key
         start = keys.load(after) if after is not None else low
         conditions = [key.behind(start)] if start is not None else []
         conditions += [key.until(high)] if high is not None else []
+        conditions += [self._of_unit(unit)] if unit is not None else []
         statement = self._reading.select(*conditions)
         with self._server.connection() as connection:
             if self._server.address.snapshot:
@@ -219,10 +253,16 @@ def _parent_types(server: Server, opened: Opened) -> dict[str, str]:
     return found
 
 
-def _dumped(low: keys.Values | None, high: keys.Values | None) -> str:
-    return "\n".join("" if bound is None else keys.dump(bound) for bound in (low, high))
+def _letters(name: str) -> str:
+    """A text, compared letter by letter."""
+    return f"CAST(CONVERT({name} USING utf8mb4) AS BINARY)"
 
 
-def _loaded(bounds: str) -> tuple[keys.Values | None, keys.Values | None]:
-    low, _, high = bounds.partition("\n")
-    return (keys.load(low) if low else None), (keys.load(high) if high else None)
+def _dumped(low: keys.Values | None, high: keys.Values | None, unit: str | None) -> str:
+    told = ["" if bound is None else keys.dump(bound) for bound in (low, high)]
+    return "\n".join([*told, *([] if unit is None else [unit])])
+
+
+def _loaded(bounds: str) -> tuple[keys.Values | None, keys.Values | None, str | None]:
+    low, high, *unit = bounds.split("\n")
+    return (keys.load(low) if low else None), (keys.load(high) if high else None), (unit[0] if unit else None)

@@ -16,6 +16,7 @@ from vecferry.tables import envelope
 from vecferry.tables.keys import Value, split
 from vecferry.tables.sql import ids_sql
 from vecferry.tables.types import is_int, is_text, is_uuid
+from vecferry.tables.units import text_of
 
 _INT = re.compile(r"0|-?[1-9]\d{0,19}")
 _INT64 = 1 << 63
@@ -130,6 +131,18 @@ def cuts(made: Collection, *, rows: int, shares: int) -> str:
     inner = f"SELECT {keys}, ntile({shares}) OVER (ORDER BY {made.key}) AS n FROM {sampled}"  # noqa: S608
     order = ", ".join(f"s.k{n}" for n in range(len(made.form.key)))
     return f"SELECT DISTINCT ON (s.n) {texts} FROM ({inner}) s WHERE s.n > 1 ORDER BY s.n, {order}"  # noqa: S608
+
+
+def values(made: Collection) -> str:
+    """The statement that gives each value of the form's `by`, as text, and its rows; the most frequent first."""
+    text = f"t.{quote(made.form.by or '')}::text"
+    return f"SELECT {text}, count(*) FROM {made.rows} GROUP BY 1 ORDER BY 2 DESC, 1"  # noqa: S608 (quoted)
+
+
+def of_unit(made: Collection, unit: str) -> str:
+    """The condition of the rows of a unit."""
+    name, value = f"t.{quote(made.form.by or '')}", text_of(unit)
+    return f"{name} IS NULL" if value is None else f"{name} = {literal(value)}"
 
 
 def without_key(made: Collection) -> str:

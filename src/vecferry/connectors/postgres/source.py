@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 
 import numpy as np
 import orjson
@@ -22,6 +23,7 @@ from vecferry.errors import DataError
 from vecferry.events import Notice, tell
 from vecferry.filters import Filter
 from vecferry.model import Chunk, CollectionSpec, Hit, Partition, PartitionId, Position
+from vecferry.tables import units
 
 _PARTITION_ROWS = 16_384
 _MAX_PARTITIONS = 64
@@ -67,32 +69,53 @@ class PostgresSource:
     def partitions(self) -> list[Partition]:
         """Ranges of the key of about 16,000 rows each, at most 64; the first and the last are open.
 
+        Where the form says `by`, each value of that column has ranges of its own, the most frequent value first.
+
         Raises:
             DataError: a key that nothing guarantees is null in a row, or stands twice.
         """
         with self._reading() as connection:
             self._check_key(connection)
-            rows = _number(connection, f"SELECT count(*) FROM {self._made.rows}")  # noqa: S608 (quoted)
-            wanted = rows / (self._access.numbers["partition_rows"] or _PARTITION_ROWS)
-            shares = max(1, min(_MAX_PARTITIONS, round(wanted)))
-            statement = keys.cuts(self._made, rows=rows, shares=shares) if shares > 1 else None
-            found = connection.execute(statement.encode()).fetchall() if statement else []
+            if self._made.form.by is None:
+                rows = _number(connection, f"SELECT count(*) FROM {self._made.rows}")  # noqa: S608 (quoted)
+                return list(self._ranges(connection, rows))
+            found = connection.execute(keys.values(self._made).encode()).fetchall()
+            column = self._made.table.column(self._made.form.by)
+            shares = [(units.as_unit(value, column), int(rows)) for value, rows in found]
+            return [part for unit, rows in shares for part in self._ranges(connection, rows, unit)]
+
+    def _ranges(self, connection: Connection, rows: int, unit: str | None = None) -> Iterator[Partition]:
+        """The partitions of all rows, or of one unit."""
+        wanted = rows / (self._access.numbers["partition_rows"] or _PARTITION_ROWS)
+        shares = max(1, min(_MAX_PARTITIONS, round(wanted)))
+        of_unit = self._of_unit(unit)
+        statement = keys.cuts(of_unit, rows=rows, shares=shares) if shares > 1 else None
+        found = connection.execute(statement.encode()).fetchall() if statement else []
         cuts: list[Key | None] = [None, *map(list, found), None]
-        return [
-            Partition(
-                id=PartitionId(f"keys-{number:02}"),
-                bounds=orjson.dumps(cuts[number : number + 2]).decode(),
+        for number in range(len(cuts) - 1):
+            name = f"keys-{number:02}"
+            yield Partition(
+                id=PartitionId(name) if unit is None else units.partition_id(unit, name),
+                bounds=orjson.dumps([*cuts[number : number + 2], *([] if unit is None else [unit])]).decode(),
                 estimated_rows=rows // (len(cuts) - 1),
             )
-            for number in range(len(cuts) - 1)
-        ]
+
+    def _of_unit(self, unit: str | None) -> Collection:
+        """The collection, of which only the rows of a unit are there."""
+        made = self._made
+        if unit is None:
+            return made
+        condition = keys.of_unit(made, unit)
+        where = condition if made.form.where is None else f"({made.form.where}) AND {condition}"
+        return replace(made, form=replace(made.form, where=where))
 
     def read(self, partition: Partition, *, after: Position | None = None) -> Iterator[Chunk]:
         """The rows of a range behind `after`, by key."""
-        low, high = orjson.loads(partition.bounds)
+        low, high, *unit = orjson.loads(partition.bounds)
+        made = self._of_unit(unit[0] if unit else None)
         start: Key | None = None if after is None else orjson.loads(after)
         self._tell_whether_resumed(partition.id, resumed=after is not None)
-        rows = self._by_pages(low, high, start) if self._pages else self._in_one_go(low, high, start)
+        rows = self._by_pages(made, low, high, start) if self._pages else self._in_one_go(made, low, high, start)
         for block in ahead(rows):
             yield self._made.reading.chunk(block)
 
@@ -103,26 +126,24 @@ class PostgresSource:
             tell(Notice(collection=self._made.spec.qualified_name, message=_RESUMED))
         self._begun.add(partition)
 
-    def _in_one_go(self, low: Key | None, high: Key | None, start: Key | None) -> Generator[list[bytes], None, None]:
+    def _in_one_go(
+        self, made: Collection, low: Key | None, high: Key | None, start: Key | None
+    ) -> Generator[list[bytes], None, None]:
         with self._access.transaction(snapshot=self._snapshot.name()) as connection:
             connection.execute(_SORT_MEMORY)
-            yield from self._blocks(connection, self._range(low, high, start))
+            yield from self._blocks(connection, _range(made, low, high, start))
 
-    def _by_pages(self, low: Key | None, high: Key | None, start: Key | None) -> Generator[list[bytes], None, None]:
+    def _by_pages(
+        self, made: Collection, low: Key | None, high: Key | None, start: Key | None
+    ) -> Generator[list[bytes], None, None]:
         page = _PAGE * self._chunk_rows
         while True:
             with self._access.transaction() as connection:  # over before anything is given out: a page holds no state
-                held = list(self._blocks(connection, f"{self._range(low, high, start)} LIMIT {page}"))
+                held = list(self._blocks(connection, f"{_range(made, low, high, start)} LIMIT {page}"))
             yield from held
             if sum(map(len, held)) < page:
                 return
             start = self._made.reading.last_key(held[-1])
-
-    def _range(self, low: Key | None, high: Key | None, start: Key | None) -> str:
-        made = self._made
-        above = made.beyond(low, ">=") if start is None else made.beyond(start, ">")
-        below = made.beyond(high, "<")
-        return f"SELECT {made.reading.select} FROM {made.source} AND {above} AND {below} ORDER BY {made.key}"  # noqa: S608
 
     def _blocks(self, connection: Connection, select: str) -> Generator[list[bytes], None, None]:
         return blocks(connection, select, rows=self._chunk_rows, size=_CHUNK_BYTES)
@@ -200,6 +221,13 @@ class PostgresSource:
     def close(self) -> None:
         """Let the snapshot go."""
         self._snapshot.close()
+
+
+def _range(made: Collection, low: Key | None, high: Key | None, start: Key | None) -> str:
+    """The statement that reads the rows of `made` from `low` up to `high`, or behind `start`."""
+    above = made.beyond(low, ">=") if start is None else made.beyond(start, ">")
+    below = made.beyond(high, "<")
+    return f"SELECT {made.reading.select} FROM {made.source} AND {above} AND {below} ORDER BY {made.key}"  # noqa: S608
 
 
 def _number(connection: Connection, statement: str) -> int:

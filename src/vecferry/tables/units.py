@@ -1,0 +1,47 @@
+"""Units: the rows of a table with one value of a column, each with partitions of its own. Pure.
+
+The id of a unit's partition is the value, as JSON text, and the partition's name within the unit, which has no space:
+`7 keys-000`, `"alice smith" keys-000`, `null keys-000`. In a merge the place of the collection stands before it.
+"""
+
+from __future__ import annotations
+
+import re
+
+import orjson
+
+from vecferry.model import PartitionId
+from vecferry.tables.model import Column
+from vecferry.tables.types import is_int
+
+_ID = re.compile(r"(?:\d+:)?(null|-?\d+|\".*\") (\S+)", re.DOTALL)
+
+
+def partition_id(value: str, name: str) -> PartitionId:
+    """The id of the partition `name` of the unit `value` (JSON text)."""
+    return PartitionId(f"{value} {name}")
+
+
+def unit_of(partition: str) -> str | None:
+    """The unit that a partition is of, as JSON text; None where it is of none."""
+    found = _ID.fullmatch(partition)
+    return found[1] if found else None
+
+
+def as_unit(text: str | None, column: Column) -> str:
+    """The JSON text of a value that the store prints as `text`."""
+    if text is None:
+        return "null"
+    return str(int(text)) if is_int(column.type) else orjson.dumps(text).decode()
+
+
+def text_of(unit: str) -> str | None:
+    """What the store prints of the value `unit`; the way back of `as_unit`."""
+    value = orjson.loads(unit)
+    return None if value is None else str(value)
+
+
+def shown(unit: str) -> str:
+    """A unit for a person: its text as it is; `null` where the column is empty."""
+    value = orjson.loads(unit)
+    return value if isinstance(value, str) else unit
