@@ -9,7 +9,7 @@ from dataclasses import replace
 from vecferry.engine.keeping import keeping
 from vecferry.engine.stop import Stop
 from vecferry.errors import LedgerError, StoreFull, VecferryError
-from vecferry.events import Observer, Stage, silent
+from vecferry.events import Observer, Stage, listening, silent
 from vecferry.migration import views
 from vecferry.migration.carrying import carry_out
 from vecferry.migration.preflight import Memory, decide, propose
@@ -55,6 +55,7 @@ def migrate(
     recorder, stop = Recorder(observer), stop or Stop()
     again = Again(observer=recorder, stop=stop, deadline_seconds=settings.engine.deadline_seconds)
     with ExitStack() as stack:
+        stack.enter_context(listening(recorder))  # what a connector tells a person stands in the report too
         trip = Trip(
             ledger=stack.enter_context(Ledger(settings.ledger)),
             goal=stack.enter_context(opened(target, again)),
