@@ -1,22 +1,28 @@
-"""What a framework wrote into PostgreSQL or MariaDB, the same framework reads from Qdrant, and back: its own classes."""
+"""What a framework wrote into PostgreSQL or MariaDB it reads from Qdrant, and back: its own classes."""
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
+import pymysql.cursors
 import pytest
 from langchain_qdrant import QdrantVectorStore
+from llama_index.vector_stores.qdrant import QdrantVectorStore as Llama
 from qdrant_client import QdrantClient
 from sqlalchemy import Engine, NullPool, create_engine
 
+from tests.framework_data import DIM as LLAMA_DIM
 from tests.framework_wheels import importable
 from tests.integration.test_layouts_langchain import DIM, TEXTS, NGrams, documents
+from tests.integration.test_layouts_llamaindex import nodes, query, told
 from tests.integration.test_presets import Mover, explained
 from vecferry.planning.presets import load_preset
+from vecferry.testing.mariadb import MariaDBDatabase
 from vecferry.testing.postgres import PostgresDatabase, PostgresServer
 from vecferry.testing.servers import QdrantServer
 
@@ -30,6 +36,8 @@ WHEELS = {
     "asyncpg==0.32.0": "asyncpg",
     "psycopg-pool==3.3.3": "psycopg_pool",
     "pgvector==0.3.6": "pgvector",
+    "llama-index-vector-stores-postgres==0.9.0": "llama_index/vector_stores/postgres",
+    "psycopg2-binary==2.9.13": "psycopg2 psycopg2_binary.libs",
 }
 
 
@@ -37,8 +45,8 @@ WHEELS = {
 def _frameworks() -> Iterator[None]:
     """Packages that want another SQLAlchemy than ours, or that nobody else here needs."""
     with ExitStack() as stack:
-        for requirement, part in WHEELS.items():
-            stack.enter_context(importable(requirement, part))
+        for requirement, parts in WHEELS.items():
+            stack.enter_context(importable(requirement, *parts.split()))
         yield
 
 
@@ -161,3 +169,79 @@ def test_langchains_pgvectorstore_there_and_back(
         assert answers(back) == answers(written)
         assert metadata(back) == metadata(written)
         back.add_documents(documents()[:1])
+
+
+class QuestionMarks(pymysql.cursors.Cursor):
+    """PyMySQL's cursor for statements with `?`, as MariaDB's own C connector takes them; that one has no wheels."""
+
+    def execute(self, query: str, args: Any = None) -> int:
+        return super().execute(query if args is None else query.replace("?", "%s"), args)
+
+    def executemany(self, query: str, args: Any) -> int | None:
+        return super().executemany(query.replace("?", "%s"), args)
+
+
+def test_langchains_mariadbstore(
+    mariadb: MariaDBDatabase, qdrant_server: QdrantServer, client: QdrantClient, move: Mover
+) -> None:
+    """All its collections stand in one table: each becomes a collection of its own, under its own name."""
+    from langchain_mariadb import MariaDBStore
+
+    engine = create_engine(
+        "mariadb+pymysql://",
+        creator=lambda: mariadb.connect(autocommit=False, cursorclass=QuestionMarks),
+        poolclass=NullPool,
+    )
+    names = (f"{move.prefix}first", f"{move.prefix}second")
+    stores = [MariaDBStore(NGrams(), DIM, datasource=engine, collection_name=name) for name in names]
+    stores[0].add_documents(documents(), ids=[str(uuid.uuid4()) for _ in TEXTS])
+    stores[1].add_documents(documents()[:5], ids=[f"own-{n}" for n in range(5)])
+    check(move(mariadb.url, qdrant_server.url, preset=load_preset("langchain-mariadb")))
+    for name, store in zip(names, stores, strict=True):
+        moved = in_qdrant(client, name)
+        assert answers(moved) == answers(store)
+        assert metadata(moved) == metadata(store)
+
+
+@pytest.mark.parametrize("form", ["jsonb", "json"])
+def test_llamaindex_there_and_back(
+    form: str,
+    postgres: PostgresDatabase,
+    postgres_server: PostgresServer,
+    qdrant_server: QdrantServer,
+    client: QdrantClient,
+    move: Mover,
+) -> None:
+    """The text stands in a column here and inside `_node_content` there; relationships and metadata come along."""
+    from llama_index.vector_stores.postgres import PGVectorStore
+
+    def store(database: PostgresDatabase) -> Any:
+        server = database.server
+        made = PGVectorStore.from_params(
+            host=server.host,
+            port=str(server.port),
+            user=server.user,
+            password=server.password,
+            database=database.name,
+            table_name="notes",
+            embed_dim=LLAMA_DIM,
+            use_jsonb=form == "jsonb",
+        )
+        stack.callback(lambda: asyncio.run(made.close()))
+        return made
+
+    with ExitStack() as stack:
+        written = store(postgres)
+        written.add(nodes())
+        check(move(postgres.url, qdrant_server.url, preset=load_preset("llamaindex-pgvector")))
+        moved = Llama(client=client, collection_name=f"{move.prefix}data_notes")
+        for text in QUERIES:
+            assert told(moved.query(query(text))) == told(written.query(query(text)))
+        home = stack.enter_context(postgres_server.fresh_database())
+        check(move(qdrant_server.url, home.url, collections=(f"{move.prefix}data_notes=data_notes",)))
+        back = store(home)
+        for text in QUERIES:
+            assert told(back.query(query(text))) == told(written.query(query(text)))
+        new = nodes()[0]
+        new.id_ = str(uuid.uuid4())
+        back.add([new])  # the serial number goes on behind the last

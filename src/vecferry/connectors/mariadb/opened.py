@@ -113,8 +113,8 @@ def _own_config(table: Table) -> dict[str, Any]:
 
 
 def _vector(table: Table, name: str, column: str, form: Form, known: dict[str, VectorSpec]) -> VectorSpec:
-    """Its metric is that of its index; without one, what the form or the card says; else cosine."""
+    """Its metric is what the form says; else that of its index, or without one what the card says; else cosine."""
     told = next((i.opclass for i in table.indexes if i.method == "vector" and i.columns == (column,)), None) or ""
     carded = known[name].metric if name in known else None
-    metric = _METRICS.get(told, form.metric or carded or Metric.COSINE)
+    metric = form.metric or _METRICS.get(told) or carded or Metric.COSINE
     return VectorSpec(name=name, dim=catalog.dimension(table.column(column).type), metric=metric)

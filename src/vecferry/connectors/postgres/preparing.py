@@ -147,6 +147,9 @@ def _restored(spec: CollectionSpec, schema: str) -> tuple[Table, Form] | None:
     if not form.key or id_kind(table, form) is not spec.id_kind:
         return None
     table = replace(table, name=spec.name, namespace=(schema,), primary_key=table.primary_key or form.key)
+    keys = [set(key) for key in (table.primary_key, *table.unique)]
+    if set(form.key) not in keys:  # what tells records apart has to, so that writing one again changes nothing
+        table = replace(table, unique=(*table.unique, form.key))
     return fitted(table, form, spec)
 
 
