@@ -115,6 +115,8 @@ def vector_column(vector: VectorSpec) -> str:
             hint="A column has one from the start; an empty source cannot tell it.",
         )
     if vector.kind is VectorKind.BITS:
+        if vector.dim == 1:
+            raise ConfigError(f"'{vector.name}' is one bit, which reads as a flag.", hint="Keep it in the metadata.")
         return f"bit({vector.dim})"
     return f"{'halfvec' if vector.element is Element.FLOAT16 else 'vector'}({vector.dim})"
 
