@@ -57,6 +57,7 @@ def project(postgres_server):
         fill_crawl4ai_rag(database, pages=30, examples=5)
         database.execute("INSERT INTO private_notes (owner, body, embedding) VALUES ('ann', 'a', '[1,2,3]')")
         database.execute(ODD)
+        database.execute(f"ALTER DATABASE {database.name} SET timezone = '<-0330>+03:30'")  # west of Greenwich
         for row in (TYPICAL, EXTREME, BARE):
             database.execute(f"INSERT INTO odd VALUES ({row})")
         yield database
@@ -285,7 +286,7 @@ def test_ids_with_a_shape_of_their_own(double, project, opened):
 def test_parents_stand_in_their_childrens_records(double, project, opened):
     """As a LEFT JOIN has them: several to a page, a child without any, two columns of one key, a type of their own."""
     project.execute("CREATE TABLE shelf (house text, place int, made timestamptz, PRIMARY KEY (house, place))")
-    project.execute("INSERT INTO shelf VALUES ('a,\"b', 1, '2024-01-01'), ('c', 2, NULL)")
+    project.execute("INSERT INTO shelf VALUES ('a,\"b', 1, '2024-01-01 00:00+00'), ('c', 2, NULL)")
     project.execute("CREATE TABLE book (id int PRIMARY KEY, house text, place int, tagged text, embedding vector(1))")
     values = "(1, 'a,\"b', 1, 'x', '[1]'), (2, 'c', 2, 'x', '[1]'), (3, 'c', 3, NULL, '[1]'), (4, NULL, 1, 'x', '[1]')"
     project.execute(f"INSERT INTO book VALUES {values}")
