@@ -15,6 +15,7 @@ import pytest
 
 from tests.acceptance.matrix import NAME, Leg, Outcome, compare, hostile_records, move, records_in, seed
 from vecferry.testing.cloud_double import start_cloud_double
+from vecferry.testing.mariadb import MariaDBDatabase
 from vecferry.testing.postgres import PostgresDatabase
 from vecferry.testing.servers import ChromaServer, QdrantServer
 
@@ -31,6 +32,7 @@ FORMS = (
     "Qdrant server",
     "Qdrant embedded",
     "PostgreSQL",
+    "MariaDB",
 )
 Stores = Callable[[str], str]
 """form -> the URL of a store of that form, for one collection of its own"""
@@ -42,6 +44,7 @@ def stores(
     qdrant_server: QdrantServer,
     chroma_server: ChromaServer,
     postgres: PostgresDatabase,
+    mariadb: MariaDBDatabase,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Stores]:
     with start_cloud_double(chroma_server) as cloud:
@@ -56,6 +59,7 @@ def stores(
             "Qdrant server": lambda: qdrant_server.url,
             "Qdrant embedded": lambda: f"qdrant:{tmp_path / uuid4().hex}",
             "PostgreSQL": lambda: postgres.url,
+            "MariaDB": lambda: mariadb.url,
         }
         yield lambda form: made[form]()
 
