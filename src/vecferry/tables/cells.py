@@ -24,8 +24,14 @@ from vecferry.tags import canonical, pack
 
 _SPECIAL = r'[\x00-\x1f"\\]'
 """What JSON text escapes."""
-_ODD = rf'^\s*[^{{\s]|"{re.escape(SPREAD)}|[\d.]{{16}}|\d[eE]'
-"""Finds every JSON text that is no object, has a key with our prefix, or a number that 64 bits may not hold."""
+_ODD = rf'^\s*[^{{\s]|"{re.escape(SPREAD)}'
+"""Finds every JSON text that is no object or has a key with our prefix."""
+_LONG = r"[\d.]{16}|\d[eE]"
+"""Finds every JSON text with a number that 64 bits may not hold, and some that have none."""
+_NUMBER = re.compile(r"[0-9][0-9.eE+\-]*")
+
+_COLON = r'"\s*:'
+"""Finds every key in JSON text, and some places inside of texts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +60,9 @@ class Made:
     unreadable: Mapping[int, str] = field(default_factory=dict)
 
 
-def metadata_json(rows: int, cells: Sequence[Cells], form: Form, spread: pa.Array | None = None) -> Made:
+def metadata_json(
+    rows: int, cells: Sequence[Cells], form: Form, spread: pa.Array | None = None, *, doubles: bool = False
+) -> Made:
     """The metadata of `rows` rows.
 
     Args:
@@ -62,12 +70,14 @@ def metadata_json(rows: int, cells: Sequence[Cells], form: Form, spread: pa.Arra
         cells: one for each of `form.keys`, in any order.
         form: how the rows are read.
         spread: texts of the JSON column `form.metadata`; None where the form names none.
+        doubles: that column keeps JSON as text (`json`, not `jsonb`), so that a key may stand in it twice. Such a row
+            cannot be read: no metadata holds both values.
     """
     if spread is None and not cells:
         return Made(pa.nulls(rows, pa.string()), pa.nulls(rows, pa.string()))
     if spread is None and all(_finite(cell.values) for cell in cells):
         return _joined(sorted(cells, key=lambda cell: cell.key.encode()))
-    return _row_by_row(rows, cells, frozenset(form.keys), spread)
+    return _row_by_row(rows, cells, frozenset(form.keys), spread, doubles=doubles)
 
 
 def composite(columns: Sequence[pa.Array]) -> pa.Array:
@@ -133,7 +143,9 @@ def _finite(values: pa.Array) -> bool:
 # --------------------------------------------------------------------------- row by row
 
 
-def _row_by_row(rows: int, cells: Sequence[Cells], taken: frozenset[str], spread: pa.Array | None) -> Made:
+def _row_by_row(
+    rows: int, cells: Sequence[Cells], taken: frozenset[str], spread: pa.Array | None, *, doubles: bool
+) -> Made:
     """What most rows need is done in one go; a row that needs care is done with care."""
     keys, columns = [cell.key for cell in cells], [_python(cell) for cell in cells]
     values = [dict(zip(keys, row, strict=True)) for row in zip(*columns, strict=True)] or [{} for _ in range(rows)]
@@ -141,9 +153,10 @@ def _row_by_row(rows: int, cells: Sequence[Cells], taken: frozenset[str], spread
     tags: list[str | None] = _tags([cell for cell in cells if cell.tag], rows).to_pylist()
     metadata: list[str | None] = [None] * rows
     unreadable: dict[int, str] = {}
+    counts = pc.count_substring_regex(spread, _COLON).to_pylist() if doubles and spread is not None else None
     for row, careful in enumerate(_careful(rows, cells, spread)):
         try:
-            quick = None if careful else _quickly(texts[row], values[row], taken)
+            quick = None if careful else _quickly(texts[row], values[row], taken, counts and counts[row])
             if quick is not None:
                 metadata[row] = quick
             elif texts[row] is not None or taken:
@@ -158,7 +171,25 @@ def _careful(rows: int, cells: Sequence[Cells], spread: pa.Array | None) -> list
     if spread is None or not all(_finite(cell.values) for cell in cells):
         return [True] * rows
     flags: list[bool] = pc.fill_null(pc.match_substring_regex(spread, _ODD), True).to_pylist()
+    for row in pc.indices_nonzero(pc.match_substring_regex(spread, _LONG)).to_pylist():
+        flags[row] = flags[row] or not floats_say(spread[row].as_py())
     return flags
+
+
+def floats_say(text: str) -> bool:
+    """Whether 64 bits hold every number of a JSON text to its last digit; False where only care can tell."""
+    return all(_says(number) for number in _NUMBER.findall(text) if len(number) > 15 or not number.isdigit())
+
+
+def _says(number: str) -> bool:
+    """`number` is without its sign, so that an integer past 2**63 may be one too many."""
+    try:
+        if number.isdigit():
+            return int(number) < 1 << 63
+        text = repr(float(number))
+        return text == number or Decimal(text) == Decimal(number)
+    except (ArithmeticError, ValueError):  # digits of a text, or a number that no float comes near
+        return False
 
 
 def _python(cell: Cells) -> list[Any]:
@@ -166,9 +197,10 @@ def _python(cell: Cells) -> list[Any]:
     return [None if value is None else exactly(value) for value in values] if cell.json else values
 
 
-def _quickly(text: str | None, values: dict[str, Any], taken: frozenset[str]) -> str | None:
+def _quickly(text: str | None, values: dict[str, Any], taken: frozenset[str], keys: int | None) -> str | None:
+    """The metadata of one row; None where it needs care. `keys`: how many its text may have, None where none is twice."""
     found: dict[str, Any] = orjson.loads(text or "")
-    if not taken.isdisjoint(found):
+    if not taken.isdisjoint(found) or (keys is not None and len(found) != keys and _keys(found) != keys):
         return None
     found.update(values)
     return orjson.dumps(found, option=orjson.OPT_SORT_KEYS).decode()
@@ -186,9 +218,25 @@ def _carefully(
     return made.decode(), canonical(both).decode() if both else None
 
 
+def _keys(value: Any) -> int:
+    """The keys of all objects in `value`."""
+    if isinstance(value, dict):
+        return len(value) + sum(map(_keys, value.values()))
+    return sum(map(_keys, value)) if isinstance(value, list) else 0
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        double = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"the key {json.dumps(double)} stands in it twice")
+    return found
+
+
 def exactly(text: str) -> Any:
     """Parse JSON and lose no digit: a number that a float would round is a Decimal, long integers stay integers."""
-    return json.loads(text, parse_float=_number)
+    return json.loads(text, parse_float=_number, object_pairs_hook=_once)
 
 
 def _number(text: str) -> float | Decimal:

@@ -8,9 +8,10 @@ from decimal import Decimal
 from typing import Any
 
 import pyarrow as pa
+import pytest
 
 from vecferry.tables import Form
-from vecferry.tables.cells import Cells, Made, metadata_json
+from vecferry.tables.cells import Cells, Made, floats_say, metadata_json
 from vecferry.tags import pack, unpack
 
 
@@ -75,6 +76,20 @@ def test_a_row_that_cannot_be_read_spoils_no_other() -> None:
     assert all("JSON column" in reason for reason in made.unreadable.values())
 
 
+def test_a_key_that_stands_twice_is_told_and_not_dropped() -> None:
+    texts = [
+        '{"a":1,"a":2}',
+        '{"a":{"b":1, "b" :1}}',
+        '{"a":"\\":"}',
+        '{"a":[{"b":1},{"b":1}]}',
+        '{"x": 1e400, "x": 2}',
+    ]
+    made = metadata_json(5, [], Form(metadata="m"), pa.array(texts), doubles=True)
+    assert _values(made) == [None, None, {"a": '":'}, {"a": [{"b": 1}, {"b": 1}]}, None]
+    assert list(made.unreadable) == [0, 1, 4]
+    assert 'the key "a" stands in it twice' in made.unreadable[0]
+
+
 def test_no_columns_are_no_metadata() -> None:
     made = metadata_json(2, [], Form())
     assert made.metadata.null_count == 2
@@ -85,3 +100,18 @@ def test_slices_are_taken_as_they_are() -> None:
     made = metadata_json(2, [Cells("k", whole.slice(1), tag="date")], Form(columns=("k",)))
     assert made.metadata.to_pylist() == ['{"k":"a"}', '{"k":null}']
     assert made.tags.to_pylist() == ['{"/k":"date"}', None]
+
+
+@pytest.mark.parametrize(
+    "text, said",
+    [
+        ('{"a": 0.14285714285714285, "b": 1e300, "c": 9223372036854775807, "d": -0.0}', True),
+        ('{"a": 0.12345678901234567890}', False),
+        ('{"a": 18446744073709551616}', False),
+        ('{"a": -9223372036854775809}', False),
+        ('{"a": 1e400}', False),
+        ('{"a": "1.2.3.4.5.6.7.8.9"}', False),
+    ],
+)
+def test_numbers_that_64_bits_hold(text: str, said: bool) -> None:
+    assert floats_say(text) is said

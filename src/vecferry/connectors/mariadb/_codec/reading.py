@@ -170,7 +170,7 @@ class Reading:
         rows = len(columns[0])
         read = [cells(key, self._kind(key), columns[self._slots[f"value {key}"]]) for key in self.form.keys]
         spread = pa.array(columns[self._slots["metadata"]], pa.string()) if "metadata" in self._slots else None
-        made = metadata_json(rows, [one.cells for one in read], self.form, spread)
+        made = metadata_json(rows, [one.cells for one in read], self.form, spread, doubles=True)
         tags = _told(made, read)
         known = {"document": self._text(columns, "document"), "uri": self._text(columns, "uri")}
         return _Texts({**known, "metadata": made.metadata, "tags": tags}, made.unreadable)

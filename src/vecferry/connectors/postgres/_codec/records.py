@@ -169,7 +169,8 @@ class Reading:
         first = at + len(self._metadata)
         values = {part.name: part.type.decode(fields, first + n) for n, part in enumerate(self._columns)}
         cells = [Cells(key, value.array, value.tag, value.json) for key, value in values.items()]
-        return _mended(metadata_json(len(fields), cells, self.form, spread), values)
+        doubles = self.form.metadata is not None and self.table.column(self.form.metadata).type == "json"
+        return _mended(metadata_json(len(fields), cells, self.form, spread, doubles=doubles), values)
 
     def _own_metadata(self, fields: Fields, at: int, columns: dict[str, pa.Array]) -> Made:
         """The metadata of a table of ours, and what its envelopes restore, set right in `columns`."""
