@@ -21,6 +21,7 @@ import pytest
 import vecferry
 from vecferry import Settings, errors
 from vecferry.engine.model import Options
+from vecferry.engine.stop import Stop
 from vecferry.events import Event, Retried, Stage, StageStarted
 from vecferry.testing.caddy import CaddyServer
 from vecferry.testing.cloud_double import CloudDouble, start_cloud_double
@@ -201,7 +202,7 @@ def test_a_stop_while_it_waits_for_a_store_to_open(
     """Nobody has to sit out a minute that a store asked for."""
     monkeypatch.setenv("CHROMA_API_KEY", source.token)
     source.inject(Throttle(times=1, retry_after=60.0))
-    stop = vecferry.Stop()
+    stop = Stop()
     settings = Settings(ledger=str(tmp_path / "ledger.db"), reports=None)
 
     def interrupt(event: Event) -> None:
