@@ -198,7 +198,7 @@ def _python(cell: Cells) -> list[Any]:
 
 
 def _quickly(text: str | None, values: dict[str, Any], taken: frozenset[str], keys: int | None) -> str | None:
-    """The metadata of one row; None where it needs care. `keys`: how many its text may have, None where none is twice."""
+    """The metadata of one row, None where it needs care. `keys`: how many its text may have; None: none is twice."""
     found: dict[str, Any] = orjson.loads(text or "")
     if not taken.isdisjoint(found) or (keys is not None and len(found) != keys and _keys(found) != keys):
         return None
