@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import orjson
 import pyarrow as pa
 
-from vecferry.tables.cells import Cells, exactly
+from vecferry.tables.cells import Cells, exactly, floats_say
 from vecferry.tables.types import is_int, is_json
 from vecferry.tags import canonical, pack
 
@@ -89,7 +89,7 @@ def _documents(key: str, values: Values) -> Read:
     for row, value in enumerate(values):
         if value is None:
             texts.append(None)
-        elif not _LONG.search(value):
+        elif not _LONG.search(value) or floats_say(value.decode()):
             texts.append(canonical(orjson.loads(value)))
         else:
             text, told = pack({"": exactly(value.decode())})
