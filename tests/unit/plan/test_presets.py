@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import jsonschema
@@ -12,6 +13,7 @@ import yaml
 from vecferry.errors import ConfigError
 from vecferry.model import IdKind
 from vecferry.planning.presets import Preset, load_preset, parse_preset, preset_schema, proposed, skeleton
+from vecferry.planning.recipe import load_recipe
 from vecferry.tables import Column, ForeignKey, Form, Join, Table, guess
 from vecferry.tables.keys import id_kind
 from vecferry.tables.wish import Wish, shape
@@ -208,9 +210,29 @@ def test_the_schema_takes_every_preset_of_ours() -> None:
 
 
 def test_the_published_schema_is_in_step() -> None:
-    """docs/reference/preset.schema.json is what the code says; docs/how-to/write-a-preset.md says how to write it."""
+    """To write it anew: python -c "import json, vecferry.planning.presets as p; print(json.dumps(p.preset_schema(), …"."""
     file = Path(__file__).parents[3] / "docs" / "reference" / "preset.schema.json"
     assert json.loads(file.read_text()) == preset_schema()
+
+
+def test_the_example_of_the_how_to_is_a_preset() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "how-to" / "write-a-preset.md").read_text(encoding="utf-8")
+    first, second = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    preset = parse_preset(first, name="manuals.yaml")
+    manuals = _table("manuals", "id integer", "title text", "lang text", key="id")
+    chunks = _table(
+        "chunks",
+        *("manual_id integer", "page integer", "body text", "extra jsonb", "embedding vector(3)", "draft boolean"),
+        parent=("manual_id", "manuals", "id"),
+    )
+    forms = [shape(table, wish) for wish, table in preset.found([manuals, chunks])]
+    assert forms[0].keys == ("manual", "page", "draft", "manuals_title", "manuals_lang")
+    assert (forms[1].vectors, forms[1].columns) == ({}, ("title", "lang"))
+    assert load_recipe(second).transforms[0].re_embed is not None
+    assert all(f"`{name}`" in page for name in PRESETS)
+
+
+PRESETS = tuple(path.stem for path in (Path(__file__).parents[3] / "src" / "vecferry" / "presets").glob("*.yaml"))
 
 
 def test_a_skeleton_is_a_preset_that_says_what_was_guessed() -> None:
