@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -55,10 +56,13 @@ def other(postgres_server):
 
 def there_and_back(source: PostgresDatabase, away: str, home: PostgresDatabase, table: str, tmp_path) -> None:
     for number, (here, there) in enumerate([(source.url, away), (away, home.url)]):
-        options = PlanOptions(collections=(table,), if_exists=IfExists.REFUSE)
-        settings = Settings(plan=options, ledger=str(tmp_path / f"ledger-{number}.db"), reports=None)
-        done = vecferry.migrate(here, there, settings=settings)
-        assert done.differences == 0, done.verification
+        move(here, there, (table,), tmp_path / f"ledger-{number}.db")
+
+
+def move(here: str, there: str, tables: tuple[str, ...], ledger: Path) -> None:
+    options = PlanOptions(collections=tables, if_exists=IfExists.REFUSE)
+    done = vecferry.migrate(here, there, settings=Settings(plan=options, ledger=str(ledger), reports=None))
+    assert done.differences == 0, done.verification
 
 
 def table_of(database: PostgresDatabase, name: str) -> Table:
@@ -93,3 +97,37 @@ def test_a_composite_key_comes_home(postgres, other, qdrant_server, tmp_path):
     there_and_back(postgres, qdrant_server.url, other, "pages", tmp_path)
     assert values(other, "pages") == values(postgres, "pages")
     assert table_of(other, "pages") == table_of(postgres, "pages")
+
+
+RELATED = """
+CREATE TABLE parents (code text PRIMARY KEY, embedding vector(2));
+CREATE TABLE children (id int PRIMARY KEY, parent text REFERENCES parents (code), embedding vector(2));
+CREATE INDEX ON parents USING hnsw (embedding vector_l2_ops);
+CREATE INDEX ON children USING hnsw (embedding vector_l2_ops);
+INSERT INTO parents VALUES ('a', '[1,2]'), ('b', NULL);
+INSERT INTO children VALUES (1, 'a', '[1,2]'), (2, NULL, '[3,4]'), (3, 'b', '[5,6]');
+"""
+
+
+@pytest.mark.parametrize("order", [("children", "parents"), ("parents", "children")])
+def test_a_foreign_key_comes_home_with_the_last_of_its_ends(postgres, other, tmp_path, order):
+    """Also where a table has another name now; and a new row without its parent is refused again."""
+    postgres.execute(RELATED)
+    away = f"files:{tmp_path / 'away'}"
+    move(postgres.url, away, ("parents", "children"), tmp_path / "out.db")
+    for name in order:
+        move(away, other.url, (f"{name}=new_{name}",), tmp_path / f"{name}.db")
+    (key,) = table_of(other, "new_children").foreign_keys
+    assert (key.table, key.columns, key.targets) == ("new_parents", ("parent",), ("code",))
+    assert values(other, "new_children") == values(postgres, "children")
+
+
+def test_a_foreign_key_that_rows_break_is_told(postgres, other, tmp_path, caplog):
+    postgres.execute(RELATED)
+    away = f"files:{tmp_path / 'away'}"
+    move(postgres.url, away, ("children",), tmp_path / "out.db")
+    other.execute("CREATE TABLE parents (code text PRIMARY KEY)")
+    move(away, other.url, ("children",), tmp_path / "home.db")
+    assert table_of(other, "children").foreign_keys == ()
+    assert "ALTER TABLE" in caplog.text
+    assert values(other, "children") == values(postgres, "children")

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
-from dataclasses import replace
 
-from vecferry.connectors.postgres import cards
 from vecferry.connectors.postgres.access import Access, Connection
-from vecferry.connectors.postgres.ddl import foreign_key, literal, qualified, sequences
+from vecferry.connectors.postgres.ddl import literal, qualified, sequences
 from vecferry.connectors.postgres.indexing import Statement, short_name, statements, unindexed
 from vecferry.connectors.postgres.preparing import Prepared, see_extension
+from vecferry.connectors.postgres.relating import relate
 from vecferry.errors import Conflict
-from vecferry.tables import ForeignKey, Table
 
 _LOG = logging.getLogger("vecferry.postgres")
 _MOST_MEMORY = 512 << 20
@@ -24,13 +21,6 @@ SELECT i.indrelid IS NOT DISTINCT FROM %s::regclass FROM pg_catalog.pg_class c
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace LEFT JOIN pg_catalog.pg_index i ON i.indexrelid = c.oid
 WHERE n.nspname = %s AND c.relname = %s
 """
-
-
-def _refer(connection: Connection, table: Table, key: ForeignKey) -> None:
-    """Give `table` a foreign key, unless it has it."""
-    there = "SELECT 1 FROM pg_constraint WHERE conrelid = %s::regclass AND conname = %s"
-    if not connection.execute(there, [qualified(table), key.name]).fetchone():
-        connection.execute(foreign_key(table, key).encode())
 
 
 class Building:
@@ -55,7 +45,7 @@ class Building:
             for text in sequences(made.table):
                 connection.execute(text.encode())
             if made.restored:
-                self._relate(connection)
+                relate(connection, made)
             connection.execute(f"ANALYZE {qualified(made.table)}".encode())
 
     def _build(self, statement: Statement) -> None:
@@ -95,34 +85,6 @@ class Building:
         widest = max((vector.dim or 0 for vector in self._made.spec.vectors), default=0)
         needed = min(_MOST_MEMORY, count * (4 * widest + _EDGES) * 5 // 4)
         return f"{needed >> 10}kB" if needed > given else None
-
-    def _relate(self, connection: Connection) -> None:
-        """Give the table its foreign keys, to parents that are there, and its children theirs to it.
-
-        A parent may come last, so that no reader sees it before its children.
-        """
-        for key in self._made.table.foreign_keys:
-            place = f"{key.schema}.{key.table}" if key.schema else key.table
-            parent = connection.execute("SELECT to_regclass(%s) IS NOT NULL", [place]).fetchone()
-            if parent and parent[0]:
-                _refer(connection, self._made.table, key)
-            else:
-                text = foreign_key(self._made.table, key)
-                _LOG.warning("'%s' is not there to refer to. The key is made when it is moved here: %s;", place, text)
-        for child in self._children(connection):
-            for key in child.foreign_keys:
-                if key.table == self._made.table.name:
-                    _refer(connection, child, key)
-
-    def _children(self, connection: Connection) -> Iterator[Table]:
-        """The other tables of the schema that we made again; which of their keys lead here, they know themselves."""
-        (schema,) = self._made.table.namespace
-        for name, kept in cards.read_all(connection, schema).items():
-            said = kept.card.origin.get("config", {}).get("table")
-            if kept.card.origin.get("kind") == "postgresql" and said is not None and name != self._made.table.name:
-                table = replace(Table.from_json(said), name=name, namespace=(schema,))
-                if connection.execute("SELECT to_regclass(%s)", [qualified(table)]).fetchone() != (None,):
-                    yield table
 
     def done(self) -> int:
         """Vectors in the index that is being built, by the server's own word; asked on another connection."""
