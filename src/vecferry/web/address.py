@@ -19,6 +19,7 @@ class Address:
         usual_port: which port the store has by default, as a hint says it.
         ca_option: the option of its URLs that names an authority.
         base: `http(s)://host:port/path` of the interface.
+        where: the same for people, and for a plan's fingerprint.
         store: what messages call the server.
         credentials: headers that say who we are; empty where nothing is given.
         headers: those that a proxy in front wants.
@@ -30,6 +31,7 @@ class Address:
     usual_port: ClassVar[str]
     ca_option: ClassVar[str]
     base: str
+    where: str
     store: str
     credentials: Mapping[str, str]
     headers: Mapping[str, str]
@@ -49,6 +51,13 @@ class Address:
     def exposes_key(self) -> bool:
         """True where a key travels over the network unencrypted."""
         return bool(self.credentials) and not self.tls and not self.loopback
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a person should know about such a connection."""
+        if not self.exposes_key:
+            return ()
+        return (f"The key for {self.where} travels unencrypted; use {self.scheme}+https://.",)
 
     @property
     def keys(self) -> Keys:

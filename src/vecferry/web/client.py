@@ -9,7 +9,7 @@ from pathlib import Path
 
 import httpx
 
-from vecferry.errors import ConfigError, VecferryError
+from vecferry.errors import AuthFailed, ConfigError, VecferryError
 from vecferry.web.address import Address
 from vecferry.web.answers import Answer
 from vecferry.web.failures import of_request
@@ -83,6 +83,17 @@ class Client:
     def close(self) -> None:
         """Close the connections."""
         self._client.close()
+
+
+def stands_open(without_key: Client, ask: Callable[[], object]) -> bool:
+    """Whether a server answers what `ask` asks over a connection without key, which is closed then."""
+    try:
+        ask()
+    except AuthFailed:
+        return False
+    finally:
+        without_key.close()
+    return True
 
 
 def _trust(address: Address) -> ssl.SSLContext | bool:

@@ -18,7 +18,7 @@ from vecferry.connectors.qdrant.transport import Rest
 from vecferry.errors import ConfigError, Throttled, Unavailable, VecferryError
 from vecferry.url import StoreUrl
 from vecferry.web.address import Address
-from vecferry.web.client import Client
+from vecferry.web.client import Client, stands_open
 from vecferry.web.failures import of_request
 
 KEY = "ck-5a9d0c2e7b"
@@ -147,10 +147,27 @@ def test_an_authority_that_cannot_be_read_names_its_option(
             STORES[store][1](address(f"https://example.org?{option}={path}"))  # type: ignore[arg-type]
 
 
-def test_no_representation_shows_a_key(address: Callable[[str], Address], client: Callable[[int], Client]) -> None:
+def test_no_representation_shows_a_key(
+    store: str, address: Callable[[str], Address], client: Callable[[int], Client]
+) -> None:
     where = address("http://example.org")
     with closing(client(1)) as asked:
         assert all(KEY not in text for text in (repr(where), str(where), repr(where.keys), repr(asked)))
     assert where.exposes_key
+    assert [f"{store}+https://" in told and KEY not in told for told in where.warnings] == [True]
     assert not address("http://[::1]:1").exposes_key
     assert not address("https://example.org").exposes_key
+    assert address("https://example.org").warnings == ()
+
+
+@pytest.mark.parametrize("status,open_", [(200, True), (401, False), (403, False)])
+def test_a_server_that_answers_without_the_key_is_noticed(
+    status: int, open_: bool, store: str, address: Callable[[str], Address]
+) -> None:
+    answer = OK if status == 200 else refusal(status, "no")
+    with answering([answer]) as (port, seen):
+        without = STORES[store][1](address(f"http://127.0.0.1:{port}"), with_key=False)  # type: ignore[arg-type]
+        assert stands_open(without, lambda: without.send("GET", "/")) is open_
+        assert KEY.encode() not in seen[0]
+    with pytest.raises(RuntimeError, match="closed"):
+        without.send("GET", "/")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 
 from vecferry.connectors.qdrant._codec.shard_keys import KEY, is_custom
 from vecferry.connectors.qdrant._codec.wishes import configured
@@ -13,10 +14,11 @@ from vecferry.connectors.qdrant.server import Server
 from vecferry.connectors.qdrant.sink import QdrantSink
 from vecferry.connectors.qdrant.source import QdrantSource, describe
 from vecferry.connectors.qdrant.transport import Address, Rest, collection_path
-from vecferry.errors import AuthFailed, ConfigError
+from vecferry.errors import ConfigError
 from vecferry.limits import Limits
 from vecferry.model import CollectionSpec, StoreIdentity
 from vecferry.url import StoreUrl
+from vecferry.web.client import stands_open
 
 _LOG = logging.getLogger("vecferry.qdrant")
 
@@ -54,22 +56,14 @@ class QdrantDatabase:
     @property
     def warnings(self) -> tuple[str, ...]:
         """What a person should know about this connection."""
-        if not self._server.address.exposes_key:
-            return ()
-        return (f"The key for {self._server.address.where} travels unencrypted; use qdrant+https://.",)
+        return self._server.address.warnings
 
     def answers_without_key(self) -> bool | None:
         """Does the server answer a request that carries no key? None where we were given no key."""
         if not self._server.address.credentials:
             return None
         without = Rest(self._server.address, with_key=False)
-        try:
-            without.call("GET", "/collections")
-        except AuthFailed:
-            return False
-        finally:
-            without.close()
-        return True
+        return stands_open(without, partial(without.call, "GET", "/collections"))
 
     def address(self) -> StoreUrl:
         """The URL that this server was opened by; keys are references in it."""

@@ -8,6 +8,7 @@ import secrets
 import tempfile
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from threading import RLock
 
@@ -19,10 +20,11 @@ from vecferry.connectors.chroma.http.server import Server
 from vecferry.connectors.chroma.http.sink import ServerSink
 from vecferry.connectors.chroma.http.source import ServerSource
 from vecferry.connectors.chroma.http.transport import Http
-from vecferry.errors import AuthFailed, NotFound
+from vecferry.errors import NotFound
 from vecferry.limits import Limits
 from vecferry.model import CollectionSpec, Pin, StoreIdentity
 from vecferry.url import StoreUrl
+from vecferry.web.client import stands_open
 
 _LOG = logging.getLogger("vecferry.chroma")
 _MARKER = "ids.json"
@@ -67,9 +69,7 @@ class ChromaServerDatabase:
     @property
     def warnings(self) -> tuple[str, ...]:
         """What a person should know about this connection."""
-        if not self._server.address.exposes_key:
-            return ()
-        return (f"The key for {self._server.address.where} travels unencrypted; use chroma+https://.",)
+        return self._server.address.warnings
 
     def pin(self, folder: Path) -> Pin:
         """Keep the ids of what is read in `folder`, or use those there."""
@@ -90,13 +90,7 @@ class ChromaServerDatabase:
         if not self._server.address.credentials:
             return None
         without = Http(self._server.address, with_key=False)
-        try:
-            self._server.ask_for_collections(without)
-        except AuthFailed:
-            return False
-        finally:
-            without.close()
-        return True
+        return stands_open(without, partial(self._server.ask_for_collections, without))
 
     def address(self) -> StoreUrl:
         """The URL that this server was opened by; keys are references in it."""
