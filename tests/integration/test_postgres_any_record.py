@@ -58,7 +58,7 @@ def fitting(records: list[Record], spec: CollectionSpec) -> list[Record]:
     return made
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(drawn=vst.collections())
 def test_any_record_comes_back(database, drawn):
     spec, records = held(drawn[0]), drawn[1]
