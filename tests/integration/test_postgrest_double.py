@@ -135,7 +135,7 @@ def test_tables_are_described(double):
 
 def test_tests_can_interfere(double, project):
     """A refusal instead of an answer, rows that come between two requests, and a list of what was asked."""
-    double.refuse = lambda number, _path: Refusal(503, {"Retry-After": "1"}, b"{}") if number == 1 else None
+    double.refuse = lambda number, _path, _exact: Refusal(503, {"Retry-After": "1"}, b"{}") if number == 1 else None
     double.before = lambda number: number == 2 and project.execute("INSERT INTO many VALUES (9001)")
     assert ask(double, "many", id="gt.9000")[0] == 503
     assert ask(double, "many", id="gt.9000")[1] == [{"id": 9001}]

@@ -25,6 +25,7 @@ from vecferry.model import IdKind, Metric
 from vecferry.protocols import Fetchable
 from vecferry.registry import open_database
 from vecferry.tables import Form, Join, Rank, guess
+from vecferry.testing import postgrest_double
 from vecferry.testing.openai_double import Refusal
 from vecferry.testing.postgrest_double import PostgrestDouble
 
@@ -238,6 +239,7 @@ def test_what_is_wrong_with_the_address_or_key_is_said(double, monkeypatch):
     for url, said in (
         (f"{double.url}?colour=red", "no option 'colour'"),
         (f"{double.url}?page_rows=0", "page_rows=0"),
+        (f"{double.url}?password=env:HOME", "no option 'password'"),
         ("supabase:folder", "names no project"),
         (f"{double.url}/elsewhere", "no REST interface"),
     ):
@@ -334,7 +336,7 @@ def test_refusals_in_the_middle(double, opened, refusal, kind):
     (partition,) = source.partitions()
     pages = [0]
 
-    def refuse(_number, path):
+    def refuse(_number, path, _exact):
         pages[0] += path.endswith("crawled_pages")
         return refusal if pages[0] == 3 else None  # the count, one page, then this
 
@@ -356,11 +358,41 @@ def test_pages_that_take_too_long_become_smaller(double, opened):
     slow = json.dumps({"code": "57014", "message": "canceling statement due to statement timeout"}).encode()
     (partition,) = source.partitions()
     begin = len(double.seen)
-    double.refuse = lambda number, _path: Refusal(500, {}, slow) if number in {begin + 2, begin + 3} else None
+    double.refuse = lambda number, _path, _exact: Refusal(500, {}, slow) if number in {begin + 2, begin + 3} else None
     assert sum(chunk.batch.num_rows for chunk in source.read(partition)) == 30
+    assert source.describe().count == 30
     limits = [dict(one.query)["limit"] for one in double.seen[begin + 1 :]]
     assert limits[:4] == ["8", "4", "2", "2"]
     begin = len(double.seen)
-    double.refuse = lambda number, _path: Refusal(500, {}, slow) if number > begin + 1 else None
+    double.refuse = lambda number, _path, _exact: Refusal(500, {}, slow) if number > begin + 1 else None
     with pytest.raises(Unavailable, match="too long"):
         list(source.read(partition))
+
+
+def test_a_table_too_large_to_count_is_read_all_the_same(double, opened, caplog):
+    """Where exact counts time out there is nothing to compare with, and the log says so."""
+    slow = json.dumps({"code": "57014", "message": "canceling statement due to statement timeout"}).encode()
+    double.refuse = lambda _number, _path, exact: Refusal(500, {}, slow) if exact else None
+    source = opened(double.url).source("crawled_pages")
+    assert source.describe().count is None
+    assert len(records(source)[0]) == 30
+    assert "is not counted" in caplog.text
+    with pytest.raises(Unavailable):
+        source.count()
+
+
+def test_dimensions_that_are_not_told_are_looked_up(double, opened, monkeypatch):
+    """A description may leave out the dimension, and name the schema of the type: the commonest of the first rows."""
+    honest = postgrest_double.description
+
+    def vague(connection):
+        told = honest(connection)
+        for table in told["definitions"].values():
+            for column in table["properties"].values():
+                column["format"] = column["format"].replace("vector(1536)", "extensions.vector")
+        return told
+
+    monkeypatch.setattr(postgrest_double, "description", vague)
+    source = opened(double.url).source("crawled_pages")
+    assert [vector.dim for vector in source.describe().vectors] == [1536]
+    assert len(records(source)[0]) == 30

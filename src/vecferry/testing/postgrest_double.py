@@ -70,7 +70,8 @@ class PostgrestDouble:
         service_key, anon_key: keys of the old kind, JWTs; `secret_key`, `publishable_key`: of the new kind.
         max_rows: rows of one answer at most.
         seen: what was asked, in the order of the answers.
-        refuse: called with the number of the request (from 1) and its path; its refusal is the answer.
+        refuse: called with the number of the request (from 1), its path, and whether it wants an exact count; its
+            refusal is the answer.
         before: called with the number of the request before it is answered: where a test changes the table meanwhile.
     """
 
@@ -80,7 +81,7 @@ class PostgrestDouble:
         self.service_key, self.anon_key = _jwt("service_role"), _jwt("anon")
         self.secret_key, self.publishable_key = "sb_secret_of-the-double", "sb_publishable_of-the-double"
         self.seen: list[Seen] = []
-        self.refuse: Callable[[int, str], Refusal | None] = lambda _number, _path: None
+        self.refuse: Callable[[int, str, bool], Refusal | None] = lambda _number, _path, _exact: None
         self.before: Callable[[int], None] = lambda _number: None
         self._password = password
         self._requests = 0
@@ -145,7 +146,7 @@ class PostgrestDouble:
         with self._lock:
             self._requests += 1
             number = self._requests
-        refusal = self.refuse(number, parts.path)
+        refusal = self.refuse(number, parts.path, _wants_count(headers))
         if refusal is not None:
             status, told, body = refusal.status, refusal.headers, refusal.body
         else:
@@ -171,7 +172,7 @@ class PostgrestDouble:
             with self._as(role) as connection:
                 if not table:
                     return _Answer(200, description(connection))
-                return self._rows(connection, table, parse(query), exact="count=exact" in headers.get("prefer", ""))
+                return self._rows(connection, table, parse(query), exact=_wants_count(headers))
         except ParseError as error:
             return _error(400, "PGRST100", str(error))
         except psycopg.Error as error:
@@ -247,6 +248,10 @@ class PostgrestDouble:
         counted = sql.SQL("SELECT count(*) FROM public.{}{}").format(sql.Identifier(table), query.where)
         ((total,),) = connection.execute(counted)
         return int(total)
+
+
+def _wants_count(headers: Mapping[str, str]) -> bool:
+    return "count=exact" in headers.get("prefer", "")
 
 
 def _of_the_database(error: psycopg.Error, role: str) -> _Answer:

@@ -46,7 +46,7 @@ class Address(web.Address):
         Raises:
             ConfigError: not such a URL, an option that there is not, no key.
         """
-        if unknown := sorted(url.options.keys() - _OPTIONS):
+        if unknown := sorted((url.options.keys() - _OPTIONS) | (url.secrets.keys() - {"api_key"})):
             known = ", ".join(("api_key", *sorted(_OPTIONS)))
             raise ConfigError(f"supabase: URLs have no option '{unknown[0]}'.", hint=f"Known: {known}.")
         if url.transport not in ("http", "https") or not url.host:

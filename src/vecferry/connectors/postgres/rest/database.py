@@ -183,7 +183,7 @@ class SupabaseDatabase:
         parents = {(one.namespace[0], one.name): one for one in every.values()}
         made = collection(found, form, kept=kept, dims=dims, parents=parents)
         made = replace(made, spec=replace(made.spec, uid=""))
-        return counted(made, self._api.count(table.name, {"select": query.name(form.key[0])}))
+        return counted(made, self._api.count_if_quick(table.name, {"select": query.name(form.key[0])}))
 
     def _dims(self, table: Table, form: Form) -> Iterator[tuple[str, int]]:
         """(column, the commonest dimension among its first rows) of vectors whose type says none."""
