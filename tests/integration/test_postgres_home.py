@@ -9,6 +9,7 @@ import pytest
 
 import vecferry
 from vecferry.connectors.postgres import catalog
+from vecferry.errors import Conflict
 from vecferry.migration.settings import Settings
 from vecferry.planning.model import IfExists
 from vecferry.planning.options import PlanOptions
@@ -131,3 +132,21 @@ def test_a_foreign_key_that_rows_break_is_told(postgres, other, tmp_path, caplog
     assert table_of(other, "children").foreign_keys == ()
     assert "ALTER TABLE" in caplog.text
     assert values(other, "children") == values(postgres, "children")
+
+
+def test_a_type_that_the_new_database_has_not(postgres, other, tmp_path):
+    """Said before anything is written; with the type there, the same command goes through."""
+    kinds = "CREATE TYPE mood AS ENUM ('low', 'high')"
+    postgres.execute(f"{kinds}; CREATE TABLE felt (id int PRIMARY KEY, how mood, embedding vector(2))")
+    postgres.execute("INSERT INTO felt VALUES (1, 'high', '[1,2]')")
+    away = f"files:{tmp_path / 'away'}"
+    move(postgres.url, away, ("felt",), tmp_path / "out.db")
+    with pytest.raises(Conflict, match='"mood" does not exist') as caught:
+        move(away, other.url, ("felt",), tmp_path / "home.db")
+    assert "Create in this database" in (caught.value.hint or "")
+    assert other.execute(
+        "SELECT count(*) FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace"
+    ) == [(0,)]
+    other.execute(kinds)
+    move(away, other.url, ("felt",), tmp_path / "home.db")
+    assert values(other, "felt") == values(postgres, "felt")

@@ -9,13 +9,15 @@ from vecferry.connectors.postgres.ddl import literal, qualified, sequences
 from vecferry.connectors.postgres.indexing import Statement, short_name, statements, unindexed
 from vecferry.connectors.postgres.preparing import Prepared, see_extension
 from vecferry.connectors.postgres.relating import relate
-from vecferry.errors import Conflict
+from vecferry.errors import Conflict, StoreFull, Unavailable
 
 _LOG = logging.getLogger("vecferry.postgres")
 _MOST_MEMORY = 512 << 20
 """Bytes of `maintenance_work_mem` that we ask for without being told."""
 _EDGES = 400
 """Bytes that a graph needs per vector beside the vector itself, about (m = 16)."""
+_NO_ROOM = ("53100", "53200")
+"""disk_full, which shared memory is to PostgreSQL too, and out_of_memory"""
 _OWNER = """
 SELECT i.indrelid IS NOT DISTINCT FROM %s::regclass FROM pg_catalog.pg_class c
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace LEFT JOIN pg_catalog.pg_index i ON i.indexrelid = c.oid
@@ -49,12 +51,27 @@ class Building:
             connection.execute(f"ANALYZE {qualified(made.table)}".encode())
 
     def _build(self, statement: Statement) -> None:
+        """Build one index; where the memory for that cannot be had, with what the server gives by itself.
+
+        Several workers share it through /dev/shm, of which a container often has 64 MB.
+        """
+        try:
+            self._build_with(statement, generous=True)
+        except (StoreFull, Unavailable) as error:
+            if error.facts.get("sqlstate") not in _NO_ROOM:
+                raise
+            _LOG.warning("The index '%s' is built with less memory: %s", statement.name, error.message)
+            self._build_with(statement, generous=False)
+
+    def _build_with(self, statement: Statement, *, generous: bool) -> None:
         with self._access.transaction(write=True) as connection:
             see_extension(connection, self._made.extension)
             connection.execute("SELECT set_config('statement_timeout', '0', true)")
-            memory = self._memory(connection)
+            memory = self._memory(connection) if generous else None
             if memory:
                 connection.execute("SELECT set_config('maintenance_work_mem', %s, true)", [memory])
+            if not generous:
+                connection.execute("SELECT set_config('max_parallel_maintenance_workers', '0', true)")
             if (name := self._free_name(connection, statement.name)) is not None:
                 connection.execute(statement.sql(self._made.table, name).encode())
 

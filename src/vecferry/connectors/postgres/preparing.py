@@ -130,9 +130,21 @@ def _make(connection: Connection, spec: CollectionSpec, schema: str, extension: 
     table, form = restored or own(spec, (schema,))
     if not _schema_exists(connection, schema):
         connection.execute(f"CREATE SCHEMA {quote(schema)}".encode())
-    connection.execute(create(table, extension).encode())
+    try:
+        connection.execute(create(table, extension).encode())
+    except (psycopg.errors.UndefinedObject, psycopg.errors.UndefinedFunction, psycopg.errors.UndefinedTable) as error:
+        raise _unknown(table, error) from error
     made = replace(spec, name=table.name, namespace=table.namespace)
     return Prepared(_with_card(made, None, adopted=False), table, form, extension, restored=restored is not None)
+
+
+def _unknown(table: Table, error: psycopg.Error) -> Conflict:
+    """The error of a table with types, collations or defaults that this database has not."""
+    return Conflict(
+        f"The table '{table.name}' cannot be made as it was: {error.diag.message_primary}.",
+        hint="Create in this database what its columns are made of (types, functions, extensions, collations), or the "
+        "table itself as you want it: it is then filled as it is.",
+    )
 
 
 def _schema_exists(connection: Connection, schema: str) -> bool:
