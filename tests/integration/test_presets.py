@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from qdrant_client import QdrantClient
 from qdrant_client.models import Distance, PointStruct, VectorParams
 
@@ -22,6 +24,7 @@ from vecferry.model import IdKind, IdRule
 from vecferry.planning.model import IfExists, OnConflict, Policy
 from vecferry.planning.options import PlanOptions
 from vecferry.planning.presets import load_preset
+from vecferry.testing.crash import Fault, Outcome, run
 from vecferry.testing.mariadb import MariaDBDatabase
 from vecferry.testing.postgres import PostgresDatabase, PostgresServer
 from vecferry.testing.servers import QdrantServer
@@ -250,3 +253,95 @@ def test_points_of_a_half_done_migration_are_not_doubled(
     assert done.run is not None
     assert done.run.skipped == 5
     assert points(client, target).keys() == chunks_of(brag).keys()
+
+
+# --------------------------------------------------------------------------- the command line
+
+
+class Ferry:
+    """The command as a process of its own, with a ledger of its own; it can be killed at a point."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __call__(self, *arguments: str, fault: Fault | None = None, expect: int | None = 0) -> Outcome:
+        env = {"VECFERRY_LEDGER": str(self.folder / "ledger.db"), "COLUMNS": "200"}
+        done = run("vecferry", arguments, log=self.folder / "points.log", fault=fault, env=env)
+        assert expect is None or done.returncode == expect, done.stdout + done.stderr
+        return done
+
+
+@pytest.fixture
+def ferry(tmp_path: Path) -> Ferry:
+    return Ferry(tmp_path)
+
+
+def test_a_killed_run_goes_on_by_the_forms_of_its_plan(
+    crawled: PostgresDatabase, qdrant_server: QdrantServer, client: QdrantClient, move: Mover, ferry: Ferry
+) -> None:
+    """Killed after the pages and before their sources: no reader sees a source without its pages; then all is there."""
+    arguments = (
+        *("migrate", crawled.url_with(schema="public"), qdrant_server.url, "--preset", "crawl4ai-rag", "--yes"),
+        *("--name", f"{move.prefix}{{name}}", "--report", str(ferry.folder / "reports"), "--json"),
+    )
+    assert ferry(*arguments, fault=Fault(point="collection.copied", nth=2), expect=None).killed
+    assert not client.collection_exists(f"{move.prefix}sources")
+    done = json.loads(ferry(*arguments).stdout)
+    assert (done["ok"], done["rejected"]) == (True, 0)
+    counts = {name: client.count(f"{move.prefix}{name}").count for name in TABLES}
+    assert counts == {"sources": 3, "crawled_pages": 30, "code_examples": 6}
+
+
+def test_a_plan_file_says_how_tables_are_read(
+    crawled: PostgresDatabase, qdrant_server: QdrantServer, client: QdrantClient, move: Mover, ferry: Ferry
+) -> None:
+    """What a person changes in `tables` is what is read; a column that is not there is refused before anything is."""
+    file = ferry.folder / "plan.yaml"
+    stores = (crawled.url_with(schema="public"), qdrant_server.url)
+    ferry("plan", *stores, "--preset", "crawl4ai-rag", "--name", f"{move.prefix}{{name}}", "--output", str(file))
+    plan = yaml.safe_load(file.read_text())
+    pages = plan["tables"]["public/crawled_pages"]
+    assert (pages["key"], pages["document"], pages["joins"][0]["columns"]) == (
+        ["id"],
+        "content",
+        {"source_summary": "summary"},
+    )
+    pages["where"] = "t.chunk_number = 0"
+    file.write_text(yaml.safe_dump(plan))
+    ferry("migrate", "--plan", str(file), "--yes", "--report", str(ferry.folder / "reports"))
+    (expected,) = crawled.execute("SELECT count(*) FROM crawled_pages WHERE chunk_number = 0")[0]
+    assert client.count(f"{move.prefix}crawled_pages").count == expected
+    pages["document"] = "contents"
+    file.write_text(yaml.safe_dump(plan))
+    refused = ferry("migrate", "--plan", str(file), "--yes", "--restart", expect=None)
+    assert refused.returncode != 0
+    assert "no column 'contents'" in refused.stderr
+
+
+def test_inspect_proposes_a_preset_and_a_file_to_begin_with(crawled: PostgresDatabase, ferry: Ferry) -> None:
+    said = ferry("inspect", crawled.url_with(schema="public"), "--details").stdout
+    assert "--preset crawl4ai-rag" in said
+    file = ferry.folder / "mine.yaml"
+    file.write_text(said[said.index("about:") :])
+    assert [table.table for table in load_preset(str(file)).tables] == ["code_examples", "crawled_pages"]
+    found = json.loads(ferry("inspect", crawled.url_with(schema="public"), "--preset", str(file), "--json").stdout)
+    assert {profile["spec"]["name"] for profile in found["profiles"]} == {"code_examples", "crawled_pages"}
+
+
+@pytest.mark.parametrize(
+    "preset, store, message",
+    [
+        ("synaplan-brag", "postgres", "None of the tables of the preset 'synaplan-brag' is there: BRAG."),
+        ("crawl4ai-rag", "qdrant", "cannot be read as tables"),
+        ("crawl5ai", "postgres", "There is no preset 'crawl5ai'"),
+    ],
+)
+def test_a_preset_that_does_not_fit_is_refused(
+    preset: str, store: str, message: str, crawled: PostgresDatabase, qdrant_server: QdrantServer, ferry: Ferry
+) -> None:
+    url = crawled.url_with(schema="public") if store == "postgres" else qdrant_server.url
+    done = ferry("migrate", url, f"files:{ferry.folder / 'out'}", "--preset", preset, "--yes", expect=None)
+    assert done.returncode != 0
+    assert message in " ".join(done.stderr.split())
+    assert "->" in done.stderr
+    assert not (ferry.folder / "out").exists()

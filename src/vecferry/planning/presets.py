@@ -121,23 +121,25 @@ def proposed(tables: Sequence[Table], store: str) -> list[Preset]:
     return sorted(fitting, key=lambda preset: -sum(len(wish.has) for wish in preset.tables))
 
 
-def skeleton(tables: Iterable[Table]) -> str:
+def skeleton(tables: Sequence[Table]) -> str:
     """A preset of `tables` as YAML, to begin with: the guessed form of each, and the parents that it could embed."""
     parts = {"about": "What these tables are", "tables": [_sketched(table) for table in tables]}
-    return yaml.safe_dump(parts, sort_keys=False, allow_unicode=True, default_flow_style=None, width=120)
+    text = yaml.safe_dump(parts, sort_keys=False, allow_unicode=True, default_flow_style=None, width=120)
+    parents = [(table.name, key.table) for table in tables for key in table.foreign_keys]
+    return text + "".join(f"# {child} may have  embed: {{{parent}: [COLUMN, …]}}\n" for child, parent in parents)
 
 
 def _sketched(table: Table) -> dict[str, Any]:
     form = guess(table)
-    embed = {key.table: {f"{key.table}_COLUMN": "COLUMN"} for key in table.foreign_keys}
-    said = {
+    return {
+        "table": table.name,
+        "has": [*table.names],
         "key": list(form.key),
         "vectors": dict(form.vectors),
         "document": form.document,
         "metadata": form.metadata,
         "columns": list(form.columns),
     }
-    return {"table": table.name, "has": [*table.names], **said, **({"embed": embed} if embed else {})}
 
 
 def preset_schema() -> dict[str, Any]:

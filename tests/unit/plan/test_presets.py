@@ -210,7 +210,7 @@ def test_the_schema_takes_every_preset_of_ours() -> None:
 
 
 def test_the_published_schema_is_in_step() -> None:
-    """To write it anew: python -c "import json, vecferry.planning.presets as p; print(json.dumps(p.preset_schema(), …"."""
+    """It is `json.dumps(preset_schema(), indent=2)`."""
     file = Path(__file__).parents[3] / "docs" / "reference" / "preset.schema.json"
     assert json.loads(file.read_text()) == preset_schema()
 
@@ -238,4 +238,4 @@ PRESETS = tuple(path.stem for path in (Path(__file__).parents[3] / "src" / "vecf
 def test_a_skeleton_is_a_preset_that_says_what_was_guessed() -> None:
     preset = parse_preset(skeleton([DOCUMENTS, BRAG]), name="mine.yaml")
     assert [shape(table, wish) for wish, table in preset.found([DOCUMENTS, BRAG])] == [guess(DOCUMENTS), guess(BRAG)]
-    assert "sources" in skeleton([PAGES])
+    assert "embed: {sources: [COLUMN" in skeleton([PAGES])
