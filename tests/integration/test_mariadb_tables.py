@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -14,6 +15,7 @@ import pytest
 from vecferry.arrow import to_records
 from vecferry.connectors.mariadb.database import MariaDatabase
 from vecferry.errors import ConfigError, DataError
+from vecferry.events import Event, Notice, listening
 from vecferry.filters import Compare, Exists, Op
 from vecferry.model import Card, CollectionSpec, IdKind, Metric, Record
 from vecferry.registry import open_database
@@ -320,3 +322,19 @@ def test_hostile_names(mariadb: MariaDBDatabase, store: MariaDatabase, name: str
     assert own.count_where(Compare(name, Op.EQ, 5)) == 1
     store.drop(spec.name)
     assert mariadb.execute("SELECT COUNT(*) FROM t") == [(0,)]
+
+
+def test_what_ranges_mean_is_told_once(mariadb: MariaDBDatabase) -> None:
+    """A person reads in log and report of which moment the rows are; of a snapshot there is nothing to tell."""
+    mariadb.execute("CREATE TABLE t (id INT PRIMARY KEY, v VECTOR(4) NOT NULL)")
+    told: dict[str, list[str]] = {}
+    for snapshot in ("0", "1"):
+        with closing(open_database(mariadb.url_with(snapshot=snapshot))) as store:
+            heard: list[Event] = []
+            with listening(heard.append):
+                for _ in range(2):
+                    list(store.source("t").partitions())
+            told[snapshot] = [event.message for event in heard if isinstance(event, Notice)]
+    assert len(told["0"]) == 1
+    assert "snapshot=1" in told["0"][0]
+    assert told["1"] == []

@@ -191,10 +191,14 @@ def vector_index(table: Table, index: Index) -> str:
     )
 
 
-def foreign_key(table: Table, key: ForeignKey) -> str:
-    """The statement that adds a foreign key; its table stands in the same database as ours."""
+def foreign_key(table: Table, key: ForeignKey, *, named: bool) -> str:
+    """The statement that adds a foreign key, under its own name or one that MariaDB chooses.
+
+    Its other table stands in the same database as ours.
+    """
+    name = f"CONSTRAINT {quote(key.name)} " if named and key.name else ""
     return (
-        f"ALTER TABLE {qualified((*table.namespace, table.name))} ADD CONSTRAINT {quote(key.name or key.table)} "
+        f"ALTER TABLE {qualified((*table.namespace, table.name))} ADD {name}"
         f"FOREIGN KEY ({_list(key.columns)}) REFERENCES {qualified((*table.namespace, key.table))} "
         f"({_list(key.targets)})"
     )

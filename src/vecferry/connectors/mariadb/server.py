@@ -14,9 +14,14 @@ from vecferry.connectors.mariadb import failures, packets
 from vecferry.connectors.mariadb.address import Address
 from vecferry.connectors.mariadb.packets import Row
 from vecferry.errors import Unsupported
+from vecferry.events import Notice, tell
 
 NEEDED = (11, 7)
 """The first version with VECTOR columns."""
+_EXPOSED = (
+    "{} is not sure to be itself: whoever stands between could read what is sent. Name the authority that signed its "
+    "certificate: ?ssl_ca=FILE."
+)
 _ENCODERS: dict[Any, Any] = {kind: encode for kind, encode in conversions.items() if not isinstance(kind, int)}
 _SESSION = (
     "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION,ERROR_FOR_DIVISION_BY_ZERO', "
@@ -44,9 +49,20 @@ class Server:
         self._idle: list[pymysql.Connection[Any]] = []
         self._lock = RLock()
         self._closed = False
+        self._told: set[str] = set()
         version, packet = self.one("SELECT VERSION(), @@max_allowed_packet")
         self.version, self.max_packet = _text(version), int(packet or 0)
         _check_version(self.version, self.store)
+        if address.exposes_password:
+            self.tell_once(_EXPOSED.format(self.store), level="warning")
+
+    def tell_once(self, message: str, *, level: str = "info") -> None:
+        """Tell a person something, not twice over this server."""
+        with self._lock:
+            if message in self._told:
+                return
+            self._told.add(message)
+        tell(Notice(message=message, level=level))
 
     # ----------------------------------------------------------------------- statements
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from threading import RLock
@@ -17,11 +16,10 @@ from vecferry.connectors.mariadb.failures import TooLarge
 from vecferry.connectors.mariadb.names import qualified
 from vecferry.connectors.mariadb.opened import Opened, find, opened
 from vecferry.connectors.mariadb.server import Server
-from vecferry.errors import AuthFailed, Conflict, ConnectorError, DataError
+from vecferry.errors import Conflict, ConnectorError, DataError
 from vecferry.model import CollectionSpec, JsonObject, Receipt
-from vecferry.tables import Form, Index, Table
+from vecferry.tables import ForeignKey, Form, Index, Table
 
-_LOG = logging.getLogger("vecferry.mariadb")
 _DELETE = 500
 _DUPLICATE = 1062
 """MariaDB's number for a key that is there already."""
@@ -186,7 +184,7 @@ class MariaSink:
                     there.add(index.columns)
             for key in self._home.foreign_keys if self._home is not None else ():
                 if key.columns not in {one.columns for one in table.foreign_keys}:
-                    self._add(table, key.name, ddl.foreign_key(table, key))
+                    self._add(table, key)
 
     def _wanted(self, table: Table, form: Form) -> list[Index]:
         """The vector indexes: those of the table that comes home, else one, over the first vector."""
@@ -197,20 +195,22 @@ class MariaSink:
         first = self._spec.vectors[0]
         column = form.vectors[first.name]
         if table.column(column).nullable or first.metric not in DISTANCES or table.partitions:
-            _LOG.warning("'%s' of %s gets no vector index: MariaDB builds none there.", column, table.name)
+            said = f"'{column}' of '{table.name}' gets no vector index: MariaDB builds none there."
+            self._server.tell_once(said, level="warning")
             return []
         options = {"m": str(self._config["m"])} if "m" in self._config else {}
         name = ddl.index_name(column)
         return [Index(name=name, columns=(column,), method="vector", opclass=DISTANCES[first.metric], options=options)]
 
-    def _add(self, table: Table, name: str, statement: str) -> None:
-        """Add a foreign key, where its other table is there already and holds what it names."""
-        try:
-            self._server.run(statement)
-        except AuthFailed:
-            raise
-        except (ConnectorError, DataError) as error:
-            _LOG.warning("The foreign key %s of %s was not made: %s", name, table.name, error.message)
+    def _add(self, table: Table, key: ForeignKey) -> None:
+        """Add a foreign key, where its other table is there and holds what it names; a name may be taken already."""
+        for named in (True, False):
+            try:
+                return self._server.run(ddl.foreign_key(table, key, named=named))
+            except (ConnectorError, DataError) as error:
+                problem = error.message
+        said = f"The foreign key {key.name} of '{table.name}' was not made: {problem}"
+        return self._server.tell_once(said, level="warning")
 
     def close(self) -> None:
         """Nothing of its own is open: the connections belong to the database."""

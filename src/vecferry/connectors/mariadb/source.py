@@ -28,6 +28,10 @@ from vecferry.tables.types import is_int
 _CHUNK_ROWS = 2_000
 _CHUNK_BYTES = 8 << 20
 _FETCH = 500
+_RANGES = (
+    "'{}' is read in ranges of its key, each row as it was at some moment of the run; what is written meanwhile may be "
+    "missing until `vecferry sync`. With ?snapshot=1 one reader reads one moment."
+)
 _DENSE = 4
 """Numbers from the lowest key to the highest, for each record, up to which equal ranges make good shares."""
 _SNAPSHOT = ("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ", "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY")
@@ -60,6 +64,8 @@ class MariaSource:
         Where the form says `by`, each value of that column has ranges of its own, the most frequent value first.
         """
         self._check_key()
+        if not self._server.address.snapshot:
+            self._server.tell_once(_RANGES.format(self._opened.table.name))
         if self._opened.form.by is None:
             return list(self._ranges(self._spec.count or 0))
         return [part for value, rows in self._values() for part in self._ranges(rows, value)]
