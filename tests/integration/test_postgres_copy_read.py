@@ -17,7 +17,7 @@ from hypothesis.extra import numpy as hnp
 
 from vecferry.connectors.postgres._codec import copy_read
 from vecferry.connectors.postgres._codec.columns import Values, type_of
-from vecferry.connectors.postgres._codec.copy_read import Fields
+from vecferry.connectors.postgres._codec.copy_read import Fields, Rows
 from vecferry.connectors.postgres.scan import blocks
 from vecferry.errors import CorruptData
 from vecferry.tags import unpack
@@ -268,10 +268,10 @@ def test_a_torn_row_is_refused_not_read(cut, data):
     if torn:
         torn[data.draw(st.integers(0, min(5, len(torn) - 1)))] ^= data.draw(st.integers(0, 255))
     if bytes(torn) == row:
-        assert Fields([row], 2).raw(0) == [b"abcd"]
+        assert Fields(Rows([row]), 2).raw(0) == [b"abcd"]
     else:
         with pytest.raises(CorruptData):
-            Fields([bytes(torn)], 2)
+            Fields(Rows([bytes(torn)]), 2)
 
 
 def test_what_is_no_copy_is_refused():

@@ -8,7 +8,7 @@ from queue import Empty, Full, Queue
 from threading import Event, Thread
 from typing import TypeVar
 
-from vecferry.connectors.postgres._codec.copy_read import TRAILER, without_header
+from vecferry.connectors.postgres._codec.copy_read import TRAILER, Rows, without_header
 from vecferry.connectors.postgres.access import Connection
 
 Item = TypeVar("Item")
@@ -17,29 +17,26 @@ _PATIENCE = 0.1
 """Seconds after which a reader that nobody listens to looks whether it should stop."""
 
 
-def blocks(connection: Connection, select: str, *, rows: int, size: int) -> Generator[list[bytes], None, None]:
+def blocks(connection: Connection, select: str, *, rows: int, size: int) -> Generator[Rows, None, None]:
     """The rows of `select` in blocks of at most `rows` rows and, save for one large row, `size` bytes."""
-    block: list[bytes] = []
-    held = 0
+    block = Rows()
     with connection.cursor() as cursor, cursor.copy(f"COPY ({select}) TO STDOUT (FORMAT binary)".encode()) as copy:
-        messages = map(bytes, copy)
-        for row in _rows(messages):
-            if block and (len(block) >= rows or held + len(row) > size):
+        for row in _rows(iter(copy)):
+            if len(block) and (len(block) >= rows or len(block.data) + len(row) > size):
                 yield block
-                block, held = [], 0
-            block.append(row)
-            held += len(row)
-    if block:
+                block = Rows()
+            block.add(row)
+    if len(block):
         yield block
 
 
-def _rows(messages: Iterator[bytes]) -> Iterator[bytes]:
-    first = without_header(next(messages, b""))
+def _rows(messages: Iterator[bytes | bytearray | memoryview]) -> Iterator[bytes | memoryview]:
+    first = without_header(bytes(next(messages, b"")))
     if first and first != TRAILER:
         yield first
     for message in messages:
         if message != TRAILER:
-            yield message
+            yield memoryview(message)
 
 
 def ahead(items: Generator[Item, None, None]) -> Iterator[Item]:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from vecferry import arrow
 from vecferry.connectors.postgres import keys
+from vecferry.connectors.postgres._codec.copy_read import Rows
 from vecferry.connectors.postgres.access import Access, Connection
 from vecferry.connectors.postgres.catalog import Extension
 from vecferry.connectors.postgres.collection import Collection
@@ -128,14 +129,14 @@ class PostgresSource:
 
     def _in_one_go(
         self, made: Collection, low: Key | None, high: Key | None, start: Key | None
-    ) -> Generator[list[bytes], None, None]:
+    ) -> Generator[Rows, None, None]:
         with self._access.transaction(snapshot=self._snapshot.name()) as connection:
             connection.execute(_SORT_MEMORY)
             yield from self._blocks(connection, _range(made, low, high, start))
 
     def _by_pages(
         self, made: Collection, low: Key | None, high: Key | None, start: Key | None
-    ) -> Generator[list[bytes], None, None]:
+    ) -> Generator[Rows, None, None]:
         page = _PAGE * self._chunk_rows
         while True:
             with self._access.transaction() as connection:  # over before anything is given out: a page holds no state
@@ -145,7 +146,7 @@ class PostgresSource:
                 return
             start = self._made.reading.last_key(held[-1])
 
-    def _blocks(self, connection: Connection, select: str) -> Generator[list[bytes], None, None]:
+    def _blocks(self, connection: Connection, select: str) -> Generator[Rows, None, None]:
         return blocks(connection, select, rows=self._chunk_rows, size=_CHUNK_BYTES)
 
     def _reading(self) -> AbstractContextManager[Connection]:

@@ -6,7 +6,7 @@ envelope of a table of ours, and every other column that is a metadata key (`vec
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from vecferry import arrow
 from vecferry.connectors.postgres._codec import copy_read
 from vecferry.connectors.postgres._codec.columns import Type, Values, type_of
-from vecferry.connectors.postgres._codec.copy_read import Fields
+from vecferry.connectors.postgres._codec.copy_read import Fields, Rows
 from vecferry.connectors.postgres.ddl import quote
 from vecferry.errors import DataError
 from vecferry.model import Chunk, CollectionSpec, Element, IdKind, Position, Rejection, VectorKind, VectorSpec
@@ -92,7 +92,7 @@ class Reading:
         """What follows SELECT where only ids are wanted; see `ids`."""
         return ", ".join(part.sql for part in (*self._keys, *self._id))
 
-    def chunk(self, rows: Sequence[bytes]) -> Chunk:
+    def chunk(self, rows: Rows) -> Chunk:
         """The records of a block of rows, and the position behind it.
 
         Raises:
@@ -108,11 +108,11 @@ class Reading:
             ) from error
         return Chunk(batch, Position(orjson.dumps(self._last_key(fields)).decode()), rejected)
 
-    def last_key(self, rows: Sequence[bytes]) -> list[str]:
+    def last_key(self, rows: Rows) -> list[str]:
         """The key of the last row, as texts."""
-        return self._last_key(Fields(rows[-1:], len(self.parts)))
+        return self._last_key(Fields(rows.last(), len(self.parts)))
 
-    def ids(self, rows: Sequence[bytes], more: int = 0) -> tuple[list[str], list[str | None]]:
+    def ids(self, rows: Rows, more: int = 0) -> tuple[list[str], list[str | None]]:
         """(ids, further texts) of rows that were selected by `select_id` and `more` (0 or 1) texts behind it."""
         known = len(self._keys) + len(self._id)
         fields = Fields(rows, known + more)

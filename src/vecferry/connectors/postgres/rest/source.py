@@ -15,6 +15,7 @@ import orjson
 import pyarrow as pa
 
 from vecferry import arrow
+from vecferry.connectors.postgres._codec.copy_read import Rows
 from vecferry.connectors.postgres.collection import Collection
 from vecferry.connectors.postgres.keys import stored_keys
 from vecferry.connectors.postgres.rest import query
@@ -84,7 +85,7 @@ class RestSource:
 
     def _chunk(self, rows: list[dict[str, Any]]) -> Chunk:
         self._parents.add(rows)
-        return self._made.reading.chunk(self._wire.rows(rows))
+        return self._made.reading.chunk(Rows(self._wire.rows(rows)))
 
     def _beyond(self, after: Position | None) -> dict[str, str]:
         return {} if after is None else query.beyond(self._made.form.key, orjson.loads(after))
