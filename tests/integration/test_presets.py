@@ -25,7 +25,7 @@ from vecferry.planning.model import IfExists, OnConflict, Policy
 from vecferry.planning.options import PlanOptions
 from vecferry.planning.presets import load_preset
 from vecferry.testing.crash import Fault, Outcome, run
-from vecferry.testing.mariadb import MariaDBDatabase
+from vecferry.testing.mariadb import MariaDBDatabase, MariaDBServer
 from vecferry.testing.postgres import PostgresDatabase, PostgresServer
 from vecferry.testing.servers import QdrantServer
 
@@ -216,6 +216,24 @@ def test_every_chunk_becomes_the_point_that_synaplan_would_write(
     schema = client.get_collection(target).payload_schema
     assert {"user_id", "file_id", "group_key", "_point_id"} <= schema.keys()
     assert client.get_collection(target).config.hnsw_config.ef_construct == 100
+
+
+def test_points_come_home_as_the_rows_that_they_were(
+    brag: MariaDBDatabase,
+    mariadb_server: MariaDBServer,
+    qdrant_server: QdrantServer,
+    move: Mover,
+) -> None:
+    target = f"{move.prefix}documents"
+    move(brag.url, qdrant_server.url, preset=load_preset("synaplan-brag"), collections=(f"BRAG={target}",))
+    with mariadb_server.fresh_database() as home:
+        done = move(qdrant_server.url, home.url, collections=(f"{target}=BRAG",))
+        assert done.verification is not None
+        assert done.verification.ok, explained(done)
+        ask = "SELECT BID, BUID, BMID, BGROUPKEY, BTYPE, BSTART, BEND, BTEXT, BCREATED FROM BRAG ORDER BY BID"
+        assert home.execute(ask) == brag.execute(ask)
+        (made,) = home.execute("SHOW CREATE TABLE BRAG")[0][1:]
+        assert "AUTO_INCREMENT" in made
 
 
 def test_points_of_a_half_done_migration_are_not_doubled(

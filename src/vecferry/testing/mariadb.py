@@ -190,6 +190,7 @@ def _command(program: Path, room: Path) -> list[str]:
         "lc-messages-dir": str(_share()),
         "character-sets-dir": str(_share() / "charsets"),
         "pid-file": str(room / "mariadb.pid"),
+        "tmpdir": str(room),  # a server that starts removes the temporary tables of any other that it finds there
     }
     return [*unprivileged(), str(program), "--no-defaults", *_switches(own)]
 
