@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -25,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 from vecferry.errors import Unavailable, Unsupported
 from vecferry.testing import certificate, debian, pgserver
 from vecferry.testing.ports import HOST, free_ports
-from vecferry.testing.process import Server, hand_over, ran, room_for, running, unprivileged
+from vecferry.testing.process import POLL_S, STOPPED_WITHIN_S, Server, hand_over, ran, room_for, running, unprivileged
 from vecferry.url import StoreUrl
 
 if TYPE_CHECKING:
@@ -106,6 +107,9 @@ class PostgresServer(Server):
         for child in children:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(child, signal.SIGKILL)
+        deadline = time.monotonic() + STOPPED_WITHIN_S
+        while any(map(_is_alive, children)) and time.monotonic() < deadline:
+            time.sleep(POLL_S)  # the next start finds their shared memory in use otherwise
 
     def _answers(self) -> bool:
         """What pg_ctl looks at: the postmaster writes its state into its lock file."""
@@ -243,6 +247,13 @@ def _certificate(room: Path) -> dict[str, str]:
     issued = certificate.issue(room)
     issued.key.chmod(0o600)  # the server refuses a key that others may read
     return {"ssl": "on", "ssl_cert_file": str(issued.chain), "ssl_key_file": str(issued.key)}
+
+
+def _is_alive(pid: int) -> bool:
+    """Does it run? A process that ended and was not collected yet has no command line."""
+    with contextlib.suppress(OSError):
+        return bool(Path(f"/proc/{pid}/cmdline").read_bytes())
+    return False
 
 
 def _children(pid: int) -> list[int]:
