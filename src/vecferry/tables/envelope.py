@@ -20,6 +20,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
+import numpy as np
 import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -90,11 +91,25 @@ def _member(key: str, values: pa.Array) -> pa.Array:
 
 
 def _without_nul(texts: pa.Array, short: str) -> tuple[pa.Array, list[pa.Array]]:
-    if not pc.any(pc.match_substring(texts, _NUL)).as_py():
+    if not holds_nul(texts):
         return texts, []
     values = texts.to_pylist()
     notes = [_note(short, text.encode()) if text is not None and _NUL in text else None for text in values]
     return pc.replace_substring(texts, _NUL, _SHOWN_NUL), [pa.array(notes, pa.string())]
+
+
+def holds_nul(texts: pa.Array) -> bool:
+    """Whether a text of the array may hold NUL; it surely does not where this is false.
+
+    One look at the bytes of all texts together, which is many times quicker than Arrow's search in each.
+    """
+    width = np.int64 if pa.types.is_large_string(texts.type) else np.int32
+    _, offsets, data = texts.buffers()
+    if not len(texts) or data is None:
+        return False
+    ends = np.frombuffer(offsets, width)[texts.offset : texts.offset + len(texts) + 1]
+    held = np.frombuffer(data, np.uint8)[ends[0] : ends[-1]]
+    return bool(held.size and held.min() == 0)
 
 
 def _as_jsonb(texts: pa.Array) -> tuple[pa.Array, list[pa.Array]]:
@@ -183,8 +198,7 @@ def stored_ids(ids: pa.Array, kinds: Sequence[IdKind] | None = None) -> pa.Array
     Args:
         kinds: of each, in a `mixed` collection: a text that reads as a number or UUID is escaped too.
     """
-    odd = pc.or_(pc.match_substring(ids, _NUL), pc.starts_with(ids, ESCAPE))
-    if kinds is None and not pc.any(odd).as_py():
+    if kinds is None and not holds_nul(ids) and not pc.any(pc.starts_with(ids, ESCAPE)).as_py():
         return ids
     texts: list[str] = ids.to_pylist()
     if kinds is None:

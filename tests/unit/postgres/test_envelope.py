@@ -88,3 +88,10 @@ def test_text_ids_come_back(texts):
     stored = envelope.stored_ids(pa.array(texts)).to_pylist()
     assert [envelope.original_id(text) for text in stored] == texts
     assert not any("\0" in text for text in stored)
+
+
+@given(st.lists(st.none() | st.text(max_size=3) | st.just("a\0b")), st.integers(0, 5), st.sampled_from(["", "large_"]))
+def test_a_text_with_nul_is_never_overlooked(texts, start, width):
+    kind = {"": pa.string(), "large_": pa.large_string()}[width]
+    array = pa.array(texts, kind).slice(start)
+    assert envelope.holds_nul(array) == any("\0" in text for text in texts[start:] if text is not None)
