@@ -11,7 +11,7 @@ from decimal import Decimal
 import numpy as np
 import pytest
 
-from vecferry.connectors.postgres import PostgresDatabase
+from vecferry.connectors.postgres import PostgresDatabase, keys
 from vecferry.errors import ConfigError, DataError, NotFound
 from vecferry.events import Notice, listening
 from vecferry.model import Element, IdKind, Metric, Record, VectorKind
@@ -400,3 +400,43 @@ def test_a_metric_that_nothing_tells_is_said(postgres: Server, told: list[str]):
         database.source("items").close()
         database.source("items").close()
     assert told == ["No index tells the metric of public/items 'a' 'b': cosine and hamming is taken."]
+
+
+@pytest.mark.parametrize("name", ["items", "seen"])
+def test_a_watched_table_tells_of_every_write(postgres: Server, name: str):
+    """Of a row that came, went, or got another vector; not of reading, nor of a vacuum."""
+    postgres.execute(
+        "CREATE TABLE items (id int PRIMARY KEY, embedding vector(1)); CREATE VIEW seen AS SELECT * FROM items;"
+        "INSERT INTO items SELECT n, '[1]' FROM generate_series(1, 30) n"
+    )
+    with opened(postgres.url) as database:
+        database.use(name, Form(key=("id",), vectors={"": "embedding"}))
+        with closing(database.source(name)) as source:
+            for write in (
+                "INSERT INTO items VALUES (99, NULL)",
+                "UPDATE items SET embedding = '[2]' WHERE id = 3",
+                "DELETE FROM items WHERE id = 5",
+            ):
+                changed = source.watch()
+                read_all(source)
+                postgres.execute("VACUUM FREEZE items")
+                assert not changed()
+                postgres.execute(write)
+                assert changed()
+
+
+def test_ranges_of_a_large_table_come_from_a_sample(postgres: Server, monkeypatch: pytest.MonkeyPatch):
+    """The same sample every time, of which the ranges are of like size and cover every row once."""
+    monkeypatch.setattr(keys, "SAMPLED", 100)
+    monkeypatch.setattr(keys, "_SAMPLE", 10_000)
+    postgres.execute(
+        "CREATE TABLE items (a int, b text, embedding vector(1), PRIMARY KEY (a, b));"
+        "INSERT INTO items SELECT n / 3, 'row ' || n, '[1]' FROM generate_series(1, 20000) n"
+    )
+    with opened(postgres.url_with(partition_rows="2000")) as database, closing(database.source("items")) as source:
+        partitions = source.partitions()
+        assert partitions == source.partitions()
+        sizes = [sum(chunk.batch.num_rows for chunk in source.read(partition)) for partition in partitions]
+        assert (len(sizes), sum(sizes)) == (10, 20_000)
+        assert min(sizes) > 500
+        assert max(sizes) < 5_000

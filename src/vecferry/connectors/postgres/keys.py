@@ -9,12 +9,12 @@ from uuid import UUID
 import pyarrow as pa
 
 from vecferry.connectors.postgres.collection import Collection
-from vecferry.connectors.postgres.ddl import is_own, literal, quote
+from vecferry.connectors.postgres.ddl import is_own, literal, qualified, quote
 from vecferry.errors import DataError
 from vecferry.model import IdKind
 from vecferry.tables import envelope
 from vecferry.tables.keys import Value, split
-from vecferry.tables.sql import ids_sql
+from vecferry.tables.sql import ids_sql, where_sql
 from vecferry.tables.types import is_int, is_text, is_uuid
 from vecferry.tables.units import text_of
 
@@ -127,7 +127,8 @@ def cuts(made: Collection, *, rows: int, shares: int) -> str:
         step = -(-rows // shares)
         return f"SELECT {texts} FROM ({inner}) s WHERE s.n > 0 AND s.n % {step} = 0 ORDER BY s.n"  # noqa: S608
     percent = min(100.0, 100.0 * _SAMPLE / rows)
-    sampled = made.rows.replace(" t WHERE ", f" t TABLESAMPLE SYSTEM ({percent:.6f}) REPEATABLE (0) WHERE ", 1)
+    chosen = f"TABLESAMPLE SYSTEM ({percent:.6f}) REPEATABLE (0)"
+    sampled = f"{qualified(made.table)} t {chosen} WHERE {where_sql(made.form)}"
     inner = f"SELECT {keys}, ntile({shares}) OVER (ORDER BY {made.key}) AS n FROM {sampled}"  # noqa: S608
     order = ", ".join(f"s.k{n}" for n in range(len(made.form.key)))
     return f"SELECT DISTINCT ON (s.n) {texts} FROM ({inner}) s WHERE s.n > 1 ORDER BY s.n, {order}"  # noqa: S608

@@ -13,6 +13,7 @@ from vecferry.connectors.postgres.access import Connection
 
 Item = TypeVar("Item")
 _AHEAD = 2
+_FAREWELL = 10.0
 _PATIENCE = 0.1
 """Seconds after which a reader that nobody listens to looks whether it should stop."""
 
@@ -60,7 +61,7 @@ def ahead(items: Generator[Item, None, None]) -> Iterator[Item]:
     finally:
         unwanted.set()
         _drain(ready)
-        thread.join()
+        thread.join(_FAREWELL)  # one that waits for a server that says nothing ends with the process
 
 
 def _fill(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 
@@ -20,6 +20,7 @@ from vecferry.connectors.postgres.collection import Collection
 from vecferry.connectors.postgres.scan import ahead, blocks
 from vecferry.connectors.postgres.search import Searches
 from vecferry.connectors.postgres.snapshot import Snapshot
+from vecferry.connectors.postgres.watching import watch
 from vecferry.errors import DataError
 from vecferry.events import Notice, tell
 from vecferry.filters import Filter
@@ -218,6 +219,10 @@ class PostgresSource:
     def count_where(self, where: Filter) -> int:
         """The exact number of records that match, now."""
         return self._searches.count_where(where)
+
+    def watch(self) -> Callable[[], bool]:
+        """Notices every write, that of a vector alone too; see `watching`."""
+        return watch(self._access, self._made)
 
     def close(self) -> None:
         """Let the snapshot go."""
