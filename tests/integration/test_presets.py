@@ -310,6 +310,23 @@ def test_a_killed_run_goes_on_by_the_forms_of_its_plan(
     assert counts == {"sources": 3, "crawled_pages": 30, "code_examples": 6}
 
 
+def test_what_a_preset_moved_is_verified_and_synchronised_without_it(
+    crawled: PostgresDatabase, qdrant_server: QdrantServer, client: QdrantClient, move: Mover, ferry: Ferry
+) -> None:
+    """The cards in the target say how the tables were read; a row that was added since is written."""
+    source = crawled.url_with(schema="public")
+    move(source, qdrant_server.url, preset=load_preset("crawl4ai-rag"))
+    chosen = [part for name in TABLES for part in ("--collection", f"public/{name}={move.prefix}{name}")]
+    common = (source, qdrant_server.url, *chosen, "--report", str(ferry.folder / "reports"))
+    assert json.loads(ferry("verify", *common, "--json").stdout)["ok"]
+    crawled.execute(
+        "INSERT INTO crawled_pages (url, chunk_number, content, source_id, embedding) "
+        "SELECT 'new', 0, 'new', source_id, embedding FROM crawled_pages LIMIT 1"
+    )
+    ferry("sync", *common, "--yes")
+    assert client.count(f"{move.prefix}crawled_pages").count == 31
+
+
 def test_a_plan_file_says_how_tables_are_read(
     crawled: PostgresDatabase, qdrant_server: QdrantServer, client: QdrantClient, move: Mover, ferry: Ferry
 ) -> None:

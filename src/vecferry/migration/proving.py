@@ -17,6 +17,7 @@ from vecferry.model import CollectionSpec, Pin
 from vecferry.planning.inspect import select
 from vecferry.planning.options import PlanOptions
 from vecferry.planning.patterns import Pattern, parse_patterns
+from vecferry.planning.tabled import written_forms
 from vecferry.planning.units import transforms_of
 from vecferry.protocols import Database
 from vecferry.report.build import of_verification, store_facts
@@ -146,8 +147,12 @@ def _seen(
     url: str,
     observer: Observer,
 ) -> tuple[Database, list[Pair]]:
-    """The source through `transforms`, and which collection of it stands where in the target."""
-    options = PlanOptions(collections=tuple(collections), transforms=transforms)
+    """The source through `transforms`, and which collection of it stands where in the target.
+
+    Tables are read as they were when they were moved, by the target's cards, unless `transforms` say how.
+    """
+    read = transforms if transforms.tables else replace(transforms, tables=written_forms(origin, goal))
+    options = PlanOptions(collections=tuple(collections), transforms=read)
     seen, options = wished(origin, options, paying=True)
     pairs = pair_up(seen, goal, options.collections, url=url)
     if transforms == NOTHING:

@@ -13,6 +13,7 @@ from vecferry.migration.result import Migration
 from vecferry.migration.settings import Ask, Settings
 from vecferry.migration.stores import opened, shown
 from vecferry.planning.model import IfExists
+from vecferry.planning.tabled import read_as, written_forms
 from vecferry.transforms import Recipe
 
 
@@ -40,15 +41,17 @@ def sync(
         Everything that `migrate` raises.
     """
     settings = settings or Settings()
-    named = tuple(collections)
-    if settings.plan.transforms == Recipe():  # else the transforms say what goes where
-        named = _named(source, target, collections)
-    wishes = replace(settings.plan, collections=named, if_exists=IfExists.SYNC)
+    named, transforms = tuple(collections), settings.plan.transforms
+    if transforms == Recipe():  # else the transforms say what goes where
+        named, transforms = _named(source, target, collections)
+    wishes = replace(settings.plan, collections=named, transforms=transforms, if_exists=IfExists.SYNC)
     return migrate(source, target, settings=replace(settings, plan=wishes), ask=ask, observer=observer, stop=stop)
 
 
-def _named(source: str, target: str, collections: Sequence[str]) -> tuple[str, ...]:
-    """Each collection with the name that it has in the target, as `old=new`."""
+def _named(source: str, target: str, collections: Sequence[str]) -> tuple[tuple[str, ...], Recipe]:
+    """Each collection with the name that it has in the target, as `old=new`; and how tables were read when moved."""
     with opened(source) as origin, opened(target) as goal:
+        read = Recipe(tables=written_forms(origin, goal))
+        read_as(origin, read.tables)
         pairs = pair_up(origin, goal, collections, url=shown(source))
-    return tuple(f"{here}={there.rpartition('/')[2]}" for here, there in pairs)
+    return tuple(f"{here}={there.rpartition('/')[2]}" for here, there in pairs), read

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 
 from vecferry.errors import ConfigError
 from vecferry.limits import Limits
 from vecferry.model import CollectionSpec, IdRule
+from vecferry.planning.inspect import select
 from vecferry.planning.options import AUTO, PlanOptions
+from vecferry.planning.patterns import parse_patterns
 from vecferry.planning.presets import Preset, TableWish, proposed, skeleton
 from vecferry.planning.units import unit_of
 from vecferry.protocols import Database, Tabular, require
 from vecferry.tables import Form, Table, guess
+from vecferry.tables.check import check
 from vecferry.tables.wish import shape
 from vecferry.transforms import Rule, View
 
@@ -50,6 +54,38 @@ def by_preset(database: Database, options: PlanOptions) -> PlanOptions:
         tables=wishes,
         preset=None,
     )
+
+
+def in_units(database: Database, options: PlanOptions) -> PlanOptions:
+    """`options` in which the tables that have the column `options.unit` are read unit by unit.
+
+    Call it once the tables are read as the options say (`read_as`).
+
+    Raises:
+        Unsupported: the store has no tables.
+        ConfigError: no chosen table has the column; lists what they have.
+    """
+    if options.unit is None:
+        return options
+    _tabular(database)
+    everything = list(database.collections())
+    chosen = select(everything, parse_patterns(options.collections), store=database.identity.where)
+    forms = {spec.qualified_name: _form(spec) for spec in chosen}
+    columns = {name: _unit_column(form, options.unit) for name, form in forms.items()}
+    found = {name: replace(forms[name], by=column) for name, column in columns.items() if column is not None}
+    if not found:
+        known = sorted({key for form in forms.values() for key in form.own})
+        raise ConfigError(
+            f"No table that is to be moved has a column '{options.unit}'.",
+            hint=f"Units can be made by: {', '.join(known) or 'none of their columns'}.",
+        )
+    recipe = options.transforms
+    return replace(options, transforms=replace(recipe, tables={**recipe.tables, **found}))
+
+
+def _unit_column(form: Form, name: str) -> str | None:
+    """The column that `name` means: its own name, or its metadata key."""
+    return name if name in form.columns else form.own.get(name)
 
 
 def presets_for(database: Database) -> tuple[tuple[str, ...], str]:
@@ -92,6 +128,27 @@ def forms_of(source: Database, names: Iterable[str]) -> dict[str, Form]:
         return {}
     read = {part.collection for name in names for part in unit_of(source, name).reads}
     return {spec.qualified_name: _form(spec) for spec in database.collections() if spec.qualified_name in read}
+
+
+def written_forms(source: Database, target: Database) -> dict[str, Form]:
+    """Table of `source` -> the form in which a collection of `target` was made of it, as that one's card tells.
+
+    A form that does not fit the table any more is left out.
+    """
+    if not isinstance(source, Tabular):
+        return {}
+    tables = {_name(table): table for table in source.tables()}
+    found = {}
+    for spec in target.collections():
+        origin = spec.card.origin if spec.card is not None else {}
+        name = "/".join((*origin.get("namespace", ()), origin.get("name", "")))
+        form = origin.get("config", {}).get("form") if origin.get("kind") == source.identity.kind else None
+        if form is not None and name in tables:
+            with suppress(ConfigError):
+                made = Form.from_json(form)
+                check(tables[name], made)
+                found[name] = made
+    return found
 
 
 def _form(spec: CollectionSpec) -> Form:
