@@ -28,6 +28,7 @@ from vecferry.testing.cloud_double import CloudDouble, start_cloud_double
 from vecferry.testing.cloud_http import Html
 from vecferry.testing.proxy import CutResponse, Delay, Fault, Pass, Reset, Throttle
 from vecferry.testing.servers import ChromaServer
+from vecferry.verification import elsewhere
 
 COUNT = 700
 """records: three pages of Cloud's"""
@@ -194,6 +195,18 @@ def test_too_many_requests_before_anything_is_read(
     assert source.fired == 2
     assert [profile.records for profile in found.profiles] == [COUNT]
     assert len([event for event in told if isinstance(event, Retried) and source.tenant in event.collection]) == 2
+
+
+def test_too_many_requests_while_the_process_that_helps_to_verify_opens(
+    source: CloudDouble, target: CloudDouble, move: Move, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It opens the target ahead of its first job, which may fail without a word, and then for it, which may not."""
+    monkeypatch.setattr(elsewhere, "LEAST_RECORDS", 1)
+    refuse = partial(target.inject, Throttle(times=3, retry_after=0.0), at="heartbeat")
+    done = move(source.url, target.url, at={Stage.INDEX: refuse})
+    assert target.fired == 3
+    assert done.verification is not None
+    assert done.verification.ok
 
 
 def test_a_stop_while_it_waits_for_a_store_to_open(

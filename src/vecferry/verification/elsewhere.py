@@ -19,6 +19,7 @@ import tempfile
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import IO, Self
 
 from vecferry.engine.stop import Stop
@@ -230,15 +231,15 @@ def main() -> None:
     while True:
         job = parent.jobs.get()
         try:
-            database = database or open_database(address)
-            parent.tell(_scan(database, job, parent))
+            tries = Tries(job.label, stop=Stop(), deadline_seconds=job.deadline_seconds, observer=parent.tell)
+            database = database or tries.call("opening", partial(open_database, address))
+            parent.tell(_scan(database, job, parent, tries))
         except Exception as error:  # noqa: BLE001 - raised again over there
             parent.tell(_Failure(_portable(error)))
         let_go()  # this process now waits, while the other needs room for what comes next
 
 
-def _scan(database: Database, job: Job, parent: _Parent) -> Side:
-    tries = Tries(job.label, stop=Stop(), deadline_seconds=job.deadline_seconds, observer=parent.tell)
+def _scan(database: Database, job: Job, parent: _Parent, tries: Tries) -> Side:
     with contextlib.closing(tries.call("opening", lambda: database.source(job.name))) as source:
         spec = source.describe()
         scan(
