@@ -127,17 +127,15 @@ class Server:
     def _wait_until_ready(self, began: int) -> None:
         deadline = time.monotonic() + READY_WITHIN_S
         while True:
-            fresh = self.log()[began:]
             if any(stranger_listens(port, self.pid) for port in self.ports):
                 raise PortTaken(f"A port of the {self.name} server is taken: {self.ports}.", hint="Take other ports.")
             if self.pid is None:
-                raise Unavailable(f"The {self.name} server ended at once.", hint=_its_log(fresh))
+                raise Unavailable(f"The {self.name} server ended at once.", hint=_its_log(self.log()[began:]))
             if self._answers() and not any(stranger_listens(port, self.pid) for port in self.ports):
                 return
             if time.monotonic() > deadline:
-                raise Unavailable(
-                    f"The {self.name} server did not answer within {READY_WITHIN_S:.0f} s.", hint=_its_log(fresh)
-                )
+                said = _its_log(self.log()[began:])
+                raise Unavailable(f"The {self.name} server did not answer within {READY_WITHIN_S:.0f} s.", hint=said)
             time.sleep(POLL_S)
 
     def _answers(self) -> bool:
