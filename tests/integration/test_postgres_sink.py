@@ -416,6 +416,21 @@ def test_the_privileges_that_docs_name_are_enough_for_a_table_that_is_there(post
         assert len(ids(postgres)) == count
 
 
+def test_a_counter_that_is_not_ours_is_told_of(postgres, sink_of, caplog):
+    """It does not end the run; with the right to it, it goes on behind the last id."""
+    postgres.execute("CREATE TABLE docs (id bigserial PRIMARY KEY, content text, metadata jsonb, embedding vector(8))")
+    postgres.execute('CREATE TABLE _vecferry_cards (collection text COLLATE "C" PRIMARY KEY, card json, form json)')
+    spec = replace(SPEC, id_kind=IdKind.INT)
+    grants = ["GRANT SELECT, INSERT, UPDATE, DELETE ON docs, _vecferry_cards TO {role}"]
+    for rights, following in ((grants, 1), ([*grants, "GRANT ALL ON SEQUENCE docs_id_seq TO {role}"], 50)):
+        with as_role(postgres, *rights) as url:
+            sink = sink_of(url, spec)
+            sink.write(batch(spec))
+            sink.finish()
+        assert postgres.execute("SELECT nextval('docs_id_seq')") == [(following,)]
+    assert "docs_id_seq" in caplog.text
+
+
 @pytest.mark.parametrize("missing", ["CREATE on the schema", "INSERT on the table"])
 def test_a_missing_privilege_is_named(postgres, sink_of, missing):
     if missing.startswith("INSERT"):

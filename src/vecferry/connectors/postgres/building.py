@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 
+from psycopg.errors import InsufficientPrivilege
+
 from vecferry.connectors.postgres.access import Access, Connection
 from vecferry.connectors.postgres.ddl import literal, qualified, sequences
 from vecferry.connectors.postgres.indexing import Statement, short_name, statements, unindexed
@@ -45,7 +47,7 @@ class Building:
             self._build(statement)
         with self._access.transaction(write=True) as connection:
             for text in sequences(made.table):
-                connection.execute(text.encode())
+                _move_on(connection, text)
             if made.restored:
                 relate(connection, made)
             connection.execute(f"ANALYZE {qualified(made.table)}".encode())
@@ -111,3 +113,13 @@ class Building:
                 f"WHERE relid = to_regclass({literal(qualified(self._made.table))})".encode()
             ).fetchone()
         return int(row[0]) if row else 0
+
+
+def _move_on(connection: Connection, statement: str) -> None:
+    """Let a counter go on; in a table of somebody else's that may not be ours to do, and is said."""
+    connection.execute("SAVEPOINT counter")
+    try:
+        connection.execute(statement.encode())
+    except InsufficientPrivilege as error:
+        connection.execute("ROLLBACK TO SAVEPOINT counter")
+        _LOG.warning("A counter stays where it was: %s. As its owner: %s;", error.diag.message_primary, statement)

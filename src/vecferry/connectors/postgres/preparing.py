@@ -66,7 +66,7 @@ def prepare(connection: Connection, spec: CollectionSpec, namespace: tuple[str, 
 
 def _with_card(spec: CollectionSpec, known: Card | None, *, adopted: bool) -> CollectionSpec:
     """`spec` with the card that goes into the side table."""
-    card = replace(spec.card or Card(id_kind=spec.id_kind), vectors=spec.vectors, adopted=adopted)
+    card = replace(spec.card or Card(), id_kind=spec.id_kind, vectors=spec.vectors, adopted=adopted)
     return replace(spec, card=merged_card(known, card) if known is not None else card)
 
 

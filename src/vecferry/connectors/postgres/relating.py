@@ -28,6 +28,8 @@ def relate(connection: Connection, made: Prepared) -> None:
     """
     (schema,) = made.table.namespace
     homes = dict(_homes(connection, schema))
+    if (given := told(made.spec)) is not None:
+        homes[made.table.name] = _home(given[0])
     here = {found.table.name: found.table for found in catalog.find(connection, schemas=[schema])}
     for name, (_, was) in homes.items():
         child = here.get(name)
@@ -47,8 +49,11 @@ def _homes(connection: Connection, schema: str) -> Iterator[tuple[str, tuple[Pla
         origin: Mapping[str, Any] = kept.card.origin
         given = told(CollectionSpec(name=name, config=origin.get("config") or {}))
         if given is not None and not kept.card.adopted and origin.get("kind") == "postgresql":
-            was = given[0]
-            yield name, ((was.namespace[-1] if was.namespace else "", was.name), was)
+            yield name, _home(given[0])
+
+
+def _home(was: Table) -> tuple[Place, Table]:
+    return (was.namespace[-1] if was.namespace else "", was.name), was
 
 
 def _parent(key: ForeignKey, homes: Mapping[str, tuple[Place, Table]], here: Mapping[str, Table]) -> Table | None:
