@@ -28,7 +28,7 @@ _ODD = rf'^\s*[^{{\s]|"{re.escape(SPREAD)}'
 """Finds every JSON text that is no object or has a key with our prefix."""
 _LONG = r"[\d.]{16}|\d[eE]"
 """Finds every JSON text with a number that 64 bits may not hold, and some that have none."""
-_NUMBER = re.compile(r"[0-9][0-9.eE+\-]*")
+_LONG_NUMBER = re.compile(r"[0-9][0-9.eE+-]{15,}|[0-9][0-9.]*[eE][0-9.eE+-]*")
 
 _COLON = r'"\s*:'
 """Finds every key in JSON text, and some places inside of texts."""
@@ -178,7 +178,7 @@ def _careful(rows: int, cells: Sequence[Cells], spread: pa.Array | None) -> list
 
 def floats_say(text: str) -> bool:
     """Whether 64 bits hold every number of a JSON text to its last digit; False where only care can tell."""
-    return all(_says(number) for number in _NUMBER.findall(text) if len(number) > 15 or not number.isdigit())
+    return all(map(_says, _LONG_NUMBER.findall(text)))
 
 
 def _says(number: str) -> bool:
