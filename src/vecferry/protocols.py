@@ -160,6 +160,19 @@ class Droppable(Protocol):
 
 
 @runtime_checkable
+class Renamable(Protocol):
+    """A database that can set a collection aside: it keeps all that it is, and no app finds it under its name."""
+
+    def rename(self, name: str, new: str) -> None:
+        """Give the collection `name`, qualified, the bare name `new` within its namespace.
+
+        Raises:
+            AlreadyExists: there is something of that name.
+        """
+        ...
+
+
+@runtime_checkable
 class Homed(Protocol):
     """A database whose sinks write into a namespace that its URL, not the spec, may name."""
 

@@ -78,6 +78,8 @@ def _agreed(found: Retirement, confirm: str | None) -> bool:
             for spec in found.collections]  # fmt: skip
     show.table(console, "To be removed", ("collection", "records", "moved"), rows, numbers=("records",))
     console.print(show.plain(f"This removes {found.what}: {found.records:,} records."))
+    for name, new in found.aside.items():
+        console.print(show.plain(f"'{name}' is not dropped but renamed to '{new}'; retire that to have it dropped."))
     console.print(show.plain(f"The archive is {found.archive}; every record is compared before anything goes."))
     if confirm is not None and confirm != found.name:
         raise DataError(
@@ -102,11 +104,14 @@ def _say(done: Retirement, ledger: str | None, *, as_json: bool) -> None:
                 "records": done.records,
                 "collections": [{"name": s.qualified_name, "records": s.count or 0} for s in done.collections],
                 "archive": done.archive,
+                "renamed": dict(done.aside),
                 "restore": back,
             }
         )
         return
     console = common.output(as_json=False)
-    told = f"Removed {done.what}: {done.records:,} records, all of them in the archive."
+    told = (
+        f"{'Set aside' if done.aside else 'Removed'} {done.what}: {done.records:,} records, all of them in the archive."
+    )
     for line in (told, "", f"Archive: {done.archive}", "", "To bring it back:", f"  {back}"):
         console.print(line, markup=False, highlight=False, soft_wrap=True)

@@ -1,17 +1,26 @@
-"""The last step of `retire`: the source goes, provided that nobody wrote to it since it was looked at."""
+"""The last step of `retire`: the source goes, provided that nobody wrote to it since it was looked at.
+
+Where a collection can be renamed it goes in two steps: it is set aside as `NAME_archived_YYYYMMDD`, and dropped when
+that is retired in its turn.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
+from datetime import UTC, datetime
 
 from vecferry.errors import Conflict
 from vecferry.migration.stores import opened
 from vecferry.model import Belongings, CollectionSpec
-from vecferry.protocols import Database, Droppable, Removable, Watched, require
+from vecferry.protocols import Database, Droppable, Removable, Renamable, Watched, require
 
 Changed = Callable[[str], bool]
 """Was the collection of this name written to?"""
+_ASIDE = re.compile(r"_archived_\d{8}$")
+_NAME_BYTES = 63
+"""Of a name in PostgreSQL; MariaDB takes 64."""
 
 
 @contextmanager
@@ -32,8 +41,27 @@ def _watches(origin: Database, collections: Sequence[CollectionSpec]) -> Iterato
                 yield spec.qualified_name, source.watch()
 
 
-def remove(url: str, belongings: Belongings | None, collections: Sequence[CollectionSpec], changed: Changed) -> None:
-    """Remove the store as a whole, where it was looked at so, or these collections of it.
+def set_aside(origin: Database, collections: Sequence[CollectionSpec]) -> dict[str, str]:
+    """Qualified name -> the name under which each collection is set aside; those that are dropped are left out."""
+    if not isinstance(origin, Renamable):
+        return {}
+    suffix = f"_archived_{datetime.now(UTC):%Y%m%d}"
+    most = _NAME_BYTES - len(suffix)
+    return {
+        spec.qualified_name: spec.name.encode()[:most].decode(errors="ignore") + suffix
+        for spec in collections
+        if not _ASIDE.search(spec.name)
+    }
+
+
+def remove(
+    url: str,
+    belongings: Belongings | None,
+    collections: Sequence[CollectionSpec],
+    changed: Changed,
+    aside: Mapping[str, str],
+) -> None:
+    """Remove the store as a whole, where it was looked at so, or these collections of it; rename those `aside`.
 
     Raises:
         Conflict: it was written to since.
@@ -52,4 +80,8 @@ def remove(url: str, belongings: Belongings | None, collections: Sequence[Collec
                     f"'{spec.qualified_name}' was written to meanwhile. What is not removed yet stays.",
                     hint="Stop what writes to it, then run the same command again.",
                 )
-            power.drop(spec.qualified_name)
+            new = aside.get(spec.qualified_name)
+            if new is not None and isinstance(origin, Renamable):
+                origin.rename(spec.qualified_name, new)
+            else:
+                power.drop(spec.qualified_name)

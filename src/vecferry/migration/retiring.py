@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from unicodedata import normalize
 
@@ -21,7 +21,7 @@ from vecferry.events import Observer, silent
 from vecferry.migration.arrived import Arrival, arrivals, check_arrived
 from vecferry.migration.journal import LOOKED_AT
 from vecferry.migration.moving import migrate
-from vecferry.migration.removing import remove, watched
+from vecferry.migration.removing import remove, set_aside, watched
 from vecferry.migration.settings import Settings
 from vecferry.migration.stores import held_still, opened, shown
 from vecferry.model import Belongings, CollectionSpec
@@ -55,6 +55,7 @@ class Retirement:
         name: what must be typed; what: the same for a person.
         archive: URL of the archive that holds all of it.
         moved: source collection -> the verified run that moved it, and where to.
+        aside: source collection -> the name that it gets instead of being dropped.
     """
 
     source: str
@@ -64,6 +65,7 @@ class Retirement:
     archive: str
     belongings: Belongings | None = None
     moved: tuple[tuple[str, str], ...] = ()
+    aside: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def records(self) -> int:
@@ -114,7 +116,7 @@ def retire(
     known = [] if unverified else arrivals(moved, ledger)
     with watched(source, agreed.collections if agreed.belongings is None else ()) as changed:
         _prove(agreed, source, known, observer, stop)
-        remove(source, agreed.belongings, agreed.collections, changed)
+        remove(source, agreed.belongings, agreed.collections, changed, agreed.aside)
     return agreed
 
 
@@ -153,7 +155,8 @@ def _look(origin: Database, url: str, patterns: Sequence[str], archive: str) -> 
     where = origin.identity.where
     name = chosen[0].name if len(chosen) == 1 else where.rstrip("/").rpartition("/")[2]
     what = f"{len(chosen)} collections of {where}" if len(chosen) > 1 else f"the collection '{name}' of {where}"
-    return Retirement(source=shown(url), collections=chosen, name=name, what=what, archive=archive)
+    aside = set_aside(origin, chosen)
+    return Retirement(source=shown(url), collections=chosen, name=name, what=what, archive=archive, aside=aside)
 
 
 # --------------------------------------------------------------------------- was it moved?

@@ -16,7 +16,7 @@ from vecferry.connectors.postgres.facts import LIMITS
 from vecferry.connectors.postgres.sink import PostgresSink
 from vecferry.connectors.postgres.source import PostgresSource
 from vecferry.connectors.postgres.wishes import configured
-from vecferry.errors import AuthFailed, ConfigError, Unsupported
+from vecferry.errors import AlreadyExists, AuthFailed, ConfigError, Unsupported
 from vecferry.events import Notice, tell
 from vecferry.limits import Limits
 from vecferry.model import CollectionSpec, StoreIdentity
@@ -25,7 +25,7 @@ from vecferry.tables.check import check
 from vecferry.tables.types import vector_type
 from vecferry.url import StoreUrl
 
-_COUNTED = 1_000_000
+_COUNTED = 50_000_000
 """Estimated rows past which a list of collections does not count them one by one."""
 _SAMPLED = 1_000
 Path = tuple[str, ...]
@@ -160,6 +160,27 @@ class PostgresDatabase:
             if found:
                 connection.execute(f"DROP TABLE {qualified(found[0].table)}".encode())
                 cards.forget(connection, *path)
+
+    def rename(self, name: str, new: str) -> None:
+        """Give a table or view another name in its schema; its card, its keys and who refers to it go along.
+
+        Raises:
+            NotFound: it is not there.
+            AlreadyExists: the new name is taken.
+        """
+        with self._access.transaction(write=True) as connection:
+            table = self._one(connection, name).table
+            (schema,) = table.namespace
+            if catalog.find(connection, schemas=(schema,), tables=(new,)):
+                raise AlreadyExists(
+                    f"There is a table '{new}' already.", store=self._access.store, hint="Rename or drop it with SQL."
+                )
+            kind = "VIEW" if table.view else "TABLE"
+            connection.execute(f"ALTER {kind} {qualified(table)} RENAME TO {quote(new)}".encode())
+            kept = cards.read(connection, schema, table.name)
+            if kept is not None:
+                cards.write(connection, schema, new, kept)
+                cards.forget(connection, schema, table.name)
 
     def close(self) -> None:
         """Close the connections."""
