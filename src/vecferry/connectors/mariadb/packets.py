@@ -34,11 +34,11 @@ def rows(connection: Any, sql: str, *, most_rows: int, most_bytes: int) -> Itera
     """
     connection.query(sql, unbuffered=True)
     result = connection._result  # noqa: SLF001
-    read, columns = connection._rfile.read, range(result.field_count)  # noqa: SLF001
+    read = connection._rfile.read  # noqa: SLF001
     found: list[Row] = []
     size = 0
     while (packet := _packet(read, result)) is not None:
-        found.append(_row(packet, columns))
+        found.append(_row(packet))
         size += len(packet)
         if len(found) >= most_rows or size >= most_bytes:
             yield found
@@ -75,18 +75,21 @@ def _one(read: Callable[[int], bytes]) -> bytes:
     return data
 
 
-def _row(packet: bytes, columns: range) -> Row:
+def _row(packet: bytes) -> Row:
     """The values of a row: a length of 1, 3, 4 or 9 bytes before each, or the sign of NULL."""
-    at = 0
+    at, end = 0, len(packet)
     values: list[bytes | None] = []
-    for _ in columns:
+    while at < end:
         size = packet[at]
         at += 1
         if size == _NULL:
             values.append(None)
             continue
-        if size > _NULL:
-            width = 2 if size == _TWO else 3 if size == _THREE else 8
+        if size == _TWO:
+            size = packet[at] | packet[at + 1] << 8
+            at += 2
+        elif size > _NULL:
+            width = 3 if size == _THREE else 8
             size = int.from_bytes(packet[at : at + width], "little")
             at += width
         values.append(packet[at : at + size])
