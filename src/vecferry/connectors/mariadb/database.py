@@ -14,7 +14,7 @@ from vecferry.connectors.mariadb.opened import Opened, find, opened
 from vecferry.connectors.mariadb.server import Server
 from vecferry.connectors.mariadb.sink import MariaSink
 from vecferry.connectors.mariadb.source import MariaSource
-from vecferry.errors import Conflict, NotFound
+from vecferry.errors import AlreadyExists, Conflict, NotFound
 from vecferry.limits import Limits
 from vecferry.model import CollectionSpec, StoreIdentity
 from vecferry.tables import Form, Table
@@ -92,6 +92,23 @@ class MariaDatabase:
                     f"'{name}' in {self._server.store} is a view.", hint="Remove it yourself, if it is in the way."
                 )
             self._server.run(f"DROP TABLE {qualified(path)}")
+            cards.forget(self._server, path[-1])
+
+    def rename(self, name: str, new: str) -> None:
+        """Give a table or view another name; its card and its keys go along.
+
+        Raises:
+            NotFound: it is not there.
+            AlreadyExists: the new name is taken.
+        """
+        path = names.find(self._paths(), name, store=self._server.store)
+        if catalog.load(self._server, new):
+            raise AlreadyExists(
+                f"There is a table '{new}' already.", store=self._server.store, hint="Rename or drop it with SQL."
+            )
+        self._server.run(f"RENAME TABLE {qualified(path)} TO {qualified((*path[:-1], new))}")
+        if (kept := cards.read(self._server, path[-1])) is not None:
+            cards.write(self._server, new, kept)
             cards.forget(self._server, path[-1])
 
     def close(self) -> None:
