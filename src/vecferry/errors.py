@@ -19,6 +19,7 @@
     │   ├── RunLocked                another process holds this run
     │   ├── PlanChanged              the plan of an unfinished run differs from the one asked for
     │   └── LedgerTooNew             written by a later vecferry
+    ├── UnitsFailed                  some units of a collection failed, the others are through; resumable
     └── Interrupted                  stopped on request; resumable
 
 Facts are flat scalars and may be logged; secrets, vectors and documents never become facts.
@@ -154,6 +155,10 @@ class PlanChanged(LedgerError):
 
 class LedgerTooNew(LedgerError):
     """The ledger was written by a later version of vecferry."""
+
+
+class UnitsFailed(VecferryError):
+    """Some units of a collection could not be moved; the others are moved and proven. The same command tries again."""
 
 
 class Interrupted(VecferryError):

@@ -102,6 +102,21 @@ class Rejected(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class UnitChanged(Event):
+    """A unit of a collection (the records with one value of a column) has another state now.
+
+    `unit` is the value as JSON text; `state` one of pending, in_progress, completed, failed, stays.
+    """
+
+    collection: str
+    unit: str
+    state: str
+    total: int
+    moved: int
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Notice(Event):
     """Something a person should know; `level` is info or warning."""
 

@@ -22,7 +22,7 @@ COMMANDS = {
     "plan": ("vecferry.cli.move", "Say what a migration would do, and write it as a file that you can edit."),
     "migrate": ("vecferry.cli.move", "Move collections, verify every record, and write a report."),
     "sync": ("vecferry.cli.keep", "Bring a target up to date with a source that has changed since."),
-    "status": ("vecferry.cli.look", "Show the runs that the ledger knows."),
+    "status": ("vecferry.cli.status", "Show the runs that the ledger knows, and the units of one."),
     "verify": ("vecferry.cli.prove", "Compare every record of source and target."),
     "compare": ("vecferry.cli.prove", "Measure the same queries against source and target."),
     "repair": ("vecferry.cli.prove", "Mend what verification found, from the source."),

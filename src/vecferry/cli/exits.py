@@ -16,6 +16,7 @@ from vecferry.errors import (
     LedgerError,
     PlanChanged,
     RunLocked,
+    UnitsFailed,
     VecferryError,
 )
 
@@ -34,7 +35,7 @@ class Exit(IntEnum):
     REFUSED = 3
     """refused before anything was written: losses not accepted, target not empty, no consent, a run that is held"""
     INTERRUPTED = 4
-    """stopped part-way; run the same command again and it goes on"""
+    """stopped part-way, or some units failed; run the same command again and it goes on"""
     FAILED = 5
     """a store or file cannot be used: down, wrong key, damaged"""
     BUG = 70
@@ -54,7 +55,7 @@ def exit_for(error: VecferryError, *, started: bool = False) -> Exit:
     """The exit code of an error; `started` says that something was written already, so that the run can be resumed."""
     if isinstance(error, ConfigError):
         return Exit.USAGE
-    if isinstance(error, Interrupted) or started:
+    if isinstance(error, Interrupted | UnitsFailed) or started:
         return Exit.INTERRUPTED
     if isinstance(error, CorruptData):
         return Exit.FAILED

@@ -1,4 +1,4 @@
-"""Commands that only look: doctor, inspect, status."""
+"""Commands that only look: doctor, inspect."""
 
 from __future__ import annotations
 
@@ -119,33 +119,3 @@ def _presets(console: Console, found: Inspection, *, asked: bool, details: bool)
     if found.skeleton and (details or not found.presets) and not asked:
         console.print("A preset of your own to begin with (docs/how-to/write-a-preset.md):\n")
         console.print(found.skeleton, markup=False, highlight=False, soft_wrap=True)
-
-
-@click.command()
-@options.ledger
-@options.as_json
-def status(ledger: str | None, as_json: bool) -> int:
-    r"""Show the runs that the ledger knows: what they move, how far they are, how they ended.
-
-    \b
-    Examples:
-      vecferry status
-      vecferry status --ledger ./ledger.db --json
-    """
-    from vecferry import migration
-    from vecferry.cli import show
-
-    runs = migration.status(ledger)
-    if as_json:
-        common.print_json({"runs": [common.as_data(run) for run in runs]})
-        return Exit.DONE
-    console = common.output(as_json=False)
-    if not runs:
-        console.print("No run yet.")
-        return Exit.DONE
-    rows = [
-        (run.id, f"{run.created:%Y-%m-%d %H:%M}", run.source, run.target, f"{run.done:,} of {run.records:,}", run.state)
-        for run in runs
-    ]
-    show.table(console, "Runs", ("run", "begun", "source", "target", "records", "state"), rows)
-    return Exit.DONE

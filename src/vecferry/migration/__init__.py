@@ -1,6 +1,6 @@
 """The whole job as functions: inspect, plan, migrate, sync, verify, compare, repair. The command line calls these."""
 
-from vecferry.migration.history import RunStatus, status
+from vecferry.migration.history import RunStatus, UnitStatus, status, watch
 from vecferry.migration.looking import inspect, plan
 from vecferry.migration.moving import migrate
 from vecferry.migration.proving import Proof, compare, repair, verify
@@ -19,6 +19,7 @@ __all__ = [
     "Retirement",
     "RunStatus",
     "Settings",
+    "UnitStatus",
     "compare",
     "inspect",
     "migrate",
@@ -30,5 +31,6 @@ __all__ = [
     "status",
     "sync",
     "verify",
+    "watch",
     "write_report",
 ]

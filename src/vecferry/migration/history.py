@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from vecferry.engine.job import load_plan
+from vecferry.errors import ConfigError
 from vecferry.planning.model import Plan
 from vecferry.state.ledger import Ledger
-from vecferry.state.model import RunInfo, Step
+from vecferry.state.model import RunInfo, Step, Unit, UnitState
+from vecferry.tables.units import shown, unit_of
+
+LOOK_EVERY = 1.0
+"""Seconds between two looks of `watch`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,6 +27,27 @@ class CollectionStatus:
     step: str
     records: int
     done: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnitStatus:
+    """One unit of a run: the records of `collection` with one value of the column that makes units.
+
+    Attributes:
+        value: as the store prints it, `null` where the column is empty.
+        state: pending, in_progress, completed, failed or stays.
+        moved: records that the target holds of `total`; of a unit that is not completed, those committed so far.
+        started, finished: UTC.
+    """
+
+    collection: str
+    value: str
+    state: str
+    total: int
+    moved: int
+    started: datetime | None = None
+    finished: datetime | None = None
+    error: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,19 +64,59 @@ class RunStatus:
     error: str = ""
     holder: str = ""
     collections: tuple[CollectionStatus, ...] = ()
+    units: tuple[UnitStatus, ...] = ()
+
+    @property
+    def unit_counts(self) -> dict[str, int]:
+        """State -> units that stand there; states without any are left out."""
+        counts = {state.value: sum(unit.state == state.value for unit in self.units) for state in UnitState}
+        return {state: count for state, count in counts.items() if count}
 
 
-def status(ledger: str | None = None, *, limit: int = 20) -> list[RunStatus]:
-    """The latest runs, newest first.
+def status(ledger: str | None = None, *, limit: int = 20, run: str | None = None) -> list[RunStatus]:
+    """The latest runs, newest first, or the one with the id `run`.
 
     Raises:
+        ConfigError: no run has that id.
         LedgerError, LedgerTooNew, StoreFull: the ledger cannot be opened.
     """
     with Ledger(ledger) as opened:
-        return [_status(info) for info in opened.history(limit=limit)]
+        found = opened.history(limit=limit) if run is None else [_run(opened, run)]
+        return [_status(opened, info) for info in found]
 
 
-def _status(info: RunInfo) -> RunStatus:
+def watch(
+    ledger: str | None = None,
+    *,
+    run: str | None = None,
+    every: float = LOOK_EVERY,
+    wait: Callable[[float], None] = time.sleep,
+) -> Iterator[RunStatus]:
+    """How a run stands, again and again until no process holds it: `run`, else the latest. Nothing where there is none.
+
+    Raises:
+        ConfigError: no run has that id.
+        LedgerError, LedgerTooNew, StoreFull: the ledger cannot be opened, or read any more.
+    """
+    with Ledger(ledger) as opened:
+        if run is None:
+            run = next((info.id for info in opened.history(limit=1)), None)
+        while run is not None:
+            found = _status(opened, _run(opened, run))
+            yield found
+            if found.state != "running":
+                return
+            wait(every)
+
+
+def _run(ledger: Ledger, run: str) -> RunInfo:
+    found = ledger.run(run)
+    if found is None:
+        raise ConfigError(f"The ledger knows no run '{run}'.", hint="`vecferry status` lists those that it knows.")
+    return found
+
+
+def _status(ledger: Ledger, info: RunInfo) -> RunStatus:
     plan = load_plan(info.plan)
     records = {collection.source: collection.records for collection in plan.collections}
     kept = _there(plan, info)
@@ -72,7 +140,41 @@ def _status(info: RunInfo) -> RunStatus:
             )
             for state in info.collections
         ),
+        units=tuple(_units(ledger.units(info.id), info)),
     )
+
+
+def _units(units: list[Unit], info: RunInfo) -> Iterator[UnitStatus]:
+    """Units with what their partitions' checkpoints say of those that are not through."""
+    committed = _committed(info) if units else {}
+    for unit in units:
+        moved = unit.moved if unit.state is UnitState.COMPLETED else committed.get((unit.collection, unit.value), 0)
+        yield UnitStatus(
+            collection=unit.collection,
+            value=shown(unit.value),
+            state=unit.state.value,
+            total=unit.total,
+            moved=moved,
+            started=_utc(unit.started),
+            finished=_utc(unit.finished),
+            error=unit.error,
+        )
+
+
+def _committed(info: RunInfo) -> dict[tuple[str, str], int]:
+    """(collection, unit) -> records that the target holds, by the checkpoints of the unit's partitions."""
+    found: dict[tuple[str, str], int] = {}
+    for state in info.collections:
+        for partition, checkpoint in state.checkpoints.items():
+            unit = unit_of(partition)
+            if unit is not None:
+                key = state.source, unit
+                found[key] = found.get(key, 0) + checkpoint.written + checkpoint.skipped
+    return found
+
+
+def _utc(seconds: float | None) -> datetime | None:
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
 
 
 def _there(plan: Plan, info: RunInfo) -> dict[str, int]:

@@ -28,6 +28,7 @@ CODES = {
     errors.RunLocked: Exit.REFUSED,
     Refused: Exit.REFUSED,
     errors.Interrupted: Exit.INTERRUPTED,
+    errors.UnitsFailed: Exit.INTERRUPTED,
 }
 
 
