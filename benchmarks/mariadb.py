@@ -187,6 +187,7 @@ def ours(mariadb: MariaDBDatabase, qdrant: QdrantServer) -> float:
         command += ["--quiet", "--ledger", str(Path(work) / "ledger.db"), "--report", str(Path(work) / "reports")]
         command += ["--queries", "20", "--index", "none", "--target-config", 'hnsw_config={"m": 0}']
         done = subprocess.run(command, check=False, capture_output=True, text=True)
+        assert done.stdout, done.stderr
         told = json.loads(done.stdout)
         assert told["differences"] == 0, (told, done.stderr)
     with closing(open_database(qdrant.url)) as database:

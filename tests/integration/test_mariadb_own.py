@@ -171,3 +171,31 @@ def test_foreign_keys_come_home(mariadb: MariaDBDatabase, store: Any) -> None:
     record = replace(plain_records(home, 1)[0], document=None, metadata={"parent": "a"})
     written(store, home, [record])
     assert "FOREIGN KEY (`parent`) REFERENCES `parent` (`name`)" in mariadb.execute("SHOW CREATE TABLE home")[0][1]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE own SET document = 'x' WHERE id = 3",
+        "UPDATE own SET embedding = (SELECT embedding FROM own WHERE id = 1) WHERE id = 3",
+        "DELETE FROM own WHERE id = 3",
+        "UPDATE own SET metadata = '{}' WHERE id = 3",
+    ],
+)
+def test_a_table_that_is_written_to_is_noticed(mariadb: MariaDBDatabase, store: Any, change: str) -> None:
+    written(store, own(IdKind.INT), plain_records(own(IdKind.INT), 5))
+    source = store.source("own")
+    changed = source.watch()
+    source.close()
+    assert not changed()
+    mariadb.execute(change)
+    assert changed()
+
+
+def test_a_view_always_counts_as_written_to(mariadb: MariaDBDatabase, store: Any) -> None:
+    from vecferry.tables import Form
+
+    written(store, own(IdKind.INT), plain_records(own(IdKind.INT), 5))
+    mariadb.execute("CREATE VIEW seen AS SELECT id, embedding FROM own")
+    store.use("seen", Form(key=("id",), vectors={"": "embedding"}))
+    assert store.source("seen").watch()()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -15,7 +15,7 @@ from vecferry.connectors.mariadb._codec import keys
 from vecferry.connectors.mariadb._codec.reading import Reading
 from vecferry.connectors.mariadb._codec.where import where as to_sql
 from vecferry.connectors.mariadb._codec.writing import with_ids
-from vecferry.connectors.mariadb.names import quote
+from vecferry.connectors.mariadb.names import qualified, quote
 from vecferry.connectors.mariadb.opened import Opened
 from vecferry.connectors.mariadb.searching import statement
 from vecferry.connectors.mariadb.server import Server
@@ -225,6 +225,18 @@ class MariaSource:
 
     def _with_ids(self, ids: Sequence[str]) -> str:
         return with_ids(self._opened.table, self._opened.form, self._spec, ids, own=self._opened.own)
+
+    def watch(self) -> Callable[[], bool]:
+        """Begin to watch, by the checksum that the server computes of all rows: a change of any column is noticed.
+
+        Of a view MariaDB computes none, so that one always counts as written to.
+        """
+        before = self._checksum()
+        return lambda: before is None or self._checksum() != before
+
+    def _checksum(self) -> bytes | None:
+        table = self._opened.table
+        return self._server.one(f"CHECKSUM TABLE {qualified((*table.namespace, table.name))}")[1]
 
     def search(
         self,
