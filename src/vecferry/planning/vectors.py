@@ -6,10 +6,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from vecferry.limits import Limits
-from vecferry.model import UNNAMED, Element, JsonObject, Metric, VectorSpec
+from vecferry.model import UNNAMED, Element, JsonObject, Metric, VectorKind, VectorSpec
 
 NEAREST = {Metric.L1: Metric.L2, Metric.L2: Metric.COSINE, Metric.COSINE: Metric.IP, Metric.IP: Metric.COSINE}
 """The metric to search by where the target lacks the source's and the person agrees."""
+
+
+_TYPED = (VectorKind.DENSE, VectorKind.MULTI)
+"""Kinds that have number types; bits are bits, and the numbers of sparse vectors are float32, everywhere."""
 
 
 def map_vectors(
@@ -28,7 +32,8 @@ def map_vectors(
 
 
 def _fit(vector: VectorSpec, limits: Limits) -> VectorSpec:
-    element = vector.element if vector.element in limits.elements else Element.FLOAT32
+    kept = vector.element in limits.elements or vector.kind not in _TYPED
+    element = vector.element if kept else Element.FLOAT32
     return replace(vector, element=element, metric=_metric(vector.metric, limits))
 
 

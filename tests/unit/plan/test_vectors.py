@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from tests.unit.plan.making import CHROMA_LIKE, QDRANT_LIKE
+from vecferry.connectors.memory import LIMITS as MEMORY
 from vecferry.model import Element, Metric, VectorKind, VectorSpec
 from vecferry.planning.vectors import described, map_vectors
 
@@ -38,3 +41,11 @@ def test_one_of_another_dimension_by_now_keeps_what_it_is() -> None:
 def test_named_vectors_find_their_own() -> None:
     wide = (VectorSpec(name="img", dim=2, metric=Metric.IP), VectorSpec(name="new", dim=2))
     assert map_vectors(wide, QDRANT_LIKE, home={"vectors": described((THUMB, IMG))}) == (IMG, wide[1])
+
+
+def test_bits_and_sparse_vectors_have_no_number_type_to_widen() -> None:
+    """A store of floats alone that holds bits (pgvector) holds them as bits."""
+    limits = replace(MEMORY, elements=frozenset({Element.FLOAT32}))
+    bits = VectorSpec(name="bits", kind=VectorKind.BITS, dim=9, metric=Metric.HAMMING, element=Element.UINT8)
+    small = VectorSpec(name="small", dim=2, element=Element.UINT8)
+    assert map_vectors((bits, small), limits) == (bits, replace(small, element=Element.FLOAT32))
