@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -89,7 +90,16 @@ def plan(
 @click.option("--no-backup", is_flag=True, help="Let recreate remove records of somebody else without an archive.")
 @click.option("--delete", is_flag=True, help="With --if-exists sync: delete what only the target has.")
 @click.option("--no-verify", is_flag=True, help="Leave verification out. The report will say so.")
-@options.by
+@click.option(
+    "--by",
+    multiple=True,
+    metavar="KEY",
+    help="Also count the records by each value of this metadata key. From PostgreSQL and MariaDB each value of the "
+    "column is moved, proven and told as a unit of its own; one that fails stops no other.",
+)
+@click.option(
+    "--units/--no-units", default=None, help="Whether --by makes units. Default: where a SQL store is the source."
+)
 @options.strict
 @options.queries()
 @options.reports
@@ -153,7 +163,7 @@ def _settings(
         given["collections"] = tuple(collection.source for collection in decisions.collections)
         source, target = source or decisions.source_url, target or decisions.target_url
     settings = Settings(
-        plan=plan_options(given),
+        plan=replace(plan_options(given), unit=_unit(source, given)),
         decisions=decisions,
         engine=Options(batch_bytes=given["batch_bytes"], jobs=given["jobs"], rate=given["rate"]),
         verify=None if given["no_verify"] else VerifyOptions(queries=given["queries"], by=given["by"]),
@@ -167,6 +177,20 @@ def _settings(
     )
     return defaults.source_url(source), defaults.target_url(target), settings
 
+
+def _unit(source: str | None, given: dict[str, Any]) -> str | None:
+    """The column whose values are units, where there is one."""
+    if given["units"] and len(given["by"]) != 1:
+        raise click.UsageError("--units goes with one --by COLUMN.")
+    if given["units"] is False or len(given["by"]) != 1:
+        return None
+    sql = (source or "").partition(":")[0].partition("+")[0] in _SQL
+    column: str = given["by"][0]
+    return column if sql or given["units"] else None
+
+
+_SQL = frozenset({"postgresql", "postgres", "mariadb"})
+"""Schemes of stores that read the records of one value on their own."""
 
 _OF_THE_PLAN = (
     "collections",

@@ -48,6 +48,7 @@ class Crew:
         self, options: Options, limits: Limits, *, observer: Observer = silent, stop: Stop | None = None
     ) -> None:
         self.options = options
+        self.limits = limits
         self.observer = observer
         self.stop = (stop or Stop()).child()
         self.pace = Pace(options, limits, observer)
@@ -59,6 +60,12 @@ class Crew:
         self._threads = [threading.Thread(target=self._work, daemon=True) for _ in range(options.jobs)]
         for thread in self._threads:
             thread.start()
+
+    def another(self) -> Crew:
+        """One for work whose failure is to stop nothing else. It stops with this one, and shares its pace."""
+        crew = Crew(self.options, self.limits, observer=self.observer, stop=self.stop)
+        crew.pace = self.pace
+        return crew
 
     def __enter__(self) -> Crew:
         return self

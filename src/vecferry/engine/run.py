@@ -20,7 +20,8 @@ from vecferry.engine.finishing import wait_for
 from vecferry.engine.model import CollectionResult, Options, RunResult
 from vecferry.engine.retry import retrying
 from vecferry.engine.stop import Stop, interrupted
-from vecferry.errors import VecferryError
+from vecferry.engine.units import Care, Walk, by_unit
+from vecferry.errors import UnitsFailed, VecferryError
 from vecferry.events import Event, Observer, Progress, Rejected, RunStarted, Stage, StageFinished, StageStarted, silent
 from vecferry.hooks import reach
 from vecferry.limits import Limits
@@ -28,7 +29,7 @@ from vecferry.model import CollectionSpec, Partition, Rejection
 from vecferry.planning.model import CollectionPlan, IfExists, OnConflict, Plan, Policy
 from vecferry.planning.sieve import Sieve
 from vecferry.protocols import Database, Droppable, Sink, Source, require
-from vecferry.state.model import CollectionState, Step
+from vecferry.state.model import Checkpoint, CollectionState, Step
 
 if TYPE_CHECKING:
     from vecferry.state.run import Run
@@ -43,14 +44,17 @@ def migrate_collections(
     options: Options | None = None,
     observer: Observer = silent,
     stop: Stop | None = None,
+    care: Care | None = None,
 ) -> RunResult:
     """Copy every collection of `plan` that `run` has not finished, and wait until the target serves them.
 
     Call it inside `vecferry.engine.keeping`, which keeps the run ours and tells the ledger how it ended. A collection
     whose plan says `recreate` is dropped here, once, before its first write; one that is to be kept is not touched, nor
-    is one that is to be synchronised, which is the caller's work: it needs a comparison.
+    is one that is to be synchronised, which is the caller's work: it needs a comparison. A collection with units is
+    copied unit by unit (`vecferry.engine.units`), each proven by `care` before the next is begun.
 
     Raises:
+        UnitsFailed: some units failed; every other unit and collection is through, indexes included.
         Interrupted: stopped on request, or a store failed for too long; the same run goes on later.
         RunLocked: another process took the run over.
         IdCollision: `append`, and the target has some of the ids already; nothing of that collection is written.
@@ -61,10 +65,13 @@ def migrate_collections(
     done = sum(state.total.read for state in states.values())
     told(RunStarted(run=run.id, resumed=run.resumed, records=plan.records, done=done))
     with Crew(_fitting(options or Options(), target.limits), target.limits, observer=told, stop=stop) as crew:
-        work = [_Collection(c, states[c.source], source, target, run, crew) for c in plan.collections]
+        work = [_Collection(c, states[c.source], source, target, run, crew, care) for c in plan.collections]
         for collection in work:
             collection.check()
         results = [collection.migrate() for collection in work]
+    for collection in work:
+        if collection.failed is not None:
+            raise collection.failed
     reach("run.copied")
     return RunResult(run=run.id, resumed=done, collections=tuple(results))
 
@@ -84,6 +91,8 @@ class _Collection:
     target: Database
     run: Run
     crew: Crew
+    care: Care | None = None
+    failed: UnitsFailed | None = None
 
     def check(self) -> None:
         """Before the first write of the run: what is in the target already, and does it collide?"""
@@ -155,8 +164,9 @@ class _Collection:
             reader = stack.enter_context(closing(self.origin.source(self.plan.source)))
             leave = stack.enter_context(leaving_alone(self.plan, self.target, fresh=self.state.fresh))
             self._copy_partitions(lane, reader, self._admit(reader, leave))
-        self._mark(Step.COPIED)
-        reach("collection.copied")
+        if self.failed is None:
+            self._mark(Step.COPIED)
+            reach("collection.copied")
 
     def _admit(self, reader: Source, leave: Leave) -> Admit:
         """What the plan's policies, and what is in the target already, leave of a batch."""
@@ -170,16 +180,30 @@ class _Collection:
         return admit
 
     def _copy_partitions(self, lane: Lane, reader: Source, admit: Admit) -> None:
-        todo = [part for part in self.plan.partitions if not self.state.checkpoints[part.id].done]
-        _in_parallel(self.crew, todo, lambda part: self._copy_one(lane, reader, part, admit))
+        def copy(partitions: Sequence[Partition], crew: Crew) -> None:
+            todo = [part for part in partitions if not self._checkpoint(part).done]
+            _in_parallel(crew, todo, lambda part: self._copy_one(lane, reader, part, admit, crew))
 
-    def _copy_one(self, lane: Lane, reader: Source, partition: Partition, admit: Admit) -> None:
+        if self.care is None or not by_unit(self.plan.partitions):
+            copy(self.plan.partitions, self.crew)
+            return
+        units = {unit.value: unit for unit in self.run.units() if unit.collection == self.plan.source}
+        walk = Walk(self.plan.source, self.run, self.crew, copy, self.care, self.crew.observer)
+        try:
+            walk.go(self.plan.partitions, units)
+        except UnitsFailed as error:
+            self.failed = error
+
+    def _checkpoint(self, partition: Partition) -> Checkpoint:
+        return self.state.checkpoints.get(partition.id, Checkpoint())
+
+    def _copy_one(self, lane: Lane, reader: Source, partition: Partition, admit: Admit, crew: Crew) -> None:
         copy_partition(
             reader,
             partition,
-            self.state.checkpoints[partition.id],
+            self._checkpoint(partition),
             lane=replace(lane, partition=partition.id),
-            crew=self.crew,
+            crew=crew,
             admit=admit,
         )
 
@@ -189,8 +213,9 @@ class _Collection:
         with self._stage(Stage.INDEX, self.plan.records):
             finish = partial(retrying, lane.sink.finish, patience)
             wait_for(finish, lane.sink, name, observer=crew.observer, stop=crew.stop)
-        self._mark(Step.FINISHED)
-        reach("collection.finished")
+        if self.failed is None:
+            self._mark(Step.FINISHED)
+            reach("collection.finished")
 
     def _mark(self, step: Step, *, fresh: bool | None = None) -> None:
         self.run.mark(self.plan.source, step, fresh=fresh)

@@ -11,6 +11,7 @@ from vecferry.engine.run import migrate_collections
 from vecferry.events import Event, Observer, Stage, StageFinished, StageStarted
 from vecferry.hooks import reach
 from vecferry.migration import backup, journal
+from vecferry.migration.caring import Units
 from vecferry.migration.reporting import of_run, write_report
 from vecferry.migration.result import Migration
 from vecferry.migration.trip import Held, Trip
@@ -28,6 +29,7 @@ def carry_out(trip: Trip, held: Held) -> Migration:
     """Back up, copy, verify, report; the run is closed when all of it is done."""
     if held.backup is not None and not held.idle:
         backup.write(trip, held.plan, held.run, held.backup)
+    units = Units(held.plan, held.run, trip.origin, trip.settings, lambda: _both(trip, held))
     with Helper(trip.goal) as helper:
         result = migrate_collections(
             held.plan,
@@ -37,7 +39,9 @@ def carry_out(trip: Trip, held: Held) -> Migration:
             options=trip.settings.engine,
             observer=_ahead(trip, held, helper) if trip.settings.verify else trip.recorder,
             stop=trip.stop,
+            care=units.care,
         )
+        held = replace(held, plan=units.plan)
         repairs = _synchronise(trip, held, helper)
         proof = _verify(trip, held, trip.settings.verify, helper) if trip.settings.verify else None
     result = _with_repairs(result, repairs)
@@ -86,6 +90,12 @@ def _mend(trip: Trip, held: Held, collection: CollectionPlan, helper: Helper) ->
     held.run.mark(name, Step.FINISHED)
     trip.recorder(StageFinished(stage=Stage.COPY, collection=name, records=done.rewritten, seconds=seconds))
     return done
+
+
+def _both(trip: Trip, held: Held) -> Both:
+    """Both stores for the comparison of one unit, in this process alone."""
+    options = _options(trip, held, trip.settings.verify or VerifyOptions())
+    return Both(trip.origin, trip.goal, options, trip.recorder, trip.stop, None)
 
 
 def _verify(trip: Trip, held: Held, options: VerifyOptions, helper: Helper) -> Verification:

@@ -23,7 +23,9 @@ from vecferry.state.ledger import Ledger
 from vecferry.state.model import CollectionState, Outcome, RunInfo
 from vecferry.state.paths import ledger_option
 
-_NO_FORM = frozenset({"--collection", "--accept", "--if-exists", "--on-conflict", "--backup", "--name", "--delete"})
+_NO_FORM = frozenset(
+    {"--collection", "--accept", "--if-exists", "--on-conflict", "--backup", "--name", "--delete", "--unit"}
+)
 """Options that say nothing of the form in which records stand in the target; names are compared by themselves."""
 
 

@@ -42,6 +42,7 @@ def request(settings: Settings) -> dict[str, str]:
         "--transform": _transforms(wished.transforms),
         "id rule": f"{wished.id_rule.namespace} {wished.id_rule.template!r}",
         "--preset": _preset(wished),
+        "--unit": wished.unit or "none",
         "--plan": f"with fingerprint {fingerprint(settings.decisions)[:12]}" if settings.decisions else "none",
     }
 

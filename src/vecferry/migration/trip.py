@@ -9,6 +9,7 @@ from pathlib import Path
 
 from vecferry.engine.job import job, load_plan
 from vecferry.engine.stop import Stop
+from vecferry.engine.units import planned
 from vecferry.errors import LedgerError, StoreFull, VecferryError
 from vecferry.events import Notice, Observer, Stage
 from vecferry.migration import journal, views
@@ -176,3 +177,4 @@ def _note(run: Run, plan: Plan, found: Inspection, decision: Decision) -> None:
         run.prove_ids(collection.source, _proof(profile))
     for source, aside in decision.measured.set_aside.items():
         run.set_aside(source, aside)
+    run.add_units([unit for c in plan.collections if c not in plan.kept for unit in planned(c.source, c.partitions)])

@@ -10,7 +10,7 @@ from vecferry.layouts import layout as find_layout
 from vecferry.planning.model import Plan
 from vecferry.planning.options import AUTO, PlanOptions
 from vecferry.planning.patterns import parse_patterns
-from vecferry.planning.tabled import by_preset, read_as
+from vecferry.planning.tabled import by_preset, in_units, read_as
 from vecferry.planning.units import plan_units, units_of
 from vecferry.protocols import Database
 from vecferry.transforms import Cache, Embedders, Recipe, Unit, View, location
@@ -30,6 +30,8 @@ def wished(
         read_as(origin, decided.tables)
         return _seen(origin, units_of(decided.collections), paying=paying), options
     options = by_preset(origin, options)
+    read_as(origin, options.transforms.tables)
+    options = in_units(origin, options)
     read_as(origin, options.transforms.tables)
     patterns = parse_patterns(options.collections)
     layout = PLAIN if options.layout == AUTO else find_layout(options.layout)

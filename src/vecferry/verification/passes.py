@@ -195,7 +195,7 @@ def _spec_of(batch: pa.RecordBatch, *candidates: CollectionSpec) -> CollectionSp
 class Both:
     """Two stores that are compared: what is asked for, who is told, who may stop it, and who helps to read the target.
 
-    `helper` reads the target in a process of its own where that is worth one; who made it closes it.
+    `helper` reads the target in a process of its own where that is worth one; who made it closes it. None: never.
     """
 
     source: Database
@@ -203,7 +203,7 @@ class Both:
     options: VerifyOptions
     observer: Observer
     stop: Stop
-    helper: Helper
+    helper: Helper | None
 
     @contextmanager
     def open(self, pair: tuple[str, str]) -> Iterator[Pass]:
@@ -218,7 +218,8 @@ class Both:
             source = stack.enter_context(closing(self.source.source(pair[0])))
             target = stack.enter_context(closing(_target(self.target, pair[1], source.describe())))
             spec = target.describe()
-            reader = None if isinstance(target, Absent) else self.helper.start(spec.count or 0)
+            helper = None if isinstance(target, Absent) else self.helper
+            reader = None if helper is None else helper.start(spec.count or 0)
             sink = stack.enter_context(closing(self.target.sink(spec)))
             one = self._pass(pair, source, target, folder)
             one.predicted = sink if isinstance(sink, Predictive) and not isinstance(target, Absent) else None

@@ -69,7 +69,7 @@ def _repair(one: Pass, target_db: Database, pair: Pair, *, delete_extra: bool) -
     if isinstance(one.target, Absent):
         raise NotFound(f"The target has no collection '{pair[1]}'.", hint="Move it first: vecferry migrate.")
     one.scan()
-    work = _Work(one, target_db)
+    work = Work(one, target_db)
     try:
         for diff in compare(one.left, one.right):
             work.take(diff, delete_extra=delete_extra)
@@ -87,7 +87,7 @@ def _repair(one: Pass, target_db: Database, pair: Pair, *, delete_extra: bool) -
     )
 
 
-class _Work:
+class Work:
     """The repair of one collection. The sink is opened by the first difference, so that equal stores stay untouched."""
 
     def __init__(self, one: Pass, target_db: Database) -> None:
@@ -103,16 +103,16 @@ class _Work:
         ids = self._one.left.texts_of(diff.missing)
         ids += self._changed.ids(diff.changed)
         ids += self._one.right.texts_of(diff.again)  # whatever else the store shows under this id goes with it
-        self._write(ids)
+        self.write(ids)
         if not delete_extra:
             self.extra_left += len(diff.extra)
             return
         extra = self._one.right.texts_of(diff.extra)
         self._delete(extra)
         if self._one.target_spec.id_kind is IdKind.MIXED:  # the number 1 does not go without the text "1"
-            self._write(extra)
+            self.write(extra)
 
-    def _write(self, ids: Sequence[str]) -> None:
+    def write(self, ids: Sequence[str]) -> None:
         """Write those of these records that the source has."""
         if isinstance(self._one.source, Fetchable):
             self._rewrite(ids)
