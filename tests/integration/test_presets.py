@@ -17,6 +17,7 @@ from qdrant_client.models import Distance, PointStruct, VectorParams
 
 from tests.supabase_data import fill_crawl4ai_rag, supabase_project
 from vecferry import migration
+from vecferry.errors import LossRefused
 from vecferry.ids import IdMapper
 from vecferry.limits import Shape
 from vecferry.migration import Migration, Settings
@@ -160,6 +161,23 @@ def test_poisoned_rows_are_counted_and_left_out(
     assert done.run is not None
     assert done.run.rejected == 5
     assert client.count(f"{move.prefix}crawled_pages").count == 25
+
+
+def test_mixed_dimensions_of_an_untyped_column_are_told(
+    postgres: PostgresDatabase, tmp_path: Path, move: Mover
+) -> None:
+    """Most rows have three numbers, so those with two cannot be read: refused by the plan, left out where asked."""
+    postgres.execute("CREATE TABLE notes (id int PRIMARY KEY, content text, embedding vector)")
+    postgres.execute(
+        "INSERT INTO notes SELECT n, 'text ' || n, ('[1,2,' || n || ']')::vector FROM generate_series(1, 9) n"
+    )
+    postgres.execute("INSERT INTO notes VALUES (10, 'short', '[1,2]'), (11, 'short', '[3,4]')")
+    with pytest.raises(LossRefused, match="2 × unreadable"):
+        move(postgres.url, f"files:{tmp_path / 'refused'}")
+    assert not (tmp_path / "refused" / "manifest.json").exists()
+    done = move(postgres.url, f"files:{tmp_path / 'out'}", policies={"unreadable": Policy.QUARANTINE})
+    assert done.run is not None
+    assert (done.records, done.run.rejected) == (9, 2)
 
 
 # --------------------------------------------------------------------------- synaplan
