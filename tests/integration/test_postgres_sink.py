@@ -18,7 +18,7 @@ import pytest
 from vecferry.arrow import from_records
 from vecferry.connectors.postgres.access import Access
 from vecferry.connectors.postgres.sink import PostgresSink
-from vecferry.errors import AuthFailed, Conflict, DataError, StoreFull, Unavailable, Unsupported
+from vecferry.errors import AuthFailed, ConfigError, Conflict, DataError, StoreFull, Unavailable, Unsupported
 from vecferry.model import CollectionSpec, Element, IdKind, Metric, Record, VectorKind, VectorSpec
 from vecferry.tables import Form, guess
 from vecferry.testing.contracts.cases import plain_records, target
@@ -129,6 +129,14 @@ def test_hostile_names(postgres, sink_of, name):
     )
     assert found == [(spec.namespace[0], name)]
     assert postgres.execute("SELECT count(*) FROM pg_indexes WHERE indexdef LIKE '%hnsw%'") == [(2,)]
+
+
+@pytest.mark.parametrize("name, error", [("_vecferry_cards", Conflict), ("ä" * 40, ConfigError)])
+def test_names_that_cannot_be(postgres, sink_of, name, error):
+    with pytest.raises(error) as caught:
+        sink_of(postgres.url, replace(SPEC, name=name))
+    assert caught.value.hint
+    assert postgres.execute("SELECT count(*) FROM pg_class WHERE relnamespace = 'public'::regnamespace") == [(0,)]
 
 
 def test_vectors_past_2000_dimensions(postgres, sink_of):

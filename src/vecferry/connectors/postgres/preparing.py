@@ -12,7 +12,7 @@ from vecferry.connectors.postgres import cards, catalog
 from vecferry.connectors.postgres.access import Connection
 from vecferry.connectors.postgres.cards import Kept
 from vecferry.connectors.postgres.collection import metric_of
-from vecferry.connectors.postgres.ddl import create, literal, own, qualified, quote, vector_column
+from vecferry.connectors.postgres.ddl import CARDS, create, literal, own, qualified, quote, vector_column
 from vecferry.errors import Conflict, Unsupported
 from vecferry.model import Card, CollectionSpec, Element, VectorKind, VectorSpec
 from vecferry.tables import Column, Form, Table, guess
@@ -48,6 +48,8 @@ def prepare(connection: Connection, spec: CollectionSpec, namespace: tuple[str, 
             filled and that we do not know.
         Unsupported: the database has no pgvector, and we may not create it; or its encoding is not UTF-8.
     """
+    if spec.name == CARDS:
+        raise Conflict(f"'{CARDS}' is the table of our cards.", store=store, hint="Choose another target name.")
     extension = _extension(connection, store)
     (schema,) = namespace
     see_extension(connection, extension)
