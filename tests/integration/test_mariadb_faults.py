@@ -115,12 +115,24 @@ def test_tls(mariadb_with_tls: MariaDBServer, tmp_path: Any) -> None:
             connection = store._server._idle[0]  # type: ignore[attr-defined]
             assert connection._secure
         bare = database.url.partition("&ssl_ca")[0]
+        with closing(open_database(f"{bare}&ssl=require")) as store:
+            assert store._server._idle[0]._secure  # type: ignore[attr-defined]
         with pytest.raises(ConnectorError) as plain:
             open_database(f"{bare}&ssl=off")
         assert plain.value.hint
         with pytest.raises(ConnectorError, match=r"(?i)certificate") as stranger:
             open_database(f"{bare}&ssl_ca={other.ca}")
         assert "ssl_ca=FILE" in (stranger.value.hint or "")
+
+
+def test_tls_that_is_asked_for_is_never_left_out(start_mariadb: StartMariaDB) -> None:
+    """A server that speaks none, or somebody in between who says so, gets neither password nor records."""
+    server = start_mariadb(settings={"skip-ssl": "ON"})
+    with server.fresh_database() as database:
+        for mode in ("require", "verify"):
+            with pytest.raises(ConnectorError) as refused:
+                open_database(database.url_with(ssl=mode))
+            assert refused.value.hint
 
 
 # --------------------------------------------------------------------------- the server goes
