@@ -100,6 +100,12 @@ def plan(
 @click.option(
     "--units/--no-units", default=None, help="Whether --by makes units. Default: where a SQL store is the source."
 )
+@click.option(
+    "--status-table",
+    metavar="URL[#TABLE]",
+    help="With --by: keep a line for each unit in this SQL table (vector_migration_status), for others to read.",
+)
+@click.option("--status-column", default="user_id", show_default=True, help="Its first column, which names the unit.")
 @options.strict
 @options.queries()
 @options.reports
@@ -174,7 +180,11 @@ def _settings(
         reports=given["reports"],
         restart=given["restart"],
         dry_run=given["dry_run"],
+        status_table=given["status_table"],
+        status_column=given["status_column"],
     )
+    if settings.status_table is not None and settings.plan.unit is None and decisions is None:
+        raise click.UsageError("--status-table lists units: add --by COLUMN.")
     return defaults.source_url(source), defaults.target_url(target), settings
 
 

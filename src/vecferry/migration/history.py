@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -11,7 +11,7 @@ from vecferry.engine.job import load_plan
 from vecferry.errors import ConfigError
 from vecferry.planning.model import Plan
 from vecferry.state.ledger import Ledger
-from vecferry.state.model import RunInfo, Step, Unit, UnitState
+from vecferry.state.model import CollectionState, RunInfo, Step, Unit, UnitState
 from vecferry.tables.units import shown, unit_of
 
 LOOK_EVERY = 1.0
@@ -146,9 +146,9 @@ def _status(ledger: Ledger, info: RunInfo) -> RunStatus:
 
 def _units(units: list[Unit], info: RunInfo) -> Iterator[UnitStatus]:
     """Units with what their partitions' checkpoints say of those that are not through."""
-    committed = _committed(info) if units else {}
+    records = committed(info.collections) if units else {}
     for unit in units:
-        moved = unit.moved if unit.state is UnitState.COMPLETED else committed.get((unit.collection, unit.value), 0)
+        moved = unit.moved if unit.state is UnitState.COMPLETED else records.get((unit.collection, unit.value), 0)
         yield UnitStatus(
             collection=unit.collection,
             value=shown(unit.value),
@@ -161,10 +161,10 @@ def _units(units: list[Unit], info: RunInfo) -> Iterator[UnitStatus]:
         )
 
 
-def _committed(info: RunInfo) -> dict[tuple[str, str], int]:
-    """(collection, unit) -> records that the target holds, by the checkpoints of the unit's partitions."""
+def committed(collections: Iterable[CollectionState]) -> dict[tuple[str, str], int]:
+    """(collection, unit as JSON text) -> records that the target holds, by the checkpoints of the unit's partitions."""
     found: dict[tuple[str, str], int] = {}
-    for state in info.collections:
+    for state in collections:
         for partition, checkpoint in state.checkpoints.items():
             unit = unit_of(partition)
             if unit is not None:

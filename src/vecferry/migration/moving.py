@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import replace
 
 from vecferry.engine.keeping import keeping
@@ -15,6 +15,7 @@ from vecferry.migration.carrying import carry_out
 from vecferry.migration.preflight import Memory, decide, propose
 from vecferry.migration.result import Migration
 from vecferry.migration.settings import Ask, Consent, Settings
+from vecferry.migration.status_table import status_table
 from vecferry.migration.stores import check_folder, forget, held_still, opened, shown
 from vecferry.migration.throttled import Again
 from vecferry.migration.trip import Trip, look, wished
@@ -48,11 +49,12 @@ def migrate(
         ConnectorError, LedgerError: a store or the ledger cannot be used; what was written stays and is resumed.
     """
     settings, ask = settings or Settings(), ask or Consent()
+    table = status_table(settings, observer)
     if settings.dry_run:
         return _dry_run(source, target, settings, ask, observer, stop or Stop())
     check_folder(settings.reports, "--report")
     check_folder(settings.backup, "--backup")
-    recorder, stop = Recorder(observer), stop or Stop()
+    recorder, stop = Recorder(table or observer), stop or Stop()
     again = Again(observer=recorder, stop=stop, deadline_seconds=settings.engine.deadline_seconds)
     with ExitStack() as stack:
         stack.enter_context(listening(recorder))  # what a connector tells a person stands in the report too
@@ -68,7 +70,8 @@ def migrate(
             stop=stop,
         )
         held = trip.begin()
-        with keeping(held.run, stop=trip.stop, observer=trip.recorder), _told_whether_resumable(held.run):
+        units = table.writing(held.run) if table else nullcontext()
+        with keeping(held.run, stop=trip.stop, observer=trip.recorder), _told_whether_resumable(held.run), units:
             done = carry_out(replace(trip, origin=held.origin), held)
         forget(trip.ledger.snapshot_folder(held.run.id))
     return done

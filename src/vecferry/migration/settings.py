@@ -9,6 +9,7 @@ from typing import Protocol
 
 from vecferry.engine.model import Options
 from vecferry.errors import AlreadyExists
+from vecferry.migration.status_sql import COLUMN
 from vecferry.planning.model import IfExists, Plan
 from vecferry.planning.options import PlanOptions
 from vecferry.planning.targets import TargetState, unsaved
@@ -34,6 +35,8 @@ class Settings:
         reports: the folder in which the run's report is written; None for no report.
         restart: give an unfinished run of the same job up and begin anew.
         dry_run: stop after the plan; nothing is written anywhere.
+        status_table: `URL[#TABLE]` of a SQL table in which every unit has a line (`vecferry.migration.status_table`).
+        status_column: its first column, which holds the units' values.
     """
 
     plan: PlanOptions = field(default_factory=PlanOptions)
@@ -47,6 +50,8 @@ class Settings:
     reports: Path | None = REPORTS
     restart: bool = False
     dry_run: bool = False
+    status_table: str | None = None
+    status_column: str = COLUMN
 
 
 class Ask(Protocol):

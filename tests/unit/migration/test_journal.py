@@ -47,6 +47,7 @@ OTHERWISE: dict[str, Any] = {
     "preset": Preset(tables=(TableWish(table="docs"),)),
     "tables": {"docs": TableWish(table="docs")},
     "transforms": Recipe(transforms=(TransformStep(drop=("page",)),)),
+    "unit": "page",
 }
 
 
