@@ -374,7 +374,7 @@ def test_a_full_ledger_is_resumable(tmp_path):
     with Ledger(tmp_path / "ledger.db") as ledger:
         run = ledger.open_run(job(plan))
         engine = ledger._database._engine
-        sqlalchemy.event.listen(engine, "connect", lambda raw, _: raw.execute("PRAGMA max_page_count = 40"))
+        sqlalchemy.event.listen(engine, "connect", lambda raw, _: raw.execute("PRAGMA max_page_count = 42"))
         engine.dispose()
         with pytest.raises(StoreFull, match="is full"), keeping(run, stop=stop):
             migrate_collections(plan, source, target, run, options=Options(commit_seconds=0), stop=stop)
