@@ -1,4 +1,4 @@
-"""`retire` on MariaDB: a table is set aside under another name, and dropped when that is retired in its turn."""
+"""`retire` on MariaDB: a table is set aside under another name, and dropped when that is asked for."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ def test_a_table_is_renamed_then_dropped(mariadb: MariaDBDatabase, tmp_path: Pat
             collections=(names[-1],),
             into=f"files:{tmp_path / step}",
             unverified=True,
+            drop=step == "gone",
             ledger=str(tmp_path / "ledger.db"),
         )
         assert done is not None

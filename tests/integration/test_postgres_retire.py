@@ -1,4 +1,4 @@
-"""`retire` on PostgreSQL: a table is set aside under another name, and dropped when that is retired in its turn."""
+"""`retire` on PostgreSQL: a table is set aside under another name, and dropped when that is asked for."""
 
 from __future__ import annotations
 
@@ -23,10 +23,11 @@ def tables(postgres: Server) -> list[str]:
         return [table.name for table in database.tables()]
 
 
-def retired(postgres: Server, name: str, tmp_path: Path, agree=lambda _: True) -> Retirement | None:
+def retired(postgres: Server, name: str, tmp_path: Path, *, drop: bool = False) -> Retirement | None:
     return retire(
         postgres.url,
-        agree=agree,
+        agree=lambda _: True,
+        drop=drop,
         collections=(name,),
         into=f"files:{tmp_path / name}",
         unverified=True,
@@ -53,7 +54,7 @@ def test_a_table_is_renamed_then_dropped_and_its_archive_brings_it_back(items: S
     assert items.execute(f"SELECT count(*) FROM {aside}") == [(40,)]
 
     items.execute("DROP TABLE notes")
-    again = retired(items, aside, tmp_path)
+    again = retired(items, aside, tmp_path, drop=True)
     assert again is not None
     assert not again.aside
     assert tables(items) == []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -12,6 +14,7 @@ from vecferry.errors import DataError
 
 if TYPE_CHECKING:
     from vecferry.migration import Retirement
+    from vecferry.model import CollectionSpec
 
 
 @click.command()
@@ -21,6 +24,8 @@ if TYPE_CHECKING:
 @click.option("--into", metavar="URL|DIR", help="Where a new archive is made. Default: a folder in vecferry-archives.")
 @click.option("--confirm", metavar="NAME", help="The name that would be typed, for scripts.")
 @click.option("--unverified", is_flag=True, help="Go on although the ledger knows no verified migration of it.")
+@click.option("--drop", is_flag=True, help="Drop a table of a SQL store, which else is only renamed.")
+@click.option("--undo", is_flag=True, help="Give tables that were renamed their names back: -c NAME_archived_YYYYMMDD.")
 @options.ledger
 @options.listening
 @options.as_json
@@ -30,15 +35,21 @@ def retire(
     r"""Remove a source that was moved: a directory, or collections. An archive is made first, and compared with it.
 
     Stop the app that writes to it before. Nothing is removed unless its name is typed, every record of it is in the
-    archive, and the ledger knows a verified migration of it.
+    archive, and the ledger knows a verified migration of it. A table of PostgreSQL or MariaDB is renamed to
+    NAME_archived_YYYYMMDD; --drop drops it, then or later.
 
     \b
     Examples:
       vecferry retire chroma:./chroma_db
       vecferry retire chroma:./chroma_db -c 'old-*' --into files:/mnt/archives/old
       vecferry retire chroma:./chroma_db --archive files:./backup --confirm chroma_db
+      vecferry retire mariadb://app@localhost:3306/shop -c BRAG
+      vecferry retire mariadb://app@localhost:3306/shop -c BRAG_archived_20261121 --undo
     """
     from vecferry import migration
+
+    if given["undo"]:
+        return _undo(defaults.source_url(source), given["collections"], as_json=as_json)
 
     if archive and into:
         raise click.UsageError("--archive names an archive that is there, --into the place for a new one: give one.")
@@ -55,6 +66,7 @@ def retire(
             archive=_url(archive),
             into=_url(into),
             unverified=given["unverified"],
+            drop=given["drop"],
             ledger=given["ledger"],
             observer=observe,
             stop=stop,
@@ -62,6 +74,20 @@ def retire(
     if done is None:
         raise DataError("Nothing was removed: the name was not typed.", hint="Run it again when you are sure.")
     _say(done, given["ledger"], as_json=as_json)
+    return Exit.DONE
+
+
+def _undo(source: str, collections: Sequence[str], *, as_json: bool) -> int:
+    from vecferry import migration
+
+    if not collections:
+        raise click.UsageError("--undo needs the tables named: -c NAME_archived_YYYYMMDD.")
+    done = migration.bring_back(source, collections)
+    if as_json:
+        common.print_json({"brought_back": done})
+        return Exit.DONE
+    for name, old in done.items():
+        common.output(as_json=False).print(f"'{name}' is called '{old}' again.", markup=False, soft_wrap=True)
     return Exit.DONE
 
 
@@ -79,7 +105,7 @@ def _agreed(found: Retirement, confirm: str | None) -> bool:
     show.table(console, "To be removed", ("collection", "records", "moved"), rows, numbers=("records",))
     console.print(show.plain(f"This removes {found.what}: {found.records:,} records."))
     for name, new in found.aside.items():
-        console.print(show.plain(f"'{name}' is not dropped but renamed to '{new}'; retire that to have it dropped."))
+        console.print(show.plain(f"'{name}' is not dropped but renamed to '{new}'."))
     console.print(show.plain(f"The archive is {found.archive}; every record is compared before anything goes."))
     if confirm is not None and confirm != found.name:
         raise DataError(
@@ -91,12 +117,27 @@ def _agreed(found: Retirement, confirm: str | None) -> bool:
     return bool(click.prompt(f"Type {found.name} to remove it", default="", show_default=False, err=True) == found.name)
 
 
-def _say(done: Retirement, ledger: str | None, *, as_json: bool) -> None:
+def _back(done: Retirement, ledger: str | None) -> str:
+    """The command that brings all of it back."""
     import shlex
 
     from vecferry.state.paths import ledger_option
 
-    back = shlex.join(["vecferry", "migrate", done.archive, done.source, *ledger_option(ledger)])
+    if done.aside:
+        named = [part for spec in done.collections for part in ("-c", _renamed(spec, done.aside))]
+        return shlex.join(["vecferry", "retire", done.source, *named, "--undo"])
+    return shlex.join(["vecferry", "migrate", done.archive, done.source, *ledger_option(ledger)])
+
+
+def _renamed(spec: CollectionSpec, aside: Mapping[str, str]) -> str:
+    """What `--undo` is to be told: the name now, and the old one where that does not stand in it."""
+    new = aside[spec.qualified_name]
+    now = replace(spec, name=new).qualified_name
+    return now if new.startswith(f"{spec.name}_archived_") else f"{now}={spec.name}"
+
+
+def _say(done: Retirement, ledger: str | None, *, as_json: bool) -> None:
+    back = _back(done, ledger)
     if as_json:
         common.print_json(
             {

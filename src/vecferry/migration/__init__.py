@@ -4,6 +4,7 @@ from vecferry.migration.history import RunStatus, UnitStatus, status, watch
 from vecferry.migration.looking import inspect, plan
 from vecferry.migration.moving import migrate
 from vecferry.migration.proving import Proof, compare, repair, verify
+from vecferry.migration.removing import bring_back
 from vecferry.migration.reporting import rewrite as rewrite_report
 from vecferry.migration.reporting import write_report
 from vecferry.migration.result import Migration
@@ -20,6 +21,7 @@ __all__ = [
     "RunStatus",
     "Settings",
     "UnitStatus",
+    "bring_back",
     "compare",
     "inspect",
     "migrate",

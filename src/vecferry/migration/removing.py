@@ -1,7 +1,7 @@
 """The last step of `retire`: the source goes, provided that nobody wrote to it since it was looked at.
 
-Where a collection can be renamed it goes in two steps: it is set aside as `NAME_archived_YYYYMMDD`, and dropped when
-that is retired in its turn.
+A collection that can be renamed is set aside as `NAME_archived_YYYYMMDD`, from where `bring_back` takes it home; it is
+dropped only where that was asked for in so many words.
 """
 
 from __future__ import annotations
@@ -12,8 +12,10 @@ from contextlib import ExitStack, closing, contextmanager
 from datetime import UTC, datetime
 
 from vecferry.errors import Conflict
-from vecferry.migration.stores import opened
+from vecferry.migration.stores import opened, shown
 from vecferry.model import Belongings, CollectionSpec
+from vecferry.planning.inspect import select
+from vecferry.planning.patterns import Pattern, parse_patterns
 from vecferry.protocols import Database, Droppable, Removable, Renamable, Watched, require
 
 Changed = Callable[[str], bool]
@@ -41,17 +43,47 @@ def _watches(origin: Database, collections: Sequence[CollectionSpec]) -> Iterato
                 yield spec.qualified_name, source.watch()
 
 
-def set_aside(origin: Database, collections: Sequence[CollectionSpec]) -> dict[str, str]:
-    """Qualified name -> the name under which each collection is set aside; those that are dropped are left out."""
-    if not isinstance(origin, Renamable):
-        return {}
+def is_aside(spec: CollectionSpec) -> bool:
+    """Does its name say that it was set aside?"""
+    return _ASIDE.search(spec.name) is not None
+
+
+def set_aside(collections: Sequence[CollectionSpec]) -> dict[str, str]:
+    """Qualified name -> the name under which each collection is set aside."""
     suffix = f"_archived_{datetime.now(UTC):%Y%m%d}"
     most = _NAME_BYTES - len(suffix)
-    return {
-        spec.qualified_name: spec.name.encode()[:most].decode(errors="ignore") + suffix
-        for spec in collections
-        if not _ASIDE.search(spec.name)
-    }
+    return {spec.qualified_name: spec.name.encode()[:most].decode(errors="ignore") + suffix for spec in collections}
+
+
+def bring_back(url: str, collections: Sequence[str]) -> dict[str, str]:
+    """Give collections that were set aside their names back: qualified name -> new name.
+
+    Args:
+        collections: names or globs, or `NAME=OLD` where the old name was too long to stand in the new one.
+
+    Raises:
+        Conflict: nothing that was set aside has such a name.
+        AlreadyExists: there is another of the old name; what was renamed before it stays renamed.
+        NotFound, Unsupported, ConfigError, ConnectorError: the store cannot be used, or cannot rename.
+    """
+    with opened(url) as origin:
+        power = require(origin, Renamable, operation="rename a collection", instead="Restore it from its archive.")
+        patterns = parse_patterns(collections)
+        chosen = select(list(origin.collections()), patterns, store=shown(url))
+        names = {spec.qualified_name: _old_name(spec, patterns) for spec in chosen if is_aside(spec)}
+        if not names:
+            raise Conflict(
+                f"Nothing that {', '.join(collections) or shown(url)} names was set aside.",
+                hint="Name it as it is called now: -c NAME_archived_YYYYMMDD.",
+            )
+        for name, old in names.items():
+            power.rename(name, old)
+    return names
+
+
+def _old_name(spec: CollectionSpec, patterns: Sequence[Pattern]) -> str:
+    given = next((name for pattern in patterns if (name := pattern.rename(spec)) is not None), None)
+    return given or _ASIDE.sub("", spec.name)
 
 
 def remove(

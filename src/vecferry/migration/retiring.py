@@ -21,7 +21,7 @@ from vecferry.events import Observer, silent
 from vecferry.migration.arrived import Arrival, arrivals, check_arrived
 from vecferry.migration.journal import LOOKED_AT
 from vecferry.migration.moving import migrate
-from vecferry.migration.removing import remove, set_aside, watched
+from vecferry.migration.removing import is_aside, remove, set_aside, watched
 from vecferry.migration.settings import Settings
 from vecferry.migration.stores import held_still, opened, shown
 from vecferry.model import Belongings, CollectionSpec
@@ -30,7 +30,7 @@ from vecferry.planning.names import fill
 from vecferry.planning.options import PlanOptions
 from vecferry.planning.patterns import parse_patterns
 from vecferry.planning.units import units_of
-from vecferry.protocols import Database, Droppable, Removable, require
+from vecferry.protocols import Database, Droppable, Removable, Renamable, require
 from vecferry.state.ledger import Ledger, new_run_id
 from vecferry.state.model import Outcome, RunInfo, Step
 from vecferry.url import StoreUrl
@@ -84,6 +84,7 @@ def retire(
     archive: str | None = None,
     into: str | None = None,
     unverified: bool = False,
+    drop: bool = False,
     ledger: str | None = None,
     observer: Observer = silent,
     stop: Stop | None = None,
@@ -94,6 +95,7 @@ def retire(
         collections: names or globs; only these are dropped. None: the store as a whole, where it can be removed so.
         archive: URL of an archive that is there already; else one is made at the URL `into`, or in `ARCHIVES`.
         unverified: remove it although the ledger knows no verified migration of it; no target is looked at.
+        drop: remove also what could be renamed instead. What was set aside before needs no migration known any more.
 
     Raises:
         Conflict: other things are among what would be removed; or it is not known to have been moved, or was written
@@ -104,10 +106,11 @@ def retire(
     """
     _check_apart(source, archive or into or f"files:{ARCHIVES}")
     with opened(source) as origin:
-        found = _look(origin, source, collections, archive or into or "")
+        found = _look(origin, source, collections, archive or into or "", drop=drop)
         moved = _moved(found.collections, origin, ledger)
+        asked = [spec for spec in found.collections if not (isinstance(origin, Renamable) and is_aside(spec))]
     if not unverified:
-        _refuse_unmoved(found, moved)
+        _refuse_unmoved(asked, moved)
     made = archive or _archived(found, into, ledger, observer, stop)
     runs = tuple((name, f"run {info.id} to {info.target}") for name, info in moved.items())
     agreed = replace(found, archive=made, moved=runs)
@@ -140,7 +143,7 @@ def _check_apart(source: str, archive: str) -> None:
 # --------------------------------------------------------------------------- what would be removed
 
 
-def _look(origin: Database, url: str, patterns: Sequence[str], archive: str) -> Retirement:
+def _look(origin: Database, url: str, patterns: Sequence[str], archive: str, *, drop: bool) -> Retirement:
     parsed = parse_patterns(patterns)
     if renaming := [pattern.source for pattern in parsed if pattern.target]:
         raise ConfigError(f"'{renaming[0]}' is given a new name.", hint="Name collections as the source calls them.")
@@ -152,11 +155,28 @@ def _look(origin: Database, url: str, patterns: Sequence[str], archive: str) -> 
             belongings=all_of_it,
         )  # fmt: skip
     require(origin, Droppable, operation="drop a collection", instead="Remove it with the store's own means.")
+    if not drop and isinstance(origin, Renamable):
+        chosen = _to_be_renamed(chosen, named=bool(patterns))
     where = origin.identity.where
     name = chosen[0].name if len(chosen) == 1 else where.rstrip("/").rpartition("/")[2]
     what = f"{len(chosen)} collections of {where}" if len(chosen) > 1 else f"the collection '{name}' of {where}"
-    aside = set_aside(origin, chosen)
+    aside = set_aside(chosen) if isinstance(origin, Renamable) and not drop else {}
     return Retirement(source=shown(url), collections=chosen, name=name, what=what, archive=archive, aside=aside)
+
+
+def _to_be_renamed(chosen: Sequence[CollectionSpec], *, named: bool) -> tuple[CollectionSpec, ...]:
+    """Those that were not set aside before.
+
+    Raises:
+        Conflict: one that was is named, or there is no other.
+    """
+    aside = [spec.name for spec in chosen if is_aside(spec)]
+    if aside and (named or len(aside) == len(chosen)):
+        raise Conflict(
+            f"'{aside[0]}' is set aside already. Nothing was removed.",
+            hint="Drop it with --drop, or give it its name back with --undo.",
+        )
+    return tuple(spec for spec in chosen if not is_aside(spec))
 
 
 # --------------------------------------------------------------------------- was it moved?
@@ -193,8 +213,8 @@ def _verified(info: RunInfo, counts: dict[str, int | None]) -> list[str]:
     return names
 
 
-def _refuse_unmoved(found: Retirement, moved: dict[str, RunInfo]) -> None:
-    left = [spec.qualified_name for spec in found.collections if spec.qualified_name not in moved]
+def _refuse_unmoved(collections: Sequence[CollectionSpec], moved: dict[str, RunInfo]) -> None:
+    left = [spec.qualified_name for spec in collections if spec.qualified_name not in moved]
     if left:
         raise Conflict(
             f"The ledger knows no verified migration of what {', '.join(repr(name) for name in left)} holds now. "

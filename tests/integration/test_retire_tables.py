@@ -1,0 +1,122 @@
+"""`retire` of a table on real servers: archived, renamed, called back, dropped only on request, and restored."""
+
+from __future__ import annotations
+
+import uuid
+from contextlib import closing
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vecferry.cli.app import run
+from vecferry.errors import AlreadyExists, Conflict
+from vecferry.migration import Settings, bring_back, migrate, retire
+from vecferry.planning.options import PlanOptions
+from vecferry.registry import open_database
+from vecferry.testing.mariadb import MariaDBDatabase
+from vecferry.testing.postgres import PostgresDatabase
+
+Server = MariaDBDatabase | PostgresDatabase
+ROWS = 30
+
+
+@pytest.fixture(params=["mariadb", "postgres"])
+def server(request: pytest.FixtureRequest) -> Server:
+    """A table BRAG of three users."""
+    server: Server = request.getfixturevalue(request.param)
+    maria = request.param == "mariadb"
+    vectors = "v VECTOR(2) NOT NULL" if maria else "v vector(2)"
+    server.execute(f"CREATE TABLE brag (id INT PRIMARY KEY, buid INT NOT NULL, body TEXT, {vectors})")
+    vector = "VEC_FromText('[1,2]')" if maria else "'[1,2]'"
+    rows = ", ".join(f"({n}, {n % 3}, 'text {n}', {vector})" for n in range(ROWS))
+    server.execute(f"INSERT INTO brag VALUES {rows}")
+    return server
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> str:
+    return str(tmp_path / "ledger.db")
+
+
+def tables(server: Server) -> set[str]:
+    """Tables that are no side table of ours."""
+    with closing(open_database(server.url)) as database:
+        return {spec.name for spec in database.collections()}
+
+
+def yes(_: Any) -> bool:
+    return True
+
+
+def test_renamed_called_back_dropped_and_restored(server: Server, tmp_path: Path, ledger: str) -> None:
+    target = f"memory:{uuid.uuid4().hex}"
+    settings = Settings(plan=PlanOptions(unit="buid"), ledger=ledger, reports=None)
+    migrate(server.url, target, settings=settings)
+    aside = f"brag_archived_{datetime.now(UTC):%Y%m%d}"
+
+    assert retire(server.url, agree=lambda _: False, into=f"files:{tmp_path}/a0", ledger=ledger) is None
+    assert tables(server) == {"brag"}
+    done = retire(server.url, agree=yes, into=f"files:{tmp_path}/a1", ledger=ledger)
+    assert done is not None
+    assert list(done.aside.values()) == [aside]
+    assert tables(server) == {aside}
+    assert server.execute(f"SELECT count(*), max(body) FROM {aside}") == [(ROWS, "text 9")]
+
+    assert list(bring_back(server.url, [aside]).values()) == ["brag"]
+    assert tables(server) == {"brag"}
+    retire(server.url, agree=yes, archive=done.archive, ledger=ledger)
+    with pytest.raises(Conflict, match="set aside already"):
+        retire(server.url, agree=yes, collections=[aside], archive=done.archive, ledger=ledger)
+    assert tables(server) == {aside}
+
+    gone = retire(server.url, agree=yes, collections=[aside], into=f"files:{tmp_path}/a2", drop=True, ledger=ledger)
+    assert gone is not None
+    assert not gone.aside
+    assert tables(server) == set()
+    migrate(done.archive, server.url, settings=replace(settings, plan=PlanOptions()))
+    assert server.execute("SELECT count(*), max(body) FROM brag") == [(ROWS, "text 9")]
+
+
+def test_what_was_not_moved_stays(server: Server, tmp_path: Path, ledger: str) -> None:
+    for drop in (False, True):
+        with pytest.raises(Conflict, match="no verified migration"):
+            retire(server.url, agree=yes, into=f"files:{tmp_path}/a{drop}", drop=drop, ledger=ledger)
+    assert tables(server) == {"brag"}
+
+
+def test_dropped_at_once_only_when_that_is_said(server: Server, tmp_path: Path, ledger: str) -> None:
+    retire(server.url, agree=yes, into=f"files:{tmp_path}/a", drop=True, unverified=True, ledger=ledger)
+    assert tables(server) == set()
+
+
+def test_an_old_name_that_is_taken_again(server: Server) -> None:
+    """Nothing is overwritten; and what was never set aside is not renamed."""
+    with pytest.raises(Conflict, match="was set aside"):
+        bring_back(server.url, ["brag"])
+    server.execute("ALTER TABLE brag RENAME TO brag_archived_20260101")
+    server.execute("CREATE TABLE brag (id INT PRIMARY KEY)")
+    with pytest.raises(AlreadyExists):
+        bring_back(server.url, ["brag_archived_20260101"])
+    assert list(bring_back(server.url, ["brag_archived_20260101=other"]).values()) == ["other"]
+    assert "other" in tables(server)
+
+
+def test_by_the_command_line(
+    server: Server, tmp_path: Path, ledger: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its last screen has the command that undoes it, which works as it stands."""
+    import shlex
+
+    monkeypatch.chdir(tmp_path)
+    assert run(["retire", server.url, "--unverified", "--ledger", ledger, "--confirm", "other", "-q"]) == 3
+    assert tables(server) == {"brag"}
+    assert run(["retire", server.url, "--unverified", "--ledger", ledger, "--confirm", "brag", "-q"]) == 0
+    said = capsys.readouterr()
+    assert "is not dropped but renamed to 'brag_archived_" in " ".join(said.err.split())
+    (line,) = [line for line in said.out.splitlines() if line.endswith("--undo")]
+    assert run(shlex.split(line)[1:]) == 0
+    assert tables(server) == {"brag"}
+    assert run(["retire", server.url, "--undo"]) == 2
