@@ -137,6 +137,26 @@ def test_times_that_python_has_not_keep_their_text(connection, kind):
     assert set(found.plain) == {0, 2}
 
 
+@pytest.mark.parametrize(
+    "kind, value",
+    [
+        ("date", "0044-03-15 BC"),
+        ("date", "0001-12-31 BC"),
+        ("date", "10000-02-29"),
+        ("date", "4714-11-24 BC"),
+        ("date", "5874897-12-31"),
+        ("timestamp", "0001-02-29 23:59:59.999999 BC"),
+        ("timestamp", "294276-12-31 23:59:59"),
+        ("timestamptz", "4714-11-24 00:00:00+00:00 BC"),
+        ("timestamptz", "10000-01-01 00:00:00+00:00"),
+    ],
+)
+def test_times_past_pythons_calendar_are_texts_that_postgresql_reads_again(connection, kind, value):
+    found = read(connection, kind, [value])
+    assert found.array.to_pylist() == [value]
+    assert set(found.plain) == {0}
+
+
 @given(values=lists(st.decimals(allow_nan=False, allow_infinity=False, places=8) | st.sampled_from([Decimal("NaN")])))
 def test_decimals(connection, values):
     found = read(connection, "numeric", values)

@@ -10,7 +10,7 @@ in Python is a slice. Every function takes the `Fields` of a block and the numbe
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -26,6 +26,9 @@ SIGNATURE = b"PGCOPY\n\xff\r\n\0"
 TRAILER = b"\xff\xff"
 _EPOCH = datetime(2000, 1, 1)  # noqa: DTZ001 (PostgreSQL's time begins there, in the time zone of the column)
 _FIRST_DAY = date(2000, 1, 1).toordinal()
+_DAY_US = 86_400_000_000
+_CYCLE_DAYS = 146_097
+_INFINITE = {2**31 - 1: "infinity", 2**63 - 1: "infinity", -(2**31): "-infinity", -(2**63): "-infinity"}
 
 
 def without_header(message: bytes) -> bytes:
@@ -191,15 +194,23 @@ def timestamps(fields: Fields, field: int, *, zone: str) -> tuple[list[str | Non
 
     Those, before year 1, past 9999 or infinite, are as PostgreSQL would write them.
     """
-    return _times(fields, fields.fixed(field, ">i8").tolist(), field, lambda value: _moment(value) + zone)
+
+    def outside(microseconds: int) -> str:
+        days, rest = divmod(microseconds, _DAY_US)
+        clock = (_EPOCH + timedelta(microseconds=rest)).time().isoformat()
+        return _far_day(days, f" {clock}{zone}")
+
+    return _times(fields, fields.fixed(field, ">i8").tolist(), field, lambda value: _moment(value) + zone, outside)
 
 
 def dates(fields: Fields, field: int) -> tuple[list[str | None], dict[int, str | None]]:
     """`date` in ISO 8601, and the rows whose value is no date of Python's."""
-    return _times(fields, fields.fixed(field, ">i4").tolist(), field, _day)
+    return _times(fields, fields.fixed(field, ">i4").tolist(), field, _day, _far_day)
 
 
-def _times(fields: Fields, values: list[int], field: int, write: Any) -> tuple[list[str | None], dict[int, str | None]]:
+def _times(
+    fields: Fields, values: list[int], field: int, write: Callable[[int], str], outside: Callable[[int], str]
+) -> tuple[list[str | None], dict[int, str | None]]:
     made: list[str | None] = []
     odd: list[bool] = []
     for value in values:
@@ -207,7 +218,7 @@ def _times(fields: Fields, values: list[int], field: int, write: Any) -> tuple[l
             made.append(write(value))
             odd.append(False)
         except (OverflowError, ValueError):
-            made.append(_outside(value))
+            made.append(_INFINITE.get(value) or outside(value))
             odd.append(True)
     if not any(odd):
         return _with_nulls(fields, field, made), {}
@@ -223,13 +234,12 @@ def _day(days: int) -> str:
     return date.fromordinal(_FIRST_DAY + days).isoformat()
 
 
-def _outside(value: int) -> str:
-    """A time that Python has no value for: infinite, or as many units from the year 2000."""
-    if value in {2**63 - 1, 2**31 - 1}:
-        return "infinity"
-    if value in {-(2**63), -(2**31)}:
-        return "-infinity"
-    return f"2000-01-01 {value:+d}"
+def _far_day(days: int, clock: str = "") -> str:
+    """A day past Python's calendar as PostgreSQL reads it: `0044-03-15 BC`. The calendar repeats each 400 years."""
+    cycles, rest = divmod(_FIRST_DAY - 1 + days, _CYCLE_DAYS)
+    day = date.fromordinal(rest + 1)
+    year = day.year + 400 * cycles
+    return f"{year if year > 0 else 1 - year:04}-{day:%m-%d}{clock}{'' if year > 0 else ' BC'}"
 
 
 def binaries(fields: Fields, field: int) -> list[str | None]:
