@@ -13,6 +13,7 @@ from vecferry import arrow
 from vecferry.connectors.mariadb import catalog, packets
 from vecferry.connectors.mariadb._codec import keys
 from vecferry.connectors.mariadb._codec.reading import Reading
+from vecferry.connectors.mariadb._codec.types import selected
 from vecferry.connectors.mariadb._codec.where import where as to_sql
 from vecferry.connectors.mariadb._codec.writing import with_ids
 from vecferry.connectors.mariadb.names import qualified, quote
@@ -86,7 +87,7 @@ class MariaSource:
         """The units and how many rows each has."""
         form, table = self._opened.form, self._opened.table
         column = table.column(form.by or "")
-        name = f"t.{quote(column.name)}"
+        name = selected(column.type, f"t.{quote(column.name)}")
         exact = name if is_int(column.type) else _letters(name)
         place = sql.from_sql(table, replace(form, joins=()), quote)
         found = self._server.rows(
@@ -99,7 +100,7 @@ class MariaSource:
         if unit is None:
             return "TRUE"
         column = self._opened.table.column(self._opened.form.by or "")
-        name, value = f"t.{quote(column.name)}", units.text_of(unit)
+        name, value = selected(column.type, f"t.{quote(column.name)}"), units.text_of(unit)
         if value is None:
             return f"{name} IS NULL"
         literal = keys.literal(column, value)

@@ -8,6 +8,7 @@ from uuid import UUID
 
 import pyarrow as pa
 
+from vecferry.connectors.postgres._codec.columns import AS_TEXT, type_of
 from vecferry.connectors.postgres.collection import Collection
 from vecferry.connectors.postgres.ddl import is_own, literal, qualified, quote
 from vecferry.errors import DataError
@@ -136,14 +137,29 @@ def cuts(made: Collection, *, rows: int, shares: int) -> str:
 
 def values(made: Collection) -> str:
     """The statement that gives each value of the form's `by`, as text, and its rows; the most frequent first."""
-    text = f"t.{quote(made.form.by or '')}::text"
+    text = _letters(f"t.{quote(made.form.by or '')}")
     return f"SELECT {text}, count(*) FROM {made.rows} GROUP BY 1 ORDER BY 2 DESC, 1"  # noqa: S608 (quoted)
 
 
 def of_unit(made: Collection, unit: str) -> str:
-    """The condition of the rows of a unit."""
+    """The condition of the rows of a unit, letter by letter: 1.0 = 1.00, and in a citext 'a' = 'A', are units of two.
+
+    The column itself is compared too, so that its index can serve; where it is of a type that may know no equality
+    (xml, point), its text alone.
+    """
     name, value = f"t.{quote(made.form.by or '')}", text_of(unit)
-    return f"{name} IS NULL" if value is None else f"{name} = {literal(value)}"
+    if value is None:
+        return f"{name} IS NULL"
+    kind = made.table.column(made.form.by or "").type
+    if is_int(kind):
+        return f"{name} = {literal(value)}"
+    same = f"{_letters(name)} = {literal(value)}"
+    return same if type_of(kind) is AS_TEXT and not is_text(kind) else f"{name} = {literal(value)} AND {same}"
+
+
+def _letters(name: str) -> str:
+    """A column as text that is compared letter by letter."""
+    return f'{name}::text COLLATE "C"'
 
 
 def without_key(made: Collection) -> str:
