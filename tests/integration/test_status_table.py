@@ -179,6 +179,28 @@ def test_a_table_that_is_there(
     ]  # fmt: skip
 
 
+def test_the_least_rights_that_the_how_to_gives(
+    mariadb: MariaDBDatabase, settings: Settings, target: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """docs/how-to/mariadb-to-qdrant.md, statement by statement; the table is not there yet."""
+    page = (Path(__file__).parents[2] / "docs" / "how-to" / "mariadb-to-qdrant.md").read_text(encoding="utf-8")
+    user = f"vs_{uuid.uuid4().hex[:12]}"
+    (grant,) = [line for line in page.splitlines() if line.startswith("GRANT") and "vecferry_status" in line]
+    mariadb.execute(f"CREATE USER {user} IDENTIFIED BY 'another password'")
+    mariadb.execute(grant.replace("app.", f"{mariadb.name}.").replace("vecferry_status", user).rstrip(";"))
+    monkeypatch.setenv("STATUS_PASSWORD", "another password")
+    server = mariadb.server
+    url = f"mariadb://{user}@{server.host}:{server.port}/{mariadb.name}?password=env:STATUS_PASSWORD"
+    brag(mariadb, "BIGINT", USERS)
+    settings = replace(settings, status_table=f"{url}#vector_migration_status")
+    try:
+        told = heard(lambda observer: migrate(mariadb.url, target, settings=settings, observer=observer))
+    finally:
+        mariadb.execute(f"DROP USER {user}")
+    assert not [message for message in told if "status table" in message]
+    assert {row.status for row in rows(mariadb.execute).values()} == {"completed"}
+
+
 def test_a_database_that_is_down_stops_nothing(mariadb: MariaDBDatabase, settings: Settings, target: str) -> None:
     """Told once, however many units there are."""
     brag(mariadb, "BIGINT", USERS)
