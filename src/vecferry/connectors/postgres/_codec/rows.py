@@ -6,7 +6,6 @@ values of its ordinary columns go as text and are cast by the server, which know
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from decimal import Decimal
 from typing import Any
 
 import numpy as np
+import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -219,7 +219,7 @@ def column_text(value: Any, kind: str) -> str | None:
 def json_text(value: Any) -> str:
     """JSON of a value with integers of any size; what JSON cannot say is the text that `vecferry.tags` has for it."""
     packed, tags = pack({"": value})
-    return packed.decode()[4:-1] if tags is None else json.dumps(_plain(value), ensure_ascii=False)
+    return packed.decode()[4:-1] if tags is None else orjson.dumps(_plain(value), option=orjson.OPT_SORT_KEYS).decode()
 
 
 def _plain(value: Any) -> Any:
@@ -227,10 +227,12 @@ def _plain(value: Any) -> Any:
         return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, list):
         return [_plain(item) for item in value]
-    if isinstance(value, str | int | None) or (isinstance(value, float) and math.isfinite(value)):
+    if isinstance(value, str | bool | None) or (isinstance(value, float) and math.isfinite(value)):
         return value
-    if isinstance(value, Decimal) and value.is_finite() and not math.isfinite(float(value)):
-        return int(value)  # a number of JSON that is too large for a float
+    if isinstance(value, int):
+        return orjson.Fragment(str(value))
+    if isinstance(value, Decimal) and value.is_finite() and Decimal(repr(float(value))) != value:
+        return orjson.Fragment(format(value, "f"))  # a number of JSON that a float would round: it is read as one again
     return loads(pack({"": value})[0])[""]
 
 
