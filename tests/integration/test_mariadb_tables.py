@@ -210,6 +210,28 @@ def test_ids_are_compared_letter_by_letter(mariadb: MariaDBDatabase, store: Mari
     assert source.count() == 1
 
 
+def test_a_key_without_case_never_costs_another_record_its_row(mariadb: MariaDBDatabase, store: MariaDatabase) -> None:
+    """ON DUPLICATE KEY UPDATE would replace 'a' by 'A', and by 'a ' with a space, and call it written."""
+    for name, collation in (("t", "utf8mb4_uca1400_ai_ci"), ("exact", "utf8mb4_nopad_bin")):
+        mariadb.execute(f"CREATE TABLE {name} (k VARCHAR(20) COLLATE {collation} PRIMARY KEY, v VECTOR(4) NOT NULL)")
+    insert(mariadb, "t", {"k": "a", "v": vector(1, 2, 3, 4)})
+    source = store.source("exact")
+    sink = store.sink(replace(source.describe(), name="t"))
+    sink.prepare(replace(source.describe(), name="t"))
+    for text in ("A", "a "):
+        mariadb.execute("DELETE FROM exact")
+        insert(mariadb, "exact", {"k": text, "v": vector(5, 6, 7, 8)})
+        (chunk,) = source.read(source.partitions()[0])
+        for _ in range(2):  # as an insert, and as an upsert
+            with pytest.raises(DataError):
+                sink.write(chunk.batch)
+    insert(mariadb, "exact", {"k": "a", "v": vector(9, 9, 9, 9)})
+    mariadb.execute("DELETE FROM exact WHERE k <> 'a'")
+    (chunk,) = source.read(source.partitions()[0])
+    sink.write(chunk.batch)
+    assert mariadb.execute("SELECT k, v FROM t") == [("a", vector(9, 9, 9, 9))]
+
+
 def test_an_empty_id_is_told_and_set_aside(mariadb: MariaDBDatabase, store: MariaDatabase) -> None:
     mariadb.execute("CREATE TABLE t (k VARCHAR(20) PRIMARY KEY, v VECTOR(4) NOT NULL)")
     insert(mariadb, "t", {"k": "", "v": vector(1, 2, 3, 4)}, {"k": "a", "v": vector(1, 2, 3, 4)})
@@ -255,6 +277,9 @@ def test_a_table_without_a_key_is_refused_with_the_fix(mariadb: MariaDBDatabase,
     with pytest.raises(DataError) as twice:
         store.source("t").partitions()
     assert twice.value.ids == ('["1"]',)
+    insert(mariadb, "t", {"n": 2, "v": vector(1, 2, 3, 6)}, {"n": None, "v": vector(1, 2, 3, 7)})
+    store.use("t", Form(key=("n",), vectors={"": "v"}, where="n > 1"))
+    assert [record.id for record in read_all(store.source("t"))] == ["2"]  # what is left out need not be told apart
 
 
 def test_joins_and_conditions_of_a_form(mariadb: MariaDBDatabase, store: MariaDatabase) -> None:

@@ -10,6 +10,7 @@ from decimal import Decimal
 
 import numpy as np
 import pytest
+from psycopg.errors import UniqueViolation
 
 from vecferry.connectors.postgres import PostgresDatabase, keys
 from vecferry.errors import ConfigError, DataError, NotFound
@@ -205,6 +206,18 @@ def test_a_table_without_a_key_is_refused_with_the_statement_that_gives_it_one(p
     statement = (caught.value.hint or "").partition("ALTER")[2].partition(";")[0]
     postgres.execute(f"ALTER{statement}; INSERT INTO items VALUES ('[1]')")
     assert list(records(postgres.url, "items")) == ["1"]
+
+
+def test_a_unique_index_that_could_not_be_built_tells_no_rows_apart(postgres: Server):
+    """CREATE UNIQUE INDEX CONCURRENTLY that fails over doubles leaves the index there, invalid."""
+    postgres.execute("CREATE TABLE items (n int NOT NULL, embedding vector(1))")
+    postgres.execute("INSERT INTO items VALUES (1, '[1]'), (1, '[2]')")
+    with pytest.raises(UniqueViolation):
+        postgres.execute("CREATE UNIQUE INDEX CONCURRENTLY once ON items (n)")
+    with opened(postgres.url) as database, pytest.raises(ConfigError, match="no key"):
+        database.source("items")
+    with pytest.raises(DataError, match="two rows with one key"):
+        records(postgres.url, "items", Form(key=("n",), vectors={"": "embedding"}))
 
 
 def test_parents_ranks_and_ids_of_a_shape_of_their_own(postgres: Server):

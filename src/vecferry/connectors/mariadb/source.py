@@ -154,15 +154,16 @@ class MariaSource:
             return
         columns = ", ".join(self._reading.key.selected)
         holes = " OR ".join(f"{column} IS NULL" for column in self._reading.key.selected)
+        form = replace(self._opened.form, joins=())
         found = self._server.rows(
-            f"SELECT {columns} FROM {sql.from_sql(table, replace(self._opened.form, joins=()), quote)} "
+            f"SELECT {columns} FROM {sql.from_sql(table, form, quote)} WHERE {sql.where_sql(form)} "
             f"GROUP BY {columns} HAVING COUNT(*) > 1 OR {holes} LIMIT 1"
         )
         if found:
             raise DataError(
                 f"The key ({', '.join(names)}) of '{table.name}' does not tell its rows apart.",
                 ids=[keys.dump(self._reading.key.values(found[0]))],
-                hint="Name columns that do: key: [column, …] in the plan, or mend the rows.",
+                hint="Name columns that do: key: [column, …] in the plan; or leave such rows out (where: …).",
             )
         self._checked = True
 

@@ -76,7 +76,7 @@ LEFT JOIN pg_catalog.pg_namespace f ON f.oid = r.relnamespace
 WHERE k.conrelid = ANY(%s::oid[]) AND k.contype IN ('p', 'u', 'f') ORDER BY k.conrelid, k.conname
 """
 _INDEXES = """
-SELECT i.indrelid::bigint, c.relname, m.amname, i.indisunique, o.opcname, c.reloptions,
+SELECT i.indrelid::bigint, c.relname, m.amname, i.indisunique AND i.indisvalid, o.opcname, c.reloptions,
        pg_catalog.pg_get_expr(i.indpred, i.indrelid), pg_catalog.pg_get_indexdef(i.indexrelid),
        ARRAY(SELECT pg_catalog.pg_get_indexdef(i.indexrelid, n, true) FROM generate_series(1, i.indnkeyatts) n),
        ARRAY(SELECT a.attname::text FROM unnest(i.indkey::int2[]) WITH ORDINALITY u(n, place)

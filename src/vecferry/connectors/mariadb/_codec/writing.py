@@ -23,7 +23,7 @@ from vecferry.tables.envelope import fit, stored_ids
 from vecferry.tables.keys import split
 from vecferry.tables.metadata import from_metadata
 from vecferry.tables.sql import ids_sql
-from vecferry.tables.types import is_int, is_json
+from vecferry.tables.types import is_int, is_json, is_text
 from vecferry.tags import canonical, unpack
 
 _NULL = b"NULL"
@@ -63,14 +63,16 @@ class Writing:
         return f"INSERT INTO {place} ({', '.join(map(quote, self.columns))}) VALUES ".encode()
 
     def _tail(self) -> bytes:
-        """Replace the whole record, and refuse one that shares another unique key with a record of another id.
+        """Replace the whole record, and refuse one that meets a record of another id.
 
-        `key = IF(key <=> VALUES(key), key, NULL)`: NULL for a column that has none is an error, in every row.
+        They may share another unique key, or the collation of the key holds 'a' and 'A' for one. `key =
+        IF(key <=> VALUES(key), key, NULL)`: NULL for a column that has none is an error, in every row.
         """
         key = ("id",) if self.own else self.form.key
         rest = [name for name in self.columns if name not in key]
         others = [] if self.own else [names for names in (self.table.primary_key, *self.table.unique) if names != key]
-        sets = [f"{n} = IF({n} <=> VALUES({n}), {n}, NULL)" for n in map(quote, key)] if others else []
+        loose = not self.own and any(is_text(self._kinds[name]) for name in key)
+        sets = [_unless_other(name, self._kinds[name]) for name in key] if others or loose else []
         sets += [f"{quote(name)} = VALUES({quote(name)})" for name in rest]
         if not sets:
             sets = [f"{quote(key[0])} = VALUES({quote(key[0])})"]
@@ -291,6 +293,12 @@ def _shallow(
             note = b'"m":"' + b64encode(text) + b'"'
             metadata[row], envelope[row] = b"{}", b"{" + (known + b"," if known else b"") + note + b"}"
     return metadata, envelope
+
+
+def _unless_other(name: str, kind: str) -> str:
+    """The key column as it is, NULL where a row of another key would be replaced; texts letter by letter."""
+    binary, column = "BINARY " if is_text(kind) else "", quote(name)
+    return f"{column} = IF({binary}{column} <=> {binary}VALUES({column}), {column}, NULL)"
 
 
 def _own_columns(form: Form) -> tuple[str, ...]:
