@@ -156,8 +156,17 @@ def test_texts_that_a_collation_takes_for_one(mariadb: MariaDBDatabase, settings
     told = heard(lambda observer: migrate(mariadb.url, target, settings=settings, observer=observer))
     assert {key: row.moved for key, row in rows(mariadb.execute).items()} == {"ann": 2, "Ann": 3, "ann ": 4, "7": 1}
     assert [message for message in told if "status table" in message] == [
-        "Rows without a value, or with one of over 255 characters, have no line in the status table."
+        "Rows without a value, or with one of over 255 characters or past BIGINT, have no line in the status table."
     ]
+
+
+def test_a_number_past_bigint(mariadb: MariaDBDatabase, settings: Settings, target: str) -> None:
+    """It keeps no other from its line."""
+    brag(mariadb, "BIGINT UNSIGNED", {7: 2, 2**64 - 1: 3})
+    settings = replace(settings, status_table=mariadb.url)
+    told = heard(lambda observer: migrate(mariadb.url, target, settings=settings, observer=observer))
+    assert {key: row.moved for key, row in rows(mariadb.execute).items()} == {7: 2}
+    assert ["past BIGINT" in message for message in told if "status table" in message] == [True]
 
 
 @pytest.mark.parametrize("kind", ["mariadb", "postgres"])

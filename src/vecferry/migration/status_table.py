@@ -32,7 +32,7 @@ _EVERY_S = 1.0
 _PATIENCE_S = 15.0
 """Seconds for the last writing, when the run ends."""
 _ERROR_CHARS = 2000
-_UNFIT = f"Rows without a value, or with one of over {VALUE_CHARS} characters, have no line in the status table."
+_UNFIT = f"Rows without a value, or with one of over {VALUE_CHARS} characters or past BIGINT, have no line in the status table."
 
 
 def status_table(settings: Settings, then: Observer) -> StatusTable | None:
@@ -196,7 +196,9 @@ def _utc(seconds: float | None) -> datetime | None:
 
 def _fits(unit: str) -> bool:
     value = orjson.loads(unit)
-    return isinstance(value, int) or (value is not None and len(value) <= VALUE_CHARS and "\x00" not in value)
+    if isinstance(value, int):
+        return abs(value) < 1 << 63  # BIGINT
+    return value is not None and len(value) <= VALUE_CHARS and "\x00" not in value
 
 
 def _why(error: Exception) -> str:
