@@ -11,8 +11,10 @@ from typing import Any
 
 import pytest
 
+from tests.integration.test_mariadb_faults import grant
+from tests.integration.test_postgres_sink import as_role
 from vecferry.cli.app import run
-from vecferry.errors import AlreadyExists, Conflict
+from vecferry.errors import AlreadyExists, AuthFailed, Conflict
 from vecferry.migration import Settings, bring_back, migrate, retire
 from vecferry.planning.options import PlanOptions
 from vecferry.registry import open_database
@@ -102,6 +104,47 @@ def test_an_old_name_that_is_taken_again(server: Server) -> None:
         bring_back(server.url, ["brag_archived_20260101"])
     assert list(bring_back(server.url, ["brag_archived_20260101=other"]).values()) == ["other"]
     assert "other" in tables(server)
+
+
+def test_the_rights_that_the_reference_of_mariadb_gives(
+    mariadb: MariaDBDatabase, tmp_path: Path, ledger: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without those for retiring nothing happens; with exactly those a table goes and comes back."""
+    mariadb.execute("CREATE TABLE brag (id INT PRIMARY KEY, body TEXT, v VECTOR(2) NOT NULL)")
+    mariadb.execute("INSERT INTO brag VALUES (1, 'one', VEC_FromText('[1,2]'))")
+    user = f"vr_{uuid.uuid4().hex[:12]}"
+    monkeypatch.setenv("MARIADB_PASSWORD", "geheim")
+    url = f"mariadb://{user}@{mariadb.server.host}:{mariadb.server.port}/{mariadb.name}"
+    asked: dict[str, Any] = {"agree": yes, "unverified": True, "ledger": ledger}
+    mariadb.execute(f"CREATE USER {user} IDENTIFIED BY 'geheim'")
+    try:
+        grant(mariadb, "reading", user)
+        with pytest.raises(AuthFailed):
+            retire(url, into=f"files:{tmp_path}/a1", **asked)
+        assert tables(mariadb) == {"brag"}
+        grant(mariadb, "retiring", user)
+        done = retire(url, into=f"files:{tmp_path}/a2", **asked)
+        assert done is not None
+        assert tables(mariadb) == set(done.aside.values())
+        bring_back(url, list(done.aside.values()))
+        assert tables(mariadb) == {"brag"}
+    finally:
+        mariadb.execute(f"DROP USER {user}")
+
+
+def test_the_rights_that_postgres_wants(postgres: PostgresDatabase, tmp_path: Path, ledger: str) -> None:
+    """Who owns the table and may create in its schema; one of both is not enough."""
+    postgres.execute("CREATE TABLE brag (id INT PRIMARY KEY, v vector(2)); INSERT INTO brag VALUES (1, '[1,2]')")
+    owner, create = "ALTER TABLE brag OWNER TO {role}", "GRANT CREATE ON SCHEMA public TO {role}"
+    asked: dict[str, Any] = {"agree": yes, "unverified": True, "ledger": ledger}
+    with as_role(postgres, create, "GRANT SELECT ON brag TO {role}") as url, pytest.raises(AuthFailed):
+        retire(url, into=f"files:{tmp_path}/a1", **asked)
+    with as_role(postgres, create, owner) as url:
+        done = retire(url, into=f"files:{tmp_path}/a2", **asked)
+        assert done is not None
+        assert tables(postgres) == set(done.aside.values())
+        bring_back(url, list(done.aside.values()))
+        assert tables(postgres) == {"brag"}
 
 
 def test_by_the_command_line(

@@ -32,7 +32,10 @@ _EVERY_S = 1.0
 _PATIENCE_S = 15.0
 """Seconds for the last writing, when the run ends."""
 _ERROR_CHARS = 2000
-_UNFIT = f"Rows without a value, or with one of over {VALUE_CHARS} characters or past BIGINT, have no line in the status table."
+_UNFIT = (
+    f"Rows without a value, or with one of over {VALUE_CHARS} characters or past BIGINT, "
+    "have no line in the status table."
+)
 
 
 def status_table(settings: Settings, then: Observer) -> StatusTable | None:
