@@ -19,7 +19,7 @@ from vecferry.arrow import split
 from vecferry.engine.crew import Crew, Lane
 from vecferry.engine.gathering import gathered
 from vecferry.engine.stop import interrupted
-from vecferry.errors import VecferryError
+from vecferry.errors import DataError, VecferryError
 from vecferry.events import Progress, Rejected, Stage
 from vecferry.hooks import reach
 from vecferry.model import Chunk, Partition, PartitionId, Position, Receipt, Rejection
@@ -52,6 +52,7 @@ def copy_partition(
             chunks = _chunks(source, partition, checkpoint.position, lane, crew)
             for chunk in gathered(chunks, crew.options):
                 reach("chunk.read")
+                _check_whole(chunk, lane)
                 batch, skipped, aside = admit(chunk.batch)
                 wake.begin(chunk.position, skipped, chunk.rejected + aside)
                 for piece in split(batch, max_rows=crew.pace.max_rows, max_bytes=crew.pace.max_bytes):
@@ -65,6 +66,23 @@ def copy_partition(
         if first is error:
             raise
         raise first from None
+
+
+def _check_whole(chunk: Chunk, lane: Lane) -> None:
+    """Records that the source cannot give are left out where the plan says so; else somebody must hear of them first.
+
+    Raises:
+        DataError: the plan does not, so they became so after it was made.
+    """
+    if chunk.rejected and not lane.quarantine:
+        first = chunk.rejected[0]
+        raise DataError(
+            f"Record '{first.id}' of '{lane.collection}' cannot be read: {first.reason}",
+            ids=(first.id,),
+            hint="Mend the record in the source, or begin anew (--restart) and accept that it is left out; what is "
+            "written stays.",
+            collection=lane.collection,
+        )
 
 
 def _chunks(source: Source, partition: Partition, after: Position | None, lane: Lane, crew: Crew) -> Iterator[Chunk]:

@@ -15,7 +15,7 @@ from vecferry.migration.caring import Units
 from vecferry.migration.reporting import of_run, write_report
 from vecferry.migration.result import Migration
 from vecferry.migration.trip import Held, Trip
-from vecferry.planning.model import CollectionPlan, IfExists
+from vecferry.planning.model import CollectionPlan, IfExists, Plan
 from vecferry.process import let_go
 from vecferry.state.model import Outcome, Step
 from vecferry.verification.elsewhere import LEAST_AHEAD, Helper
@@ -121,12 +121,19 @@ def _options(trip: Trip, held: Held, options: VerifyOptions) -> VerifyOptions:
     """`options` with what this run knows: profiles, what the target was promised, what was set aside."""
     return replace(
         options,
+        by=_keys(held.plan, options.by),
         profiles={profile.spec.qualified_name: profile for profile in held.profiles},
-        promised={collection.target.qualified_name: collection.target for collection in held.plan.collections},
+        promised={c.target.qualified_name: c.signed(held.run.id) for c in held.plan.collections},
         set_aside=journal.left_out_of(trip.ledger, held.plan, held.run.id),
         shared=frozenset(_shared(trip, held)),
         reordered=frozenset(_synced(trip, held)),
     )
+
+
+def _keys(plan: Plan, names: Sequence[str]) -> tuple[str, ...]:
+    """The metadata keys under which records have these columns of their tables; other keys as they are."""
+    keys = {column: key for form in plan.tables.values() for key, column in form.own.items()}
+    return tuple(keys.get(name, name) for name in names)
 
 
 def _shared(trip: Trip, held: Held) -> Iterator[str]:

@@ -29,6 +29,7 @@ from vecferry.planning.inspect import select
 from vecferry.planning.names import fill
 from vecferry.planning.options import PlanOptions
 from vecferry.planning.patterns import parse_patterns
+from vecferry.planning.tabled import forms_of, read_as
 from vecferry.planning.units import units_of
 from vecferry.protocols import Database, Droppable, Removable, Renamable, require
 from vecferry.state.ledger import Ledger, new_run_id
@@ -251,8 +252,10 @@ def _template(found: Retirement) -> str:
 
 def _prove(found: Retirement, source: str, moved: Sequence[Arrival], observer: Observer, stop: Stop | None) -> None:
     with held_still(source) as (origin, _), opened(found.archive) as archive:
+        plainly = forms_of(origin, [spec.qualified_name for spec in found.collections])
         for arrival in moved:
             check_arrived(arrival, origin, found.source, observer=observer, stop=stop)
+        read_as(origin, plainly)  # tables that were moved by a preset are compared as the archive holds them
         pairs = _same_names(found, archive)
         proof = verify(origin, archive, pairs, options=VerifyOptions(levels=DATA_LEVELS), observer=observer, stop=stop)
     if not proof.identical or proof.differences:

@@ -40,7 +40,8 @@ def wished(
         return origin, options
     units = plan_units(origin, options.transforms, patterns, layout)
     seen = _seen(origin, units, paying=paying)
-    if seen is origin and layout.place is None:
+    given = any(rule.target for rule in options.transforms.collections)
+    if seen is origin and layout.place is None and not given:
         return origin, options
     return seen, replace(options, collections=tuple(_pattern(unit) for unit in units))
 

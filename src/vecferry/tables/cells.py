@@ -200,7 +200,7 @@ def _python(cell: Cells) -> list[Any]:
 def _quickly(text: str | None, values: dict[str, Any], taken: frozenset[str], keys: int | None) -> str | None:
     """The metadata of one row, None where it needs care. `keys`: how many its text may have; None: none is twice."""
     found: dict[str, Any] = orjson.loads(text or "")
-    if not taken.isdisjoint(found) or (keys is not None and len(found) != keys and _keys(found) != keys):
+    if not taken.isdisjoint(found) or (keys is not None and len(found) != keys and count_keys(found) != keys):
         return None
     found.update(values)
     return orjson.dumps(found, option=orjson.OPT_SORT_KEYS).decode()
@@ -218,11 +218,11 @@ def _carefully(
     return made.decode(), canonical(both).decode() if both else None
 
 
-def _keys(value: Any) -> int:
+def count_keys(value: Any) -> int:
     """The keys of all objects in `value`."""
     if isinstance(value, dict):
-        return len(value) + sum(map(_keys, value.values()))
-    return sum(map(_keys, value)) if isinstance(value, list) else 0
+        return len(value) + sum(map(count_keys, value.values()))
+    return sum(map(count_keys, value)) if isinstance(value, list) else 0
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

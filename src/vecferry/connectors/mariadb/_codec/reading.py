@@ -173,7 +173,8 @@ class Reading:
         made = metadata_json(rows, [one.cells for one in read], self.form, spread, doubles=True)
         tags = _told(made, read)
         known = {"document": self._text(columns, "document"), "uri": self._text(columns, "uri")}
-        return _Texts({**known, "metadata": made.metadata, "tags": tags}, made.unreadable)
+        unreadable = dict(pair for one in read for pair in one.unreadable.items()) | dict(made.unreadable)
+        return _Texts({**known, "metadata": made.metadata, "tags": tags}, unreadable)
 
     def _own_texts(self, columns: Sequence[Values]) -> _Texts:
         """The texts of rows of ours; an application may have changed them, so the metadata is put in order again."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import orjson
 import pyarrow as pa
 
-from vecferry.tables.cells import Cells, exactly, floats_say
+from vecferry.tables.cells import Cells, count_keys, exactly, floats_say
 from vecferry.tables.types import is_int, is_json
 from vecferry.tags import canonical, pack
 
@@ -19,6 +19,8 @@ _BINARY = re.compile(
 )
 _LONG = re.compile(rb"[\d.]{16}|\d[eE]")
 """Finds every number in JSON text that 64 bits may not hold, and some that they do."""
+_COLON = re.compile(rb'"\s*:')
+"""Finds every key in JSON text, and some places inside of texts."""
 ZERO = re.compile(r"^0000|^\d{4}-00|^\d{4}-\d\d-00")
 _KEPT = frozenset({"datetime", "timestamp", "date"})
 Values = Sequence[bytes | None]
@@ -52,11 +54,13 @@ class Read:
     Attributes:
         untagged: rows whose date is none of the calendar's (0000-00-00): texts.
         tags: row -> {pointer within the value: tag}, of JSON with numbers past 64 bits.
+        unreadable: row -> why its value can be no metadata.
     """
 
     cells: Cells
     untagged: Sequence[int] = ()
     tags: Mapping[int, Mapping[str, str]] = field(default_factory=dict)
+    unreadable: Mapping[int, str] = field(default_factory=dict)
 
 
 def cells(key: str, kind: str, values: Values) -> Read:
@@ -84,19 +88,34 @@ def _texts(values: Values) -> pa.Array:
 
 def _documents(key: str, values: Values) -> Read:
     """A column of JSON as canonical JSON; numbers keep every digit, as tagged texts where they must."""
-    texts: list[bytes | None] = []
+    texts: list[bytes | None] = [None] * len(values)
     tags: dict[int, Mapping[str, str]] = {}
+    unreadable: dict[int, str] = {}
     for row, value in enumerate(values):
         if value is None:
-            texts.append(None)
-        elif not _LONG.search(value) or floats_say(value.decode()):
-            texts.append(canonical(orjson.loads(value)))
+            continue
+        try:
+            texts[row], told = _document(value)
+        except ValueError as error:
+            unreadable[row] = f"its JSON column '{key}' cannot be read: {error}"
         else:
-            text, told = pack({"": exactly(value.decode())})
-            texts.append(text[len(b'{"":') : -1])
             if told is not None:
                 tags[row] = {pointer[1:]: tag for pointer, tag in orjson.loads(told).items()}
-    return Read(Cells(key, _texts(texts), json=True), tags=tags)
+    return Read(Cells(key, _texts(texts), json=True), tags=tags, unreadable=unreadable)
+
+
+def _document(value: bytes) -> tuple[bytes, bytes | None]:
+    """(canonical JSON of a JSON text, its tags under the key "").
+
+    Raises:
+        ValueError: it is JSON to MariaDB alone (`{"a": 1.}`), or has a key twice.
+    """
+    if not _LONG.search(value) or floats_say(value.decode()):
+        found = orjson.loads(value)
+        if len(_COLON.findall(value)) == count_keys(found):
+            return canonical(found), None
+    text, told = pack({"": exactly(value.decode())})
+    return text[len(b'{"":') : -1], told
 
 
 def _dates(key: str, name: str, values: Values) -> Read:
