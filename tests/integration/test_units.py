@@ -101,6 +101,8 @@ def test_a_unit_that_fails_stops_no_other_and_alone_is_tried_again(
 
     def failing(both: Both, pair: tuple[str, str], partitions: Sequence[Partition]) -> int:
         calls.append(unit_of(partitions[0].id) or "")
+        begun = units_of(settings)[calls[-1]]
+        assert (begun.state, begun.finished) == (UnitState.IN_PROGRESS, None)
         if calls[-1] in {"4", "1"} and len(calls) <= len(USERS):
             raise DataError("broken on purpose", hint="none")
         return true(both, pair, partitions)
@@ -154,3 +156,24 @@ def test_a_unit_is_completed_only_when_the_target_gives_its_records_back(
     done = migrate(brag.url, target, settings=settings)
     assert done.differences == 0
     assert texts(target) == everything()
+
+
+def test_a_unit_that_is_mended_leaves_the_collection_signed_by_the_run(
+    brag: MariaDBDatabase, target: str, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A user who changes something on the way; the same command again finds its own work, and its indexes."""
+    true = caring.prove
+
+    def meanwhile(both: Both, pair: tuple[str, str], partitions: Sequence[Partition]) -> int:
+        if unit_of(partitions[0].id) == "2":
+            brag.execute("UPDATE BRAG SET content = 'changed' WHERE BUID = 2 AND BSTART = 0")
+        return true(both, pair, partitions)
+
+    monkeypatch.setattr(caring, "prove", meanwhile)
+    done = migrate(brag.url, target, settings=settings)
+    assert done.differences == 0
+    with closing(open_database(target)) as database, closing(database.source("BRAG")) as source:
+        card = source.describe().card
+    assert card is not None
+    assert card.run == done.run.run
+    assert [index.key for index in card.indexes] == ["BUID"]

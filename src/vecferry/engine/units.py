@@ -86,7 +86,8 @@ class Walk:
             raise _refusal(self.collection, failed)
 
     def _one(self, unit: Unit, parts: Sequence[Partition]) -> Unit:
-        begun = self._told(replace(unit, state=UnitState.IN_PROGRESS, started=unit.started or time.time(), error=""))
+        started = unit.started or time.time()
+        begun = self._told(replace(unit, state=UnitState.IN_PROGRESS, started=started, finished=None, error=""))
         try:
             with self.crew.another() as crew:
                 self.copy(parts, crew)

@@ -16,16 +16,7 @@ def insert(connection: Connection, run: str, units: Sequence[Unit]) -> None:
     u = t.units
     there = len(connection.execute(select(u.c.value).where(u.c.run == run)).all())
     rows = [
-        {
-            "run": run,
-            "collection": unit.collection,
-            "value": unit.value,
-            "ordinal": there + number,
-            "state": unit.state.value,
-            "total": unit.total,
-            "moved": unit.moved,
-            "error": unit.error,
-        }
+        {"run": run, "collection": unit.collection, "value": unit.value, "ordinal": there + number, **_standing(unit)}
         for number, unit in enumerate(units)
     ]
     if rows:
@@ -33,20 +24,22 @@ def insert(connection: Connection, run: str, units: Sequence[Unit]) -> None:
 
 
 def change(connection: Connection, run: str, unit: Unit) -> None:
-    """Write one unit as it is now."""
+    """Write one unit as it is now; one that is not known is added: its run may have died before it was noted."""
     u = t.units.c
-    connection.execute(
-        update(t.units)
-        .where(u.run == run, u.collection == unit.collection, u.value == unit.value)
-        .values(
-            state=unit.state.value,
-            total=unit.total,
-            moved=unit.moved,
-            started=unit.started,
-            finished=unit.finished,
-            error=unit.error,
-        )
-    )
+    mine = (u.run == run) & (u.collection == unit.collection) & (u.value == unit.value)
+    if connection.execute(update(t.units).where(mine).values(**_standing(unit))).rowcount == 0:
+        insert(connection, run, [unit])
+
+
+def _standing(unit: Unit) -> dict[str, Any]:
+    return {
+        "state": unit.state.value,
+        "total": unit.total,
+        "moved": unit.moved,
+        "started": unit.started,
+        "finished": unit.finished,
+        "error": unit.error,
+    }
 
 
 def read(connection: Connection, run: str) -> Iterator[Unit]:
