@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from contextlib import closing
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import vecferry
 from vecferry.connectors.postgres import catalog
-from vecferry.errors import Conflict
+from vecferry.errors import ConfigError, Conflict
 from vecferry.migration.settings import Settings
+from vecferry.model import Card, CollectionSpec, IdKind, VectorSpec
+from vecferry.planning import tabled
 from vecferry.planning.model import IfExists
 from vecferry.planning.options import PlanOptions
-from vecferry.tables import Table
+from vecferry.registry import open_database
+from vecferry.tables import Column, Form, Index, Table
 from vecferry.testing.postgres import PostgresDatabase
 
 RICH = """
@@ -151,3 +156,65 @@ def test_a_type_that_the_new_database_has_not(postgres, other, tmp_path):
     other.execute(kinds)
     move(away, other.url, ("felt",), tmp_path / "home.db")
     assert values(other, "felt") == values(postgres, "felt")
+
+
+HOSTILE = "1; DROP TABLE precious; --"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {
+            "columns": (
+                Column(name="id", type="int"),
+                Column(name="n", type=HOSTILE),
+                Column(name="e", type="vector(2)"),
+            )
+        },
+        {"columns": (Column(name="id", type="int", default=HOSTILE), Column(name="e", type="vector(2)"))},
+        {"indexes": (Index(name="i", definition=f"CREATE INDEX i ON t USING btree (id) WHERE id > {HOSTILE}"),)},
+        {"indexes": (Index(name="i", definition=f'CREATE INDEX " USING btree (id) WHERE id > {HOSTILE}" ON t'),)},
+        {"indexes": (Index(name="i", expression=HOSTILE),)},
+    ],
+)
+def test_a_card_that_somebody_changed_runs_no_sql_of_theirs(postgres: PostgresDatabase, change: dict[str, Any]) -> None:
+    postgres.execute("CREATE TABLE precious (n int)")
+    columns = (Column(name="id", type="int"), Column(name="e", type="vector(2)"))
+    table = replace(Table(name="t", columns=columns, primary_key=("id",)), **change)
+    form = Form(key=("id",), vectors={"": "e"})
+    vectors = (VectorSpec(name="", dim=2),)
+    config = {"table": table.as_json(), "form": form.as_json()}
+    spec = CollectionSpec(name="t", id_kind=IdKind.INT, vectors=vectors, config=config)
+    with closing(open_database(postgres.url)) as database:
+        with pytest.raises(ConfigError, match="no single piece"):
+            database.sink(spec).prepare(spec)
+        assert [found.name for found in database.collections()] == []
+    assert postgres.execute("SELECT count(*) FROM precious") == [(0,)]
+
+
+@pytest.mark.parametrize("where, kept", [("id > 1", True), ("TRUE); COMMIT; DROP TABLE items; --", False)])
+def test_a_condition_in_a_card_is_a_condition(postgres: PostgresDatabase, where: str, kept: bool) -> None:
+    """verify reads tables as the target's card says; whoever may write that card is not the source's owner."""
+    postgres.execute("CREATE TABLE items (id int PRIMARY KEY, e vector(2))")
+    with closing(open_database(postgres.url)) as source:
+        (spec,) = source.collections()
+        form = Form(key=("id",), vectors={"": "e"}, where=where)
+        origin = {
+            "kind": source.identity.kind,
+            "namespace": spec.namespace,
+            "name": spec.name,
+            "config": {"form": form.as_json()},
+        }
+        target = OneCollection(replace(spec, card=Card(origin=origin)))
+        found = tabled.written_forms(source, target)  # type: ignore[arg-type]
+        assert found == ({"public/items": form} if kept else {})
+
+
+@dataclass
+class OneCollection:
+    """A double of a target, of which only its collections are asked."""
+
+    spec: CollectionSpec
+
+    def collections(self) -> list[CollectionSpec]:
+        return [self.spec]

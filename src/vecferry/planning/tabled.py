@@ -17,6 +17,7 @@ from vecferry.planning.units import unit_of
 from vecferry.protocols import Database, Tabular, require
 from vecferry.tables import Form, Table, guess
 from vecferry.tables.check import check
+from vecferry.tables.expression import one_piece
 from vecferry.tables.wish import shape
 from vecferry.transforms import Rule, View
 
@@ -133,7 +134,7 @@ def forms_of(source: Database, names: Iterable[str]) -> dict[str, Form]:
 def written_forms(source: Database, target: Database) -> dict[str, Form]:
     """Table of `source` -> the form in which a collection of `target` was made of it, as that one's card tells.
 
-    A form that does not fit the table any more is left out.
+    A form that does not fit the table any more is left out, as is one whose condition is no single piece of SQL.
     """
     if not isinstance(source, Tabular):
         return {}
@@ -146,6 +147,7 @@ def written_forms(source: Database, target: Database) -> dict[str, Form]:
         if form is not None and name in tables:
             with suppress(ConfigError):
                 made = Form.from_json(form)
+                one_piece(made.where or "")
                 check(tables[name], made)
                 found[name] = made
     return found

@@ -17,6 +17,7 @@ from vecferry.connectors.postgres.facts import IDENTIFIER_BYTES
 from vecferry.errors import ConfigError
 from vecferry.model import CollectionSpec, Metric, VectorKind
 from vecferry.tables import Form, Index, Table
+from vecferry.tables.expression import one_piece
 from vecferry.tables.types import vector_type
 
 METHODS = ("hnsw", "ivfflat", "none")
@@ -55,10 +56,10 @@ def statements(
 
     A kind of index that is asked for takes the place of those that the source had over vectors.
     """
-    again = [index for index in table.indexes if restored and index.columns not in table.unique]
+    theirs = [index for index in table.indexes if restored and index.columns not in table.unique]
     if restored and "index" not in spec.config:
-        return [_again(table, index) for index in again]
-    kept = [_again(table, index) for index in again if index.method not in METHODS]
+        return [again(table, index) for index in theirs]
+    kept = [again(table, index) for index in theirs if index.method not in METHODS]
     return [*kept, *_vectors(spec, table, form, extension)]
 
 
@@ -133,14 +134,18 @@ def _setting(value: object) -> str:
     return text
 
 
-def _again(table: Table, index: Index) -> Statement:
-    """An index of the source's table on the table that we make of it: its statement, from `USING` on."""
+def again(table: Table, index: Index) -> Statement:
+    """An index of the source's table on the table that we make of it: its statement, from `USING` on.
+
+    Raises:
+        ConfigError: it is more than that.
+    """
     opclass = f" {index.opclass}" if index.opclass and len(index.columns) <= 1 else ""
     rest = f"{index.method} ({index.expression or ', '.join(map(quote, index.columns))}{opclass})"
     hostile = f"{index.name} {table.name} {table.namespace}"
     if index.definition is not None and _USING not in hostile:
         rest = index.definition.partition(_USING)[2]
-    return Statement(index.name, _USING + _SCHEMA.sub(r"\1", rest), unique=index.unique)
+    return Statement(index.name, one_piece(_USING + _SCHEMA.sub(r"\1", rest)), unique=index.unique)
 
 
 def short_name(name: str) -> str:

@@ -13,10 +13,12 @@ from vecferry.connectors.postgres.access import Connection
 from vecferry.connectors.postgres.cards import Kept
 from vecferry.connectors.postgres.collection import metric_of
 from vecferry.connectors.postgres.ddl import CARDS, create, literal, own, qualified, quote, vector_column
+from vecferry.connectors.postgres.indexing import again
 from vecferry.errors import Conflict, Unsupported
 from vecferry.model import Card, CollectionSpec, Element, VectorKind, VectorSpec
 from vecferry.tables import Column, Form, Table, guess
 from vecferry.tables.check import check
+from vecferry.tables.expression import one_piece
 from vecferry.tables.keys import id_kind
 from vecferry.tables.types import vector_type
 
@@ -168,11 +170,21 @@ def _restored(spec: CollectionSpec, schema: str) -> tuple[Table, Form] | None:
 
 
 def told(spec: CollectionSpec) -> tuple[Table, Form] | None:
-    """The table and form that a spec's settings tell of, None where they tell of none."""
+    """The table and form that a spec's settings tell of, None where they tell of none.
+
+    Raises:
+        ConfigError: its types, defaults or indexes are no single pieces of SQL.
+    """
     table, form = spec.config.get("table"), spec.config.get("form")
     if not isinstance(table, Mapping) or not isinstance(form, Mapping):
         return None
-    return Table.from_json(table), Form.from_json(form)
+    made = Table.from_json(table)
+    for column in made.columns:
+        one_piece(column.type)
+        one_piece(column.default or "")
+    for index in made.indexes:
+        again(made, index)
+    return made, Form.from_json(form)
 
 
 def fitted(table: Table, form: Form, spec: CollectionSpec) -> tuple[Table, Form]:
@@ -221,8 +233,8 @@ def _join(table: Table, kept: Kept, spec: CollectionSpec, extension: str, store:
 
 def _numbered(table: Table, spec: CollectionSpec) -> Table:
     """`table` with the indexes that it shall have, where the spec tells of the source's very table."""
-    told = spec.config.get("table")
-    return replace(table, indexes=Table.from_json(told).indexes) if isinstance(told, Mapping) else table
+    given = told(spec)
+    return table if given is None else replace(table, indexes=given[0].indexes)
 
 
 def _adopt(table: Table, spec: CollectionSpec, extension: str, store: str) -> Prepared:
