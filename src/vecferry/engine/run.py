@@ -111,7 +111,7 @@ class _Collection:
             raise interrupted(f"Stopped on request before '{self.plan.source}'.")
         if self.plan.if_exists is IfExists.SYNC:
             return self._result(self.plan.target)
-        made = self._spec()
+        made = self.plan.signed(self.run.id)
         if not self.state.step.reached(Step.FINISHED):  # preparing again could undo what finishing did
             with closing(self.target.sink(made)) as sink:
                 lane = self._lane(sink)
@@ -119,13 +119,6 @@ class _Collection:
                 self._copy(lane)
                 self._finish(lane)
         return self._result(made)
-
-    def _spec(self) -> CollectionSpec:
-        """What the sink shall prepare: the plan's target, its card signed by this run."""
-        spec = self.plan.target
-        if spec.card is None or self.plan.if_exists is IfExists.KEEP:
-            return spec
-        return replace(spec, card=replace(spec.card, run=self.run.id, indexes=spec.indexes))
 
     def _lane(self, sink: Sink) -> Lane:
         allowed = any(cell.policy is Policy.QUARANTINE for cell in self.plan.cells)
@@ -141,9 +134,9 @@ class _Collection:
         first = not self.state.step.reached(Step.PREPARED)
         if first and self.plan.if_exists is IfExists.RECREATE:
             self._drop()
-        made = retrying(
-            lambda: lane.sink.prepare(self._spec()), self.crew.patience(f"Preparing '{self.plan.source}'", lane)
-        )
+        spec = self.plan.signed(self.run.id)
+        patience = self.crew.patience(f"Preparing '{self.plan.source}'", lane)
+        made = retrying(lambda: lane.sink.prepare(spec), patience)
         if first:
             reach("sink.prepared")
             self._mark(Step.PREPARED)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 
@@ -232,6 +232,16 @@ class CollectionPlan:
     if_exists: IfExists = IfExists.ASK
     on_conflict: OnConflict = OnConflict.REFUSE
     estimate: Estimate = field(default_factory=Estimate)
+
+    def signed(self, run: str) -> CollectionSpec:
+        """What a sink is asked to prepare: the target, its card signed by the run that writes it.
+
+        What is kept or synchronised stays signed as it is.
+        """
+        spec = self.target
+        if spec.card is None or self.if_exists in {IfExists.KEEP, IfExists.SYNC}:
+            return spec
+        return replace(spec, card=replace(spec.card, run=run, indexes=spec.indexes))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
