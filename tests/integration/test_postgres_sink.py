@@ -20,6 +20,7 @@ from vecferry.connectors.postgres.access import Access
 from vecferry.connectors.postgres.sink import PostgresSink
 from vecferry.errors import AuthFailed, ConfigError, Conflict, DataError, StoreFull, Unavailable, Unsupported
 from vecferry.model import CollectionSpec, Element, IdKind, Metric, Record, VectorKind, VectorSpec
+from vecferry.registry import open_database
 from vecferry.tables import Form, guess
 from vecferry.testing.contracts.cases import plain_records, target
 from vecferry.testing.pgbouncer import start_pgbouncer
@@ -624,3 +625,26 @@ def test_form_is_asked_for_by_the_plan(postgres, sink_of):
     sink = sink_of(postgres.url, spec)
     sink.write(from_records(spec, [Record(id="1", vectors={}, document="text", metadata={"b": "B"})]))
     assert postgres.execute("SELECT k, b, c FROM docs") == [("1", "B", "text")]
+
+
+@pytest.mark.parametrize("kind", ["citext", "text COLLATE either_case"])
+def test_a_key_without_case_never_costs_another_record_its_row(postgres, kind):
+    """ON CONFLICT would replace 'a' by 'A', and call it written."""
+    postgres.execute("CREATE EXTENSION citext")
+    postgres.execute("CREATE COLLATION either_case (provider = icu, locale = 'und-u-ks-level2', deterministic = false)")
+    postgres.execute(f"CREATE TABLE t (id {kind} PRIMARY KEY, e vector(2))")
+    postgres.execute("CREATE TABLE exact (id text PRIMARY KEY, e vector(2))")
+    postgres.execute("INSERT INTO t VALUES ('a', '[1,2]')")
+    with closing(open_database(postgres.url)) as database, closing(database.source("exact")) as source:
+        spec = replace(source.describe(), name="t")
+        sink = database.sink(spec)
+        sink.prepare(spec)
+        for text, taken in (("A", False), ("a", True)):
+            postgres.execute("DELETE FROM exact")
+            postgres.execute("INSERT INTO exact VALUES (%s, '[3,4]')", [text])
+            for _ in range(2):
+                (chunk,) = source.read(source.partitions()[0])
+                with contextlib.nullcontext() if taken else pytest.raises(DataError):
+                    sink.write(chunk.batch)
+            source.close()
+            assert postgres.execute("SELECT id::text, e::text FROM t") == [("a", "[3,4]" if taken else "[1,2]")]

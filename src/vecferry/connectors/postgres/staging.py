@@ -8,7 +8,7 @@ happens for the batch in flight alone; while a collection is synchronised, for n
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from threading import Lock
 
 from psycopg import Connection as PsycopgConnection
@@ -19,6 +19,7 @@ from vecferry.connectors.postgres._codec.rows import Part
 from vecferry.connectors.postgres.access import Access, Connection
 from vecferry.connectors.postgres.ddl import names, qualified, quote, type_sql
 from vecferry.tables import Form, Table
+from vecferry.tables.types import is_text
 
 _MOST_PATIENCE = 64
 _DURABLE = b"SELECT set_config('synchronous_commit', 'on', true) WHERE current_setting('synchronous_commit') = 'off'"
@@ -93,13 +94,26 @@ class Loader:
                 if not column.nullable and column.default is not None and not column.identity:
                     values[part.column] = f"coalesce({values[part.column]}, {column.default})"
         changed = [part.column for part in parts if part.column not in self._form.key]
-        action = ", ".join(f"{quote(name)} = EXCLUDED.{quote(name)}" for name in changed)
+        action = ", ".join([*self._guards(), *(f"{quote(name)} = EXCLUDED.{quote(name)}" for name in changed)])
         return (
-            f"INSERT INTO {qualified(self._table)} ({names(list(values))}) OVERRIDING SYSTEM VALUE"  # noqa: S608 # quoted
+            f"INSERT INTO {qualified(self._table)} AS t ({names(list(values))}) OVERRIDING SYSTEM VALUE"  # noqa: S608 # quoted
             f" SELECT {', '.join(values.values())} FROM pg_temp.{quote(stage)}"
             f" ORDER BY {', '.join(values[name] for name in self._form.key if name in values) or '1'}"
             f" ON CONFLICT ({names(self._form.key)}) DO {f'UPDATE SET {action}' if action else 'NOTHING'}"
         )
+
+    def _guards(self) -> Iterator[str]:
+        """A key that equals another without being it ('a' and 'A' in a citext) becomes NULL, which a key refuses."""
+        for name in map(quote, _loose_keys(self._table, self._form)):
+            same = f't.{name}::text COLLATE "C" = EXCLUDED.{name}::text COLLATE "C"'
+            yield f"{name} = CASE WHEN {same} THEN t.{name} END"
+
+
+def _loose_keys(table: Table, form: Form) -> list[str]:
+    """The key columns in which two texts may be one: those with a collation of their own, and citext."""
+    columns = [table.column(name) for name in form.key]
+    exact = {None, "C", "POSIX"}
+    return [c.name for c in columns if c.type == "citext" or (is_text(c.type) and c.collation not in exact)]
 
 
 def _copy(connection: PsycopgConnection[object], place: str, parts: Sequence[Part], data: memoryview) -> None:
