@@ -17,7 +17,7 @@ from qdrant_client.models import Distance, PointStruct, VectorParams
 
 from tests.supabase_data import fill_crawl4ai_rag, supabase_project
 from vecferry import migration
-from vecferry.errors import LossRefused
+from vecferry.errors import LossRefused, NotFound
 from vecferry.ids import IdMapper
 from vecferry.limits import Shape
 from vecferry.migration import Migration, Settings
@@ -234,6 +234,19 @@ def test_every_chunk_becomes_the_point_that_synaplan_would_write(
     schema = client.get_collection(target).payload_schema
     assert {"user_id", "file_id", "group_key", "_point_id"} <= schema.keys()
     assert client.get_collection(target).config.hnsw_config.ef_construct == 100
+
+
+def test_the_target_is_called_as_the_preset_says(brag: MariaDBDatabase, tmp_path: Path) -> None:
+    """And as the person says, who is asked first."""
+    for number, (chosen, name) in enumerate([((), "user_documents"), (("BRAG=mine",), "mine")]):
+        wishes = PlanOptions(preset=load_preset("synaplan-brag"), collections=chosen)
+        settings = Settings(plan=wishes, ledger=str(tmp_path / "ledger.db"), reports=None, dry_run=True)
+        done = migration.migrate(brag.url, f"files:{tmp_path / str(number)}", settings=settings)
+        assert [c.target.name for c in done.plan.collections] == [name]
+    wishes = PlanOptions(preset=load_preset("synaplan-brag"), collections=("BRAGS",))
+    settings = Settings(plan=wishes, ledger=str(tmp_path / "ledger.db"), reports=None, dry_run=True)
+    with pytest.raises(NotFound, match="BRAGS"):
+        migration.migrate(brag.url, f"files:{tmp_path / 'none'}", settings=settings)
 
 
 def test_points_come_home_as_the_rows_that_they_were(

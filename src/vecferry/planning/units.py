@@ -13,6 +13,7 @@ from vecferry.errors import ConfigError
 from vecferry.filters import Scalar
 from vecferry.layouts import PLAIN, Layout
 from vecferry.model import CollectionSpec, JsonObject
+from vecferry.planning.inspect import select
 from vecferry.planning.model import CollectionPlan
 from vecferry.planning.names import fill
 from vecferry.planning.patterns import Pattern
@@ -39,6 +40,7 @@ def plan_units(
     given no name, and that is the place in `layout` where its framework looks for it, goes there.
 
     Raises:
+        NotFound: a pattern fits no collection.
         ConfigError: a rule fits no collection, a name cannot be filled, or a key has too many values to split by.
     """
     if recipe.units:
@@ -49,7 +51,7 @@ def plan_units(
             known = ", ".join(spec.name for spec in specs[:10])
             message = f"The transform file names the collection '{rule.source}', which the source does not have."
             raise ConfigError(message, hint=f"It has: {known}.")
-    chosen = [spec for spec in specs if not patterns or any(pattern.fits(spec) for pattern in patterns)]
+    chosen = select(specs, patterns, store=database.identity.where) if patterns else specs
     made = [unit for spec in chosen for unit in _units(spec, recipe, patterns, database)]
     made = [_placed(unit, layout) for unit in made]
     return tuple(_merged(_apart(made)))

@@ -334,6 +334,24 @@ def test_a_record_that_the_sink_rejects_itself_counts_alike(tmp_path):
     assert migrate(tmp_path / "b", quarantining(plan), source, target).rejected == 1
 
 
+def test_a_record_that_turned_unreadable_after_the_plan(tmp_path, monkeypatch):
+    """Nobody agreed that it is left out: it stops the run by name, and is quarantined where the plan says so."""
+    source, target = memory(20), memory()
+    plan = plan_for(source, target)
+    kind = type(source.source("docs"))
+    true = kind.read
+
+    def torn(self, partition, *, after=None):
+        for chunk in true(self, partition, after=after):
+            yield replace(chunk, batch=chunk.batch.slice(1), rejected=(Rejection("000000", "torn"),))
+
+    monkeypatch.setattr(kind, "read", torn)
+    with pytest.raises(DataError, match="'000000' of 'docs' cannot be read: torn") as caught:
+        migrate(tmp_path / "a", plan, source, target)
+    assert "--restart" in caught.value.hint
+    assert migrate(tmp_path / "b", quarantining(plan), source, target).rejected > 0
+
+
 def test_a_target_that_confirms_too_little_is_not_believed(tmp_path):
     """A receipt that does not account for every record is an error, not a loss."""
     source = memory(20)
