@@ -14,8 +14,9 @@ from psycopg.errors import UniqueViolation
 
 from vecferry.connectors.postgres import PostgresDatabase, keys
 from vecferry.errors import ConfigError, DataError, NotFound
-from vecferry.events import Notice, listening
+from vecferry.events import Event, Notice, listening
 from vecferry.model import Element, IdKind, Metric, Record, VectorKind
+from vecferry.planning.inspect import inspect
 from vecferry.registry import open_database
 from vecferry.tables import Form, Join, Rank, guess
 from vecferry.testing.contracts.base import read_all
@@ -206,6 +207,20 @@ def test_a_table_without_a_key_is_refused_with_the_statement_that_gives_it_one(p
     statement = (caught.value.hint or "").partition("ALTER")[2].partition(";")[0]
     postgres.execute(f"ALTER{statement}; INSERT INTO items VALUES ('[1]')")
     assert list(records(postgres.url, "items")) == ["1"]
+
+
+def test_a_table_without_a_key_is_told_where_everything_is_looked_at(postgres: Server):
+    """The rest is moved and found identical: nobody would miss it otherwise."""
+    postgres.execute("CREATE TABLE items (id int PRIMARY KEY, embedding vector(1))")
+    postgres.execute("CREATE TABLE lost (n int, embedding vector(1))")
+    postgres.execute("CREATE TABLE plain (n int)")
+    told: list[Event] = []
+    with opened(postgres.url) as database:
+        found = inspect(database, url=postgres.url, observer=told.append)
+    assert [one.spec.name for one in found.profiles] == ["items"]
+    messages = [event.message for event in told if isinstance(event, Notice)]
+    assert [message for message in messages if "no key" in message and "public/lost" in message]
+    assert not [message for message in messages if "plain" in message]
 
 
 def test_a_unique_index_that_could_not_be_built_tells_no_rows_apart(postgres: Server):

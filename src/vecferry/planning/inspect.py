@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 
 from vecferry.errors import ConfigError, NotFound
-from vecferry.events import Observer, silent
+from vecferry.events import Notice, Observer, silent
 from vecferry.limits import Limits
 from vecferry.model import CollectionSpec, IdRule, Pin
 from vecferry.planning.model import Inspection
 from vecferry.planning.patterns import Pattern, parse_patterns
 from vecferry.planning.profile import Chunks, profile, straight
-from vecferry.protocols import Database
+from vecferry.protocols import Database, Tabular
+from vecferry.tables import guess
 
 
 def inspect(
@@ -44,7 +45,12 @@ def inspect(
         ConfigError: the store holds no collection at all.
     """
     started = time.monotonic()
-    found = select(list(database.collections()), parse_patterns(patterns), store=url)
+    there, wanted = list(database.collections()), parse_patterns(patterns)
+    for spec in _left_out(database, there):
+        if not wanted or any(pattern.fits(spec) for pattern in wanted):
+            told = f"'{spec.qualified_name}' is left out: it has no key. Give it one, or a preset with its `key`."
+            observer(Notice(level="warning", message=told))
+    found = select(there, wanted, store=url)
     profiles = []
     for spec in found:
         source = database.source(spec.qualified_name)
@@ -54,6 +60,15 @@ def inspect(
             source.close()
     seconds = time.monotonic() - started
     return Inspection(store=database.identity, url=url, pin=pin, profiles=tuple(profiles), seconds=seconds)
+
+
+def _left_out(database: Database, collections: Sequence[CollectionSpec]) -> Iterator[CollectionSpec]:
+    """The tables and views with vectors that are no collections, since nothing tells their rows apart."""
+    known = {(spec.namespace, spec.name) for spec in collections}
+    for table in database.tables() if isinstance(database, Tabular) else ():
+        form = guess(table)
+        if form.vectors and not form.key and (table.namespace, table.name) not in known:
+            yield CollectionSpec(name=table.name, namespace=table.namespace)
 
 
 def select(collections: Sequence[CollectionSpec], patterns: Sequence[Pattern], *, store: str) -> list[CollectionSpec]:
