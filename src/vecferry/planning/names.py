@@ -102,6 +102,6 @@ def _distinct(names: Mapping[str, str], told: Mapping[str, str | None]) -> None:
         if len(group) > 1 and not all(told[source] for source in group):
             raise ConfigError(
                 f"{' and '.join(group)} would both become '{name}'.",
-                hint="Keep them apart with a name template, for example --name '{database}_{name}', "
+                hint="Keep them apart with a name template, for example --name '{namespace}_{name}', "
                 f"or merge them on purpose: {' '.join(f'--collection {source}={name}' for source in group)}.",
             )

@@ -114,8 +114,10 @@ def test_namespaces_can_be_put_into_the_name() -> None:
     source = store()
     for tenant in ("acme", "globex"):
         fill(source, replace(SPEC, namespace=(tenant, "db")), [record("a")])
-    with pytest.raises(ConfigError, match="would both become 'docs'"):
+    with pytest.raises(ConfigError, match="would both become 'docs'") as caught:
         plan(source)
+    template = str(caught.value).partition("--name '")[2].partition("'")[0]
+    assert set(names(plan(source, name=template)).values()) == {"acme_db_docs", "globex_db_docs"}
     assert set(names(plan(source, name="{tenant}-{database}-{name}")).values()) == {"acme-db-docs", "globex-db-docs"}
     with pytest.raises(ConfigError, match="cannot be filled"):
         plan(source, name="{shelf}-{name}")
