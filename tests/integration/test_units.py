@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vecferry.errors import DataError, UnitsFailed
+from vecferry.errors import DataError, Unavailable, UnitsFailed
 from vecferry.migration import Settings, caring, migrate
 from vecferry.model import Partition
 from vecferry.planning.options import PlanOptions
@@ -177,3 +177,20 @@ def test_a_unit_that_is_mended_leaves_the_collection_signed_by_the_run(
     assert card is not None
     assert card.run == done.run.run
     assert [index.key for index in card.indexes] == ["BUID"]
+
+
+def test_a_source_that_breaks_off_at_the_end_hides_no_failure(
+    brag: MariaDBDatabase, target: str, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """New units are looked for last: where that fails, which units failed before is still what is told."""
+
+    def prove(both: Both, pair: tuple[str, str], partitions: Sequence[Partition]) -> int:
+        raise DataError("broken on purpose", hint="none")
+
+    def grow(units: caring.Units, collection: str) -> list[Partition]:
+        raise Unavailable("gone", hint="none")
+
+    monkeypatch.setattr(caring, "prove", prove)
+    monkeypatch.setattr(caring.Units, "_grow", grow)
+    with pytest.raises(UnitsFailed, match="5 units of"):
+        migrate(brag.url, target, settings=settings)

@@ -80,7 +80,14 @@ class Walk:
                 if unit.state not in {UnitState.COMPLETED, UnitState.STAYS}:
                     done = self._one(unit, parts)
                     failed += [done] if done.state is UnitState.FAILED else []
-            todo = by_unit(self.care.grow(self.collection))
+            try:
+                todo = by_unit(self.care.grow(self.collection))
+            except (Interrupted, LedgerError):
+                raise
+            except VecferryError:
+                if not failed:
+                    raise
+                break  # the next run of the same command looks again; which units failed is what is to be told
             known = {unit.value: unit for unit in self.run.units() if unit.collection == self.collection}
         if failed:
             raise _refusal(self.collection, failed)
