@@ -267,6 +267,12 @@ def copy(store: Any, source: Any, spec: CollectionSpec) -> None:
     sink.finish()
 
 
+def test_a_table_without_a_key_is_in_the_way_of_no_other(mariadb: MariaDBDatabase, store: MariaDatabase) -> None:
+    mariadb.execute("CREATE TABLE bare (n INT, v VECTOR(2) NOT NULL)")
+    mariadb.execute("CREATE TABLE whole (n INT PRIMARY KEY, v VECTOR(2) NOT NULL)")
+    assert [spec.name for spec in store.collections()] == ["whole"]
+
+
 def test_a_table_without_a_key_is_refused_with_the_fix(mariadb: MariaDBDatabase, store: MariaDatabase) -> None:
     mariadb.execute("CREATE TABLE t (n INT, v VECTOR(4) NOT NULL)")
     insert(mariadb, "t", {"n": 1, "v": vector(1, 2, 3, 4)}, {"n": 1, "v": vector(1, 2, 3, 5)})

@@ -10,7 +10,7 @@ from vecferry.connectors.mariadb import cards, catalog, home
 from vecferry.connectors.mariadb.address import Address
 from vecferry.connectors.mariadb.facts import LIMITS
 from vecferry.connectors.mariadb.names import qualified
-from vecferry.connectors.mariadb.opened import Opened, find, opened
+from vecferry.connectors.mariadb.opened import Opened, find, opened, proposed
 from vecferry.connectors.mariadb.server import Server
 from vecferry.connectors.mariadb.sink import MariaSink
 from vecferry.connectors.mariadb.source import MariaSource
@@ -47,7 +47,7 @@ class MariaDatabase:
     # ----------------------------------------------------------------------- collections
 
     def collections(self) -> list[CollectionSpec]:
-        """Every collection with its exact count, by name; a table without a key is one too, and says so when read."""
+        """Every collection with its exact count, by name; one without a key is none, and says so when opened."""
         return [MariaSource(self._server, one).describe() for one in self._collections()]
 
     def _collections(self) -> list[Opened]:
@@ -55,7 +55,8 @@ class MariaDatabase:
         found = []
         for listed in catalog.load(self._server):
             name = listed.table.name
-            if name in self._forms or name in kept or catalog.vector_columns(listed.table):
+            told_apart = catalog.vector_columns(listed.table) and proposed(listed.table).key
+            if name in self._forms or name in kept or told_apart:
                 found.append(opened(listed, kept.get(name), self._forms.get(name)))
         return found
 
