@@ -221,6 +221,10 @@ def test_a_table_without_a_key_is_told_where_everything_is_looked_at(postgres: S
     messages = [event.message for event in told if isinstance(event, Notice)]
     assert [message for message in messages if "no key" in message and "public/lost" in message]
     assert not [message for message in messages if "plain" in message]
+    for patterns in (["lost"], ["items", "public/lost"]):
+        with opened(postgres.url) as database, pytest.raises(ConfigError, match="no key") as caught:
+            inspect(database, url=postgres.url, patterns=patterns)
+        assert "ALTER TABLE" in (caught.value.hint or "")
 
 
 def test_a_unique_index_that_could_not_be_built_tells_no_rows_apart(postgres: Server):

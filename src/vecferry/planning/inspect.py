@@ -42,11 +42,13 @@ def inspect(
 
     Raises:
         NotFound: a pattern fits no collection; the message lists near names.
-        ConfigError: the store holds no collection at all.
+        ConfigError: the store holds no collection at all, or a table that is asked for by name has no key.
     """
     started = time.monotonic()
     there, wanted = list(database.collections()), parse_patterns(patterns)
     for spec in _left_out(database, there):
+        if any(pattern.fits(spec) and "*" not in pattern.source for pattern in wanted):
+            database.source(spec.qualified_name).close()  # asked for by name: this refuses, and says what would help
         if not wanted or any(pattern.fits(spec) for pattern in wanted):
             told = f"'{spec.qualified_name}' is left out: it has no key. Give it one, or a preset with its `key`."
             observer(Notice(level="warning", message=told))
