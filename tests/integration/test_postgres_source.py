@@ -209,6 +209,15 @@ def test_a_table_without_a_key_is_refused_with_the_statement_that_gives_it_one(p
     assert list(records(postgres.url, "items")) == ["1"]
 
 
+def test_a_query_past_what_a_half_can_hold_is_asked_with_the_largest(postgres: Server):
+    """Verification asks with vectors a little off the records' own: off the largest, that is more than a half holds."""
+    postgres.execute("CREATE TABLE items (id int PRIMARY KEY, h halfvec(2))")
+    postgres.execute("INSERT INTO items VALUES (1, '[65504, 1]'), (2, '[1, 65504]')")
+    with opened(postgres.url) as database, closing(database.source("items")) as source:
+        (hits,) = source.search(np.array([[70000, 1]], np.float32), k=1, exact=True)
+    assert [hit.id for hit in hits] == ["1"]
+
+
 def test_a_table_without_a_key_is_told_where_everything_is_looked_at(postgres: Server):
     """The rest is moved and found identical: nobody would miss it otherwise."""
     postgres.execute("CREATE TABLE items (id int PRIMARY KEY, embedding vector(1))")

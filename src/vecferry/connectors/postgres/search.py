@@ -19,6 +19,7 @@ from vecferry.model import Element, Hit, Metric, VectorKind, VectorSpec
 
 _OPERATORS = {Metric.L2: "<->", Metric.IP: "<#>", Metric.COSINE: "<=>", Metric.L1: "<+>"}
 _EXACT = "SELECT set_config(s, 'off', true) FROM unnest(ARRAY['enable_indexscan', 'enable_bitmapscan']) s"
+_LARGEST_HALF = float(np.finfo(np.float16).max)
 _MOST_CANDIDATES = 1000
 """The largest `hnsw.ef_search` that pgvector takes."""
 
@@ -36,6 +37,8 @@ class Searches:
     ) -> list[list[Hit]]:
         """See `vecferry.protocols.Searchable`; scores are the operators' own."""
         chosen = _dense(self._made, vector)
+        if chosen.element is Element.FLOAT16:  # what was made of a record's vector may lie past what it can hold
+            queries = np.clip(queries, -_LARGEST_HALF, _LARGEST_HALF)
         with self._access.transaction() as connection:
             connection.execute(_EXACT if exact else _candidates(k))
             return [self._nearest(connection, query, chosen, k, where) for query in queries]
