@@ -238,6 +238,11 @@ def deletes_for_ever(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Table, "take", lambda table, keys: real(table, [key for key in keys if key[0] not in gone]))
 
 
+@breaks("test_power_watches")
+def notices_nothing(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(MemorySource, "watch", lambda _: lambda: False, raising=False)
+
+
 @breaks("test_power_drops")
 def drops_only_the_name(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(MemoryDatabase, "drop", lambda database, name: database._find(name).delete(["id-000001"]))
