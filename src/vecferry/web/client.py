@@ -6,6 +6,7 @@ import ssl
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import httpx
 
@@ -23,6 +24,7 @@ _HEADERS = {"accept-encoding": "identity", "accept": "application/json", "conten
 
 Refused = Callable[[Answer, str], VecferryError]
 """A refusal, and what messages call the store, to the error of it."""
+C = TypeVar("C", bound="Client")
 
 
 class Client:
@@ -85,14 +87,21 @@ class Client:
         self._client.close()
 
 
-def stands_open(without_key: Client, ask: Callable[[], object]) -> bool:
-    """Whether a server answers what `ask` asks over a connection without key, which is closed then."""
+def answers_without_key(address: Address, connect: Callable[..., C], ask: Callable[[C], object]) -> bool | None:
+    """Does a server answer what `ask` asks over a connection without key? None where we were given no key.
+
+    Args:
+        connect: makes a connection to `address`, `with_key` or without; it is closed afterwards.
+    """
+    if not address.credentials:
+        return None
+    client = connect(address, with_key=False)
     try:
-        ask()
+        ask(client)
     except AuthFailed:
         return False
     finally:
-        without_key.close()
+        client.close()
     return True
 
 

@@ -18,7 +18,7 @@ from vecferry.connectors.qdrant.transport import Rest
 from vecferry.errors import ConfigError, Throttled, Unavailable, VecferryError
 from vecferry.url import StoreUrl
 from vecferry.web.address import Address
-from vecferry.web.client import Client, stands_open
+from vecferry.web.client import Client, answers_without_key
 from vecferry.web.failures import of_request
 
 KEY = "ck-5a9d0c2e7b"
@@ -166,8 +166,13 @@ def test_a_server_that_answers_without_the_key_is_noticed(
 ) -> None:
     answer = OK if status == 200 else refusal(status, "no")
     with answering([answer]) as (port, seen):
-        without = STORES[store][1](address(f"http://127.0.0.1:{port}"), with_key=False)  # type: ignore[arg-type]
-        assert stands_open(without, lambda: without.send("GET", "/")) is open_
+        where, asked = address(f"http://127.0.0.1:{port}"), list[Client]()
+
+        def ask(client: Client) -> object:
+            asked.append(client)
+            return client.send("GET", "/")
+
+        assert answers_without_key(where, STORES[store][1], ask) is open_
         assert KEY.encode() not in seen[0]
     with pytest.raises(RuntimeError, match="closed"):
-        without.send("GET", "/")
+        asked[0].send("GET", "/")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from dataclasses import replace
-from functools import partial
 
 from vecferry.connectors.qdrant._codec.shard_keys import KEY, is_custom
 from vecferry.connectors.qdrant._codec.wishes import configured
@@ -18,7 +17,7 @@ from vecferry.errors import ConfigError
 from vecferry.limits import Limits
 from vecferry.model import CollectionSpec, StoreIdentity
 from vecferry.url import StoreUrl
-from vecferry.web.client import stands_open
+from vecferry.web.client import answers_without_key
 
 _LOG = logging.getLogger("vecferry.qdrant")
 
@@ -60,10 +59,7 @@ class QdrantDatabase:
 
     def answers_without_key(self) -> bool | None:
         """Does the server answer a request that carries no key? None where we were given no key."""
-        if not self._server.address.credentials:
-            return None
-        without = Rest(self._server.address, with_key=False)
-        return stands_open(without, partial(without.call, "GET", "/collections"))
+        return answers_without_key(self._server.address, Rest, lambda rest: rest.call("GET", "/collections"))
 
     def address(self) -> StoreUrl:
         """The URL that this server was opened by; keys are references in it."""

@@ -8,7 +8,6 @@ import secrets
 import tempfile
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from threading import RLock
 
@@ -24,7 +23,7 @@ from vecferry.errors import NotFound
 from vecferry.limits import Limits
 from vecferry.model import CollectionSpec, Pin, StoreIdentity
 from vecferry.url import StoreUrl
-from vecferry.web.client import stands_open
+from vecferry.web.client import answers_without_key
 
 _LOG = logging.getLogger("vecferry.chroma")
 _MARKER = "ids.json"
@@ -87,10 +86,7 @@ class ChromaServerDatabase:
 
     def answers_without_key(self) -> bool | None:
         """Does the server answer a request that carries no key? None where we were given no key."""
-        if not self._server.address.credentials:
-            return None
-        without = Http(self._server.address, with_key=False)
-        return stands_open(without, partial(self._server.ask_for_collections, without))
+        return answers_without_key(self._server.address, Http, self._server.ask_for_collections)
 
     def address(self) -> StoreUrl:
         """The URL that this server was opened by; keys are references in it."""

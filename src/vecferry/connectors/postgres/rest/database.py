@@ -75,12 +75,8 @@ class SupabaseDatabase:
                 f"The key for {where} is one for visitors ({self._address.role}): row-level security may hide rows "
                 "from it without a word. Use the service key."
             )
-        if self._address.exposes_key:
-            found.append(f"The key for {where} travels unencrypted; use supabase+https://.")
-        found.append(
-            f"{where} is read page by page, each page in a state of its own. For one consistent state use postgresql://."
-        )
-        return tuple(found)
+        paged = f"{where} is read page by page, each page in a state of its own. For one consistent state use postgresql://."
+        return (*found, *self._address.warnings, paged)
 
     def address(self) -> StoreUrl:
         """The URL that this project was opened by; keys are references in it."""
