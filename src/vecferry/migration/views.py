@@ -31,8 +31,9 @@ def wished(
         return _seen(origin, units_of(decided.collections), paying=paying), options
     options = by_preset(origin, options)
     read_as(origin, options.transforms.tables)
+    asked = options.transforms.tables
     options = in_units(origin, options)
-    read_as(origin, options.transforms.tables)
+    read_as(origin, {name: form for name, form in options.transforms.tables.items() if form != asked.get(name)})
     patterns = parse_patterns(options.collections)
     layout = PLAIN if options.layout == AUTO else find_layout(options.layout)
     changes = replace(options.transforms, tables={})
