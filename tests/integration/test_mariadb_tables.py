@@ -18,8 +18,11 @@ from vecferry.errors import ConfigError, DataError
 from vecferry.events import Event, Notice, listening
 from vecferry.filters import Compare, Exists, Op
 from vecferry.model import Card, CollectionSpec, IdKind, Metric, Record
+from vecferry.planning.presets import parse_preset
+from vecferry.planning.tabled import presets_for
 from vecferry.registry import open_database
 from vecferry.tables import Form, Join
+from vecferry.tables.wish import Wish, shape
 from vecferry.testing.contracts.base import read_all
 from vecferry.testing.contracts.compare import assert_same
 from vecferry.testing.mariadb import MariaDBDatabase
@@ -30,7 +33,10 @@ TYPES = """CREATE TABLE `every ``type` (
     metadata JSON, other JSON, f FLOAT, d DOUBLE, n DECIMAL(30,10), at DATETIME(3), ts TIMESTAMP(6) NULL, day DATE,
     t TIME(2), y YEAR, bits BIT(10), raw BLOB, fixed BINARY(4), e ENUM('x','it''s'), s SET('a','b'), yes TINYINT(1),
     big BIGINT UNSIGNED, u UUID, ip INET6, latin VARCHAR(20) CHARACTER SET latin1, twice INT AS (yes * 2) VIRTUAL,
-    made VARCHAR(10) NOT NULL DEFAULT 'a''b', KEY (big), KEY prefix (content(10)),
+    made VARCHAR(10) NOT NULL DEFAULT 'a''b', thrice INT AS (yes * 3) STORED INVISIBLE,
+    unseen INT NOT NULL DEFAULT 7 INVISIBLE,
+    changed TIMESTAMP(3) NOT NULL DEFAULT CURRENT_TIMESTAMP(3) ON UPDATE CURRENT_TIMESTAMP(3),
+    KEY (big), KEY prefix (content(10)),
     VECTOR INDEX (v) M=8 DISTANCE=cosine)"""
 ROW = {
     "v": np.arange(DIM, dtype="<f4").tobytes(),
@@ -56,6 +62,8 @@ ROW = {
     "ip": "::1",
     "latin": "é",
     "made": "ä",
+    "unseen": 8,
+    "changed": "2026-01-02 03:04:05.678",
 }
 METADATA: dict[str, Any] = {
     "b": 1,
@@ -82,7 +90,10 @@ METADATA: dict[str, Any] = {
     "ip": "::1",
     "latin": "é",
     "made": "ä",
+    "unseen": 8,
+    "changed": datetime(2026, 1, 2, 3, 4, 5, 678000, tzinfo=UTC),
 }
+DEFAULTS = {"made": "a'b", "unseen": 7, "changed": METADATA["changed"]}
 
 
 @pytest.fixture
@@ -111,14 +122,14 @@ def vector(*values: float) -> bytes:
 
 def test_every_type_of_column_is_read_exactly(mariadb: MariaDBDatabase, store: MariaDatabase) -> None:
     mariadb.execute(TYPES)
-    insert(mariadb, "every `type", ROW, {"v": ROW["v"]})
+    insert(mariadb, "every `type", ROW, {"v": ROW["v"], "changed": ROW["changed"]})
     source = store.source("every `type")
     spec = source.describe()
     assert (spec.id_kind, spec.vectors[0].metric, spec.vectors[0].dim) == (IdKind.INT, Metric.COSINE, DIM)
     full, bare = sorted(read_all(source), key=lambda record: int(record.id))
     assert full.document == ROW["content"]
     assert_same([replace(full, metadata=METADATA)], [full])
-    assert bare.metadata == {**dict.fromkeys(set(METADATA) & set(ROW)), "metadata.": None, "made": "a'b"}
+    assert bare.metadata == {**dict.fromkeys(set(METADATA) & set(ROW)), "metadata.": None, **DEFAULTS}
     assert bare.document is None
 
 
@@ -137,12 +148,65 @@ def test_the_very_table_comes_home(mariadb: MariaDBDatabase, store: MariaDatabas
     sink.finish()
     assert_same(records, read_all(store.source("home")))
     columns = ", ".join(f"`{name}`" for name in ROW if name not in ("metadata", "other"))
-    old, new = (mariadb.execute(f"SELECT id, twice, {columns} FROM {name}") for name in ("`every ``type`", "home"))
+    old, new = (
+        mariadb.execute(f"SELECT id, twice, thrice, {columns} FROM {name}") for name in ("`every ``type`", "home")
+    )
     assert old == new
     shown = [mariadb.execute(f"SHOW CREATE TABLE {name}")[0][1] for name in ("`every ``type`", "home")]
     assert sorted(shown[0].split("\n")[1:-1]) == sorted(shown[1].split("\n")[1:-1])
     mariadb.execute("INSERT INTO home (v) SELECT v FROM home LIMIT 1")
     assert mariadb.execute("SELECT MAX(id) FROM home") == [(3,)]
+
+
+EMPTY_KEYS = [
+    ('{"":1,"x":{"":[{"":2}]}}', '{"":""}'),
+    ('{"":"a: \\"b\\" :"}', '""'),
+    ('{"":[0.12345678901234567890123],"a":{"":{"":0.5}}}', '{"":18446744073709551617}'),
+    ('{"":-0.0,"b":123456789012345678901234567890}', '[{"":0.12345678901234567890123}]'),
+    ('""', None),
+]
+"""(metadata, other): an empty key at every depth, beside numbers that need care."""
+
+
+def test_an_empty_key_is_a_key_like_any_other(mariadb: MariaDBDatabase, store: MariaDatabase) -> None:
+    mariadb.execute("CREATE TABLE t (id INT PRIMARY KEY, v VECTOR(1) NOT NULL, metadata JSON, other JSON)")
+    insert(mariadb, "t", *({"id": n, "v": vector(1), "metadata": m, "other": o} for n, (m, o) in enumerate(EMPTY_KEYS)))
+    source = store.source("t")
+    home = replace(source.describe(), name="home", card=Card(id_kind=IdKind.INT, vectors=source.describe().vectors))
+    own = replace(home, name="own", config={})
+    for spec in (home, own):
+        sink = store.sink(spec)
+        sink.prepare(spec)
+        for partition in source.partitions():
+            for chunk in source.read(partition):
+                assert not chunk.rejected
+                sink.write(chunk.batch)
+        assert_same(read_all(source), read_all(store.source(spec.name)))
+    assert mariadb.execute("SELECT metadata, other FROM home ORDER BY id") == EMPTY_KEYS
+    assert store.source("own").count_where(Compare("", Op.EQ, 1)) == 1
+    assert store.source("own").count_where(Exists("")) == 4
+
+
+def test_a_table_with_history_is_read_as_it_is_now(mariadb: MariaDBDatabase, store: MariaDatabase) -> None:
+    mariadb.execute("CREATE TABLE t (id INT PRIMARY KEY, v VECTOR(1) NOT NULL, n INT) WITH SYSTEM VERSIONING")
+    insert(mariadb, "t", {"id": 1, "v": vector(1), "n": 1}, {"id": 2, "v": vector(1), "n": 1})
+    mariadb.execute("UPDATE t SET n = 2 WHERE id = 1")
+    mariadb.execute("DELETE FROM t WHERE id = 2")
+    assert [spec.name for spec in store.collections()] == ["t"]
+    assert [record.metadata for record in read_all(store.source("t"))] == [{"n": 2}]
+
+
+def test_bits_are_numbers_also_in_a_proposed_preset(mariadb: MariaDBDatabase, store: MariaDatabase) -> None:
+    """In PostgreSQL `bit(10)` is a vector."""
+    mariadb.execute("CREATE TABLE t (id INT PRIMARY KEY, v VECTOR(1) NOT NULL, flags BIT(10))")
+    mariadb.execute("CREATE TABLE bare (id INT PRIMARY KEY, flags BIT(10))")
+    _, text = presets_for(store)
+    (sketched,) = parse_preset(text, name="t").tables
+    assert (sketched.table, sketched.vectors, sketched.columns) == ("t", {"": "v"}, ("flags",))
+    store.use("t", shape(store.tables()[1], Wish()))
+    assert store.source("t").describe().vectors[0].dim == 1
+    with pytest.raises(ConfigError, match="holds no vectors but bit"):
+        store.use("t", Form(key=("id",), vectors={"": "flags"}))
 
 
 def test_dates_that_the_calendar_does_not_have_stay_texts(mariadb: MariaDBDatabase, store: MariaDatabase) -> None:

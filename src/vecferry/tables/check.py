@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from vecferry.errors import ConfigError
 from vecferry.tables.keys import template
 from vecferry.tables.model import SPREAD, Form, Table
-from vecferry.tables.types import is_inexact, is_json, is_text, vector_type
+from vecferry.tables.types import is_inexact, is_json, is_text
 
 
 def check(table: Table, form: Form) -> None:
@@ -51,7 +51,7 @@ def _columns(form: Form) -> Iterator[str]:
 
 def _types(table: Table, form: Form) -> Iterator[tuple[str, str]]:
     for column in form.vectors.values():
-        if vector_type(table.column(column).type) is None:
+        if table.column(column).vector is None:
             yield f"'{column}' holds no vectors but {table.column(column).type}", "Name a vector column."
     for column in filter(None, (form.document, form.uri)):
         if not is_text(table.column(column).type):

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from vecferry.model import UNNAMED
 from vecferry.tables.model import SPREAD, Column, Form, Table
-from vecferry.tables.types import is_json, is_text, vector_type
+from vecferry.tables.types import is_json, is_text
 
 DOCUMENTS = ("content", "text", "document", "page_content", "chunk", "body")
 """Names of the column that is the text, the likeliest first."""
@@ -20,7 +20,7 @@ def guess(table: Table) -> Form:
     `key` is empty where the table has none. Text or metadata is None where no name fits, or two do.
     """
     key = key_of(table)
-    vectors = [column.name for column in table.columns if vector_type(column.type)]
+    vectors = [column.name for column in table.columns if column.vector]
     rest = [column for column in table.columns if column.name not in {*vectors, *key}]
     document = _only(rest, DOCUMENTS, is_text)
     metadata = _only(rest, METADATA, is_json)

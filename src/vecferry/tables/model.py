@@ -10,6 +10,7 @@ import msgspec
 
 from vecferry.errors import ConfigError
 from vecferry.model import Metric
+from vecferry.tables.types import vector_type
 
 SPREAD = "metadata."
 """Prefix of a metadata key that comes from the JSON column and would otherwise read as a column's name."""
@@ -55,6 +56,10 @@ class Column(_Data):
         identity: numbered by the store (serial, identity, AUTO_INCREMENT); after a load its counter has to follow.
         default: the SQL of its default, None where it has none.
         collation: where it differs from the table's.
+        number: its type holds vectors elsewhere, and numbers here: MariaDB's `bit`.
+        stored: it is generated when a row is written, not when it is read; what MariaDB tells apart.
+        hidden: `SELECT *` leaves it out (MariaDB's INVISIBLE).
+        on_update: the SQL of what it becomes whenever its row changes (MariaDB).
     """
 
     name: str
@@ -64,6 +69,15 @@ class Column(_Data):
     identity: bool = False
     default: str | None = None
     collation: str | None = None
+    number: bool = False
+    stored: bool = False
+    hidden: bool = False
+    on_update: str | None = None
+
+    @property
+    def vector(self) -> tuple[str, int | None] | None:
+        """What vectors it holds (`vecferry.tables.types.vector_type`); None where it holds none."""
+        return None if self.number else vector_type(self.type)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,6 +161,20 @@ class Table(_Data):
             f"The table '{'.'.join((*self.namespace, self.name))}' has no column '{name}'.",
             hint=f"Its columns are: {', '.join(self.names)}.",
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parent(_Data):
+    """A row that every row of a table refers to, in a table of its own which is made where it is missing.
+
+    Attributes:
+        column: of the child; its default is the parent's key, so that whoever writes the child need not know it.
+        row: column of `table` -> its value, as text; the primary key among them.
+    """
+
+    column: str
+    table: Table
+    row: Mapping[str, str]
 
 
 # --------------------------------------------------------------------------- how a row is a record

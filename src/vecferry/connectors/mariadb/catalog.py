@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
 from vecferry.connectors.mariadb.names import CARDS, qualified, text
 from vecferry.connectors.mariadb.packets import Row
@@ -15,31 +14,23 @@ from vecferry.tables.types import vector_type
 
 _JSON_CHECK = re.compile(r"json_valid\(`(?P<name>(?:[^`]|``)+)`\)", re.IGNORECASE)
 _VECTOR_KEY = re.compile(r"^\s*VECTOR KEY `(?P<name>(?:[^`]|``)+)` \(`(?:[^`]|``)+`\)(?P<options>.*)$")
+_ON_UPDATE = re.compile(r"on update (\w+(?:\(\d*\))?)")
 _OPTION = re.compile(r"`?(?P<key>\w+)`?='?(?P<value>\w+)'?")
 EUCLIDEAN, COSINE = "euclidean", "cosine"
 
 
-@dataclass(frozen=True, slots=True)
-class Listed:
-    """A table with the catalog's own estimate of its rows, and of the bytes of one."""
-
-    table: Table
-    rows: int
-    row_bytes: int
-
-
-def load(server: Server, name: str | None = None) -> list[Listed]:
+def load(server: Server, name: str | None = None) -> list[Table]:
     """Every table and view of the database that we may read, by name; or the one called `name`."""
     where = f"TABLE_SCHEMA = {text(server.address.database)}"
     if name is not None:
         where += f" AND BINARY TABLE_NAME = {text(name)}"
     found = server.rows(
-        "SELECT TABLE_NAME, TABLE_TYPE, ENGINE, TABLE_COLLATION, COALESCE(TABLE_ROWS, 0), COALESCE(AVG_ROW_LENGTH, 0), "
-        f"CREATE_OPTIONS FROM information_schema.TABLES WHERE {where} AND TABLE_TYPE IN ('BASE TABLE', 'VIEW') "
-        f"AND TABLE_NAME <> '{CARDS}' ORDER BY BINARY TABLE_NAME"
+        f"SELECT TABLE_NAME, TABLE_TYPE, ENGINE, TABLE_COLLATION FROM information_schema.TABLES WHERE {where} "
+        f"AND TABLE_TYPE IN ('BASE TABLE', 'SYSTEM VERSIONED', 'VIEW') AND TABLE_NAME <> '{CARDS}' "
+        "ORDER BY BINARY TABLE_NAME"
     )
     facts = _Facts(server, where)
-    return [_listed(server, row, facts) for row in found]
+    return [_table(server, row, facts) for row in found]
 
 
 class _Facts:
@@ -75,8 +66,8 @@ class _Facts:
         )
 
 
-def _listed(server: Server, row: Row, facts: _Facts) -> Listed:
-    name, kind, engine, collation, rows, length, _ = map(_text, row)
+def _table(server: Server, row: Row, facts: _Facts) -> Table:
+    name, kind, engine, collation = map(_text, row)
     checks = (_JSON_CHECK.fullmatch(_text(check)) for (check,) in facts.checks[name])
     json = {_unquoted(found["name"]) for found in checks if found is not None}
     columns = tuple(_column(column, json, collation) for column in facts.columns[name])
@@ -84,7 +75,7 @@ def _listed(server: Server, row: Row, facts: _Facts) -> Listed:
     if any(index.method == "vector" for index in indexes):
         indexes = _with_options(server, name, indexes)
     partitions = facts.partitions[name]
-    table = Table(
+    return Table(
         name=name,
         namespace=(server.address.database,),
         columns=columns,
@@ -97,21 +88,25 @@ def _listed(server: Server, row: Row, facts: _Facts) -> Listed:
         view=kind == "VIEW",
         options={"engine": engine, "collation": collation} if kind != "VIEW" else {},
     )
-    return Listed(table, int(rows), int(length))
 
 
 def _column(row: Row, json: set[str], usual: str) -> Column:
     name, kind, nullable, default, extra, collation, generation = row
-    text_name, text_kind = _text(name), _text(kind)
+    text_name, text_kind, told = _text(name), _text(kind), _text(extra)
+    changing = _ON_UPDATE.search(told)
     expression = _text(generation) or None
     return Column(
         name=text_name,
         type="json" if text_name in json else text_kind,
         nullable=nullable == b"YES",
         generated=expression is not None,
-        identity="auto_increment" in _text(extra),
+        identity="auto_increment" in told,
         default=expression or (None if default in (None, b"NULL") else _text(default)),
         collation=_text(collation) if collation and _text(collation) != usual and text_name not in json else None,
+        number=text_kind.startswith("bit"),
+        stored="STORED" in told,
+        hidden="INVISIBLE" in told,
+        on_update=changing[1] if changing else None,
     )
 
 
@@ -171,11 +166,6 @@ def _foreign_keys(rows: Iterable[Row]) -> tuple[ForeignKey, ...]:
 def _whole_first(keys: Iterable[tuple[str, ...]], columns: tuple[Column, ...]) -> tuple[tuple[str, ...], ...]:
     nullable = {column.name for column in columns if column.nullable}
     return tuple(sorted(keys, key=lambda key: bool(nullable.intersection(key))))
-
-
-def vector_columns(table: Table) -> list[Column]:
-    """The columns that hold vectors, `bit` columns not among them: in MariaDB those are numbers."""
-    return [column for column in table.columns if is_vector(column.type)]
 
 
 def is_vector(kind: str) -> bool:

@@ -10,14 +10,14 @@ from vecferry.connectors.mariadb import cards, catalog, home
 from vecferry.connectors.mariadb.address import Address
 from vecferry.connectors.mariadb.facts import LIMITS
 from vecferry.connectors.mariadb.names import qualified
-from vecferry.connectors.mariadb.opened import Opened, find, opened, proposed
+from vecferry.connectors.mariadb.opened import Opened, find, opened
 from vecferry.connectors.mariadb.server import Server
 from vecferry.connectors.mariadb.sink import MariaSink
 from vecferry.connectors.mariadb.source import MariaSource
 from vecferry.errors import AlreadyExists, Conflict, NotFound
 from vecferry.limits import Limits
 from vecferry.model import CollectionSpec, StoreIdentity
-from vecferry.tables import Form, Table
+from vecferry.tables import Form, Table, guess
 from vecferry.tables.check import check
 from vecferry.url import StoreUrl
 
@@ -53,21 +53,21 @@ class MariaDatabase:
     def _collections(self) -> list[Opened]:
         kept = cards.read_all(self._server)
         found = []
-        for listed in catalog.load(self._server):
-            name = listed.table.name
-            told_apart = catalog.vector_columns(listed.table) and proposed(listed.table).key
-            if name in self._forms or name in kept or told_apart:
-                found.append(opened(listed, kept.get(name), self._forms.get(name)))
+        for table in catalog.load(self._server):
+            name = table.name
+            form = guess(table)
+            if name in self._forms or name in kept or (form.vectors and form.key):
+                found.append(opened(table, kept.get(name), self._forms.get(name)))
         return found
 
     def tables(self) -> list[Table]:
         """Every table and view of the database that we may read, by name."""
-        return [listed.table for listed in catalog.load(self._server)]
+        return catalog.load(self._server)
 
     def use(self, name: str, form: Form) -> None:
         """From now on the table `name` is the collection that `form` makes of it."""
         path = names.find(self._paths(), name, store=self._server.store)
-        check(catalog.load(self._server, path[-1])[0].table, form)
+        check(catalog.load(self._server, path[-1])[0], form)
         self._forms[path[-1]] = form
 
     def source(self, name: str) -> MariaSource:
@@ -87,8 +87,8 @@ class MariaDatabase:
         """Remove a table of records and its card. A view stays, and a table that another database calls by its name."""
         with suppress(NotFound):
             path = names.find(self._paths(), name, store=self._server.store)
-            listed = catalog.load(self._server, path[-1])
-            if listed and listed[0].table.view:
+            table = catalog.load(self._server, path[-1])
+            if table and table[0].view:
                 raise Conflict(
                     f"'{name}' in {self._server.store} is a view.", hint="Remove it yourself, if it is in the way."
                 )

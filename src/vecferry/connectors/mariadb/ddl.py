@@ -114,14 +114,18 @@ def create(table: Table) -> str:
 def _column(column: Column) -> str:
     collation = f" COLLATE {_checked(_COLLATION, column.collation)}" if column.collation else ""
     words = [quote(column.name), _checked(_TYPE, column.type) + collation]
+    hidden = ["INVISIBLE"] if column.hidden else []
     if column.generated:
-        return " ".join((*words, f"GENERATED ALWAYS AS ({expression(column.default or 'NULL')}) VIRTUAL"))
+        kept = "STORED" if column.stored else "VIRTUAL"
+        return " ".join((*words, f"GENERATED ALWAYS AS ({expression(column.default or 'NULL')}) {kept}", *hidden))
     words.append("NULL" if column.nullable else "NOT NULL")
     if column.identity:
         words.append("AUTO_INCREMENT")
     elif column.default is not None:
         words.append(f"DEFAULT {expression(column.default)}")
-    return " ".join(words)
+    if column.on_update is not None:
+        words.append(f"ON UPDATE {expression(column.on_update)}")
+    return " ".join((*words, *hidden))
 
 
 def _keys(table: Table) -> Iterator[str]:

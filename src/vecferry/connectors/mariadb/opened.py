@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from vecferry.catalog import gone
 from vecferry.connectors.mariadb import cards, catalog
 from vecferry.connectors.mariadb.facts import DISTANCES
+from vecferry.connectors.mariadb.names import quote
 from vecferry.connectors.mariadb.server import Server
 from vecferry.errors import ConfigError
 from vecferry.model import CollectionSpec, Metric, VectorSpec
-from vecferry.tables import Form, Table, guess
+from vecferry.tables import Form, Table, guess, sql
 from vecferry.tables.check import check
 from vecferry.tables.envelope import COLUMN as ENVELOPE
 from vecferry.tables.keys import id_kind
@@ -25,15 +26,18 @@ class Opened:
 
     Attributes:
         own: it is of our own make, with an envelope.
-        rows, row_bytes: the catalog's estimates.
     """
 
     table: Table
     form: Form
     spec: CollectionSpec
     own: bool
-    rows: int
-    row_bytes: int
+
+    @property
+    def rows(self) -> str:
+        """What follows FROM, with the form's own condition and without the parents, which only add columns."""
+        bare = replace(self.form, joins=())
+        return f"{sql.from_sql(self.table, bare, quote)} WHERE {sql.where_sql(bare)}"
 
 
 def find(server: Server, name: str, form: Form | None = None) -> Opened:
@@ -43,23 +47,22 @@ def find(server: Server, name: str, form: Form | None = None) -> Opened:
         NotFound: no such table.
         ConfigError: the form does not fit it.
     """
-    listed = catalog.load(server, name)
-    if not listed:
+    found = catalog.load(server, name)
+    if not found:
         raise gone(name, store=server.store)
-    return opened(listed[0], cards.read(server, name), form)
+    return opened(found[0], cards.read(server, name), form)
 
 
-def opened(listed: catalog.Listed, kept: cards.Kept | None, form: Form | None = None) -> Opened:
+def opened(table: Table, kept: cards.Kept | None, form: Form | None = None) -> Opened:
     """See `find`."""
-    table = listed.table
     if kept is not None and not _fits(table, kept):
         kept = None  # of a table of that name which is no more
     own = kept is not None and kept.own and form in (None, kept.form)
-    chosen = form or (kept.form if kept is not None else proposed(table))
+    chosen = form or (kept.form if kept is not None else guess(table))
     if not own:
         check(table, chosen)
     spec = described(table, chosen, kept, own=own)
-    return Opened(table, chosen, spec, own, listed.rows, listed.row_bytes)
+    return Opened(table, chosen, spec, own)
 
 
 def _fits(table: Table, kept: cards.Kept) -> bool:
@@ -69,22 +72,6 @@ def _fits(table: Table, kept: cards.Kept) -> bool:
     except ConfigError:
         return False
     return not kept.own or ENVELOPE in table.names
-
-
-def proposed(table: Table) -> Form:
-    """The form of a table that nobody described; `bit` columns are numbers here."""
-    found = guess(table)
-    flags = {column.name for column in table.columns if column.type.startswith("bit")}
-    if not flags & set(found.vectors.values()):
-        return found
-    bare = Table(**{**_fields(table), "columns": tuple(c for c in table.columns if c.name not in flags)})
-    again = guess(bare)
-    columns = tuple(name for name in table.names if name in flags or name in again.columns)
-    return Form(key=again.key, vectors=again.vectors, document=again.document, metadata=again.metadata, columns=columns)
-
-
-def _fields(table: Table) -> dict[str, Any]:
-    return {name: getattr(table, name) for name in table.__dataclass_fields__}
 
 
 def described(table: Table, form: Form, kept: cards.Kept | None, *, own: bool) -> CollectionSpec:

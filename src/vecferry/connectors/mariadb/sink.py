@@ -63,11 +63,11 @@ class MariaSink:
 
     def _existing(self, spec: CollectionSpec) -> Opened | None:
         """The table that is there, as its card has it; without one, as the records come home, or as it looks."""
-        listed = catalog.load(self._server, spec.name)
+        found = catalog.load(self._server, spec.name)
         kept = cards.read(self._server, spec.name)
-        if not listed or kept is not None:
-            return opened(listed[0], kept) if listed else None
-        return opened(listed[0], None, home.form(spec) if self._home is not None else None)
+        if not found or kept is not None:
+            return opened(found[0], kept) if found else None
+        return opened(found[0], None, home.form(spec) if self._home is not None else None)
 
     def _make(self, spec: CollectionSpec) -> Opened:
         """The table that the records came from, on the way home; else one of our own."""

@@ -23,7 +23,7 @@ from vecferry.connectors.mariadb.server import Server
 from vecferry.errors import DataError
 from vecferry.filters import Filter
 from vecferry.model import Chunk, CollectionSpec, Hit, Partition, PartitionId, Position
-from vecferry.tables import sql, units
+from vecferry.tables import units
 from vecferry.tables.types import is_int
 
 _CHUNK_ROWS = 2_000
@@ -85,14 +85,10 @@ class MariaSource:
 
     def _values(self) -> list[tuple[str, int]]:
         """The units and how many rows each has."""
-        form, table = self._opened.form, self._opened.table
-        column = table.column(form.by or "")
+        column = self._opened.table.column(self._opened.form.by or "")
         name = selected(column.type, f"t.{quote(column.name)}")
         exact = name if is_int(column.type) else _letters(name)
-        place = sql.from_sql(table, replace(form, joins=()), quote)
-        found = self._server.rows(
-            f"SELECT {exact}, COUNT(*) FROM {place} WHERE {sql.where_sql(form)} GROUP BY 1 ORDER BY 2 DESC, 1"
-        )
+        found = self._server.rows(f"SELECT {exact}, COUNT(*) FROM {self._opened.rows} GROUP BY 1 ORDER BY 2 DESC, 1")
         return [(units.as_unit(None if v is None else v.decode(), column), int(n or 0)) for v, n in found]
 
     def _of_unit(self, unit: str | None) -> str:
@@ -121,20 +117,20 @@ class MariaSource:
 
     def _ends(self, unit: str | None) -> tuple[int, int]:
         (column,) = self._reading.key.selected
-        place = sql.from_sql(self._opened.table, replace(self._opened.form, joins=()), quote)
-        low, high = self._server.one(f"SELECT MIN({column}), MAX({column}) FROM {place} WHERE {self._of_unit(unit)}")
+        low, high = self._server.one(
+            f"SELECT MIN({column}), MAX({column}) FROM {self._opened.rows} AND {self._of_unit(unit)}"
+        )
         return int(low or 0), int(high or 0)
 
     def _steps(self, size: int, unit: str | None) -> Iterator[keys.Values]:
         """Every `size`-th key, by stepping along the index."""
         key = self._reading.key
         last: keys.Values | None = None
-        place = sql.from_sql(self._opened.table, replace(self._opened.form, joins=()), quote)
         while True:
             behind = key.behind(last) if last is not None else "TRUE"
             found = self._server.rows(
-                f"SELECT {', '.join(key.selected)} FROM {place} WHERE ({behind}) AND {self._of_unit(unit)} {key.order} "
-                f"LIMIT 2 OFFSET {size - 1}"
+                f"SELECT {', '.join(key.selected)} FROM {self._opened.rows} AND ({behind}) AND {self._of_unit(unit)} "
+                f"{key.order} LIMIT 2 OFFSET {size - 1}"
             )
             if len(found) < 2:
                 return
@@ -154,10 +150,8 @@ class MariaSource:
             return
         columns = ", ".join(self._reading.key.selected)
         holes = " OR ".join(f"{column} IS NULL" for column in self._reading.key.selected)
-        form = replace(self._opened.form, joins=())
         found = self._server.rows(
-            f"SELECT {columns} FROM {sql.from_sql(table, form, quote)} WHERE {sql.where_sql(form)} "
-            f"GROUP BY {columns} HAVING COUNT(*) > 1 OR {holes} LIMIT 1"
+            f"SELECT {columns} FROM {self._opened.rows} GROUP BY {columns} HAVING COUNT(*) > 1 OR {holes} LIMIT 1"
         )
         if found:
             raise DataError(
@@ -200,9 +194,7 @@ class MariaSource:
         return self._count(self._condition(where))
 
     def _count(self, condition: str) -> int:
-        form = self._opened.form
-        place = sql.from_sql(self._opened.table, replace(form, joins=()), quote)
-        (found,) = self._server.one(f"SELECT COUNT(*) FROM {place} WHERE {sql.where_sql(form)} AND ({condition})")
+        (found,) = self._server.one(f"SELECT COUNT(*) FROM {self._opened.rows} AND ({condition})")
         return int(found or 0)
 
     def _condition(self, where: Filter) -> str:
@@ -268,8 +260,8 @@ def _parent_types(server: Server, opened: Opened) -> dict[str, str]:
     found: dict[str, str] = {}
     for join in opened.form.joins:
         if join.schema in ("", server.address.database):
-            for listed in catalog.load(server, join.table):
-                found |= {key: listed.table.column(column).type for key, column in join.columns.items()}
+            for table in catalog.load(server, join.table):
+                found |= {key: table.column(column).type for key, column in join.columns.items()}
     return found
 
 
