@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from tests.supabase_data import AUTHENTICATOR, fill_crawl4ai_rag, supabase_project
-from vecferry.testing.openai_double import Refusal
+from vecferry.testing.http_double import Refusal
 from vecferry.testing.postgrest_double import PostgrestDouble
 from vecferry.testing.postgrest_query import ParseError, parse
 

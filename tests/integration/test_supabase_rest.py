@@ -26,7 +26,7 @@ from vecferry.protocols import Fetchable
 from vecferry.registry import open_database
 from vecferry.tables import Form, Join, Rank, guess
 from vecferry.testing import postgrest_double
-from vecferry.testing.openai_double import Refusal
+from vecferry.testing.http_double import Refusal
 from vecferry.testing.postgrest_double import PostgrestDouble
 
 ODD = """

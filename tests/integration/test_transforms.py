@@ -18,7 +18,8 @@ import pytest
 import qdrant_client
 
 from vecferry.testing.crash import Fault, Outcome, run
-from vecferry.testing.openai_double import OpenAiDouble, Refusal, vector_of
+from vecferry.testing.http_double import Refusal
+from vecferry.testing.openai_double import OpenAiDouble, vector_of
 from vecferry.transforms.embedder import PROBE
 
 pytestmark = [pytest.mark.qdrant, pytest.mark.slow]

@@ -12,27 +12,17 @@ import hashlib
 import threading
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import orjson
 from numpy.typing import NDArray
 
+from vecferry.testing.http_double import HttpDouble, Refusal, Reply
+
 DIM = 8
 _LONGEST = 8192
 """Characters of one text that are taken; the real thing counts tokens."""
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """An answer that is no list of embeddings."""
-
-    status: int
-    headers: Mapping[str, str] = field(default_factory=dict)
-    body: bytes = b'{"error": {"message": "refused by the double", "type": "double"}}'
 
 
 def vector_of(model: str, text: str, dim: int = DIM) -> NDArray[np.float32]:
@@ -42,8 +32,8 @@ def vector_of(model: str, text: str, dim: int = DIM) -> NDArray[np.float32]:
     return (vector / np.linalg.norm(vector)).astype(np.float32)
 
 
-class OpenAiDouble:
-    """Runs in threads of this process on a port of its own, until the block ends.
+class OpenAiDouble(HttpDouble):
+    """The interface, for the time of a `with` block.
 
     Attributes:
         paid: text -> how often it was answered. models: model -> texts answered.
@@ -52,70 +42,38 @@ class OpenAiDouble:
     """
 
     def __init__(self, *, key: str = "", base64_answers: bool = False) -> None:
+        super().__init__(self._answer)
         self.paid: Counter[str] = Counter()
         self.models: Counter[str] = Counter()
         self.requests = self.busiest = self._busy = 0
         self.refuse: Callable[[int, list[str]], Refusal | None] = lambda _number, _texts: None
         self._key, self._base64 = key, base64_answers
         self._lock = threading.Lock()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        self._server.daemon_threads = True
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True)
 
     @property
     def url(self) -> str:
         """What `re_embed.url` takes."""
-        return f"http://127.0.0.1:{self._server.server_address[1]}/v1"
+        return f"{self.http_url}/v1"
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
-
-    def _handler(self) -> type[BaseHTTPRequestHandler]:
-        double = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers.get("content-length", 0)))
-                status, headers, answer = double._answer(self.path, dict(self.headers), body)
-                self.send_response(status)
-                for name, value in {"Content-Type": "application/json", **headers}.items():
-                    self.send_header(name, value)
-                self.send_header("Content-Length", str(len(answer)))
-                self.end_headers()
-                self.wfile.write(answer)
-
-            def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's
-                """Quiet."""
-
-        return Handler
-
-    def _answer(self, path: str, headers: Mapping[str, str], body: bytes) -> tuple[int, Mapping[str, str], bytes]:
+    def _answer(self, method: str, target: str, headers: Mapping[str, str], body: bytes) -> Reply:
         with self._lock:
             self.requests += 1
             number = self.requests
             self._busy += 1
             self.busiest = max(self.busiest, self._busy)
         try:
-            refusal = self._refusal(path, headers, body, number)
+            refusal = self._refusal(f"{method} {target}", headers, body, number)
             if refusal is not None:
-                return refusal.status, refusal.headers, refusal.body
+                return refusal.reply
             return 200, {}, self._embedded(orjson.loads(body))
         finally:
             with self._lock:
                 self._busy -= 1
 
-    def _refusal(self, path: str, headers: Mapping[str, str], body: bytes, number: int) -> Refusal | None:
-        if path != "/v1/embeddings":
+    def _refusal(self, asked: str, headers: Mapping[str, str], body: bytes, number: int) -> Refusal | None:
+        if asked != "POST /v1/embeddings":
             return Refusal(404, {"Content-Type": "text/html"}, b"<html>Not Found</html>")
-        if self._key and headers.get("Authorization") != f"Bearer {self._key}":
+        if self._key and headers.get("authorization") != f"Bearer {self._key}":
             return Refusal(401, {}, b'{"error": {"message": "Incorrect API key provided: sk-wr***ng"}}')
         texts = orjson.loads(body)["input"]
         if any(not text or len(text) > _LONGEST for text in texts):

@@ -18,18 +18,16 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from queue import Empty, SimpleQueue
 from types import TracebackType
-from typing import Any, Self
+from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 import orjson
 import psycopg
 from psycopg import sql
 
-from vecferry.testing.openai_double import Refusal
-from vecferry.testing.ports import HOST
+from vecferry.testing.http_double import HttpDouble, Refusal, Reply
 from vecferry.testing.postgres import PostgresDatabase
 from vecferry.testing.postgrest_query import ParseError, Query, parse
 from vecferry.testing.postgrest_schema import description
@@ -63,8 +61,8 @@ class _Answer:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
-class PostgrestDouble:
-    """Runs in threads of this process on a port of its own, until the block ends.
+class PostgrestDouble(HttpDouble):
+    """The interface, for the time of a `with` block; `http_url` stands for `https://PROJECT.supabase.co`.
 
     Attributes:
         service_key, anon_key: keys of the old kind, JWTs; `secret_key`, `publishable_key`: of the new kind.
@@ -77,6 +75,7 @@ class PostgrestDouble:
 
     def __init__(self, database: PostgresDatabase, *, password: str, max_rows: int = MAX_ROWS) -> None:
         """Stand before `database`; `password` is that of its role authenticator."""
+        super().__init__(self._answer)
         self.database, self.max_rows = database, max_rows
         self.service_key, self.anon_key = _jwt("service_role"), _jwt("anon")
         self.secret_key, self.publishable_key = "sb_secret_of-the-double", "sb_publishable_of-the-double"
@@ -87,60 +86,20 @@ class PostgrestDouble:
         self._requests = 0
         self._lock = threading.Lock()
         self._idle: SimpleQueue[psycopg.Connection[Any]] = SimpleQueue()
-        self._server = ThreadingHTTPServer((HOST, 0), self._handler())
-        self._server.daemon_threads = True
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True)
-
-    @property
-    def http_url(self) -> str:
-        """The address that stands for `https://PROJECT.supabase.co`."""
-        return f"http://{HOST}:{self._server.server_address[1]}"
 
     @property
     def url(self) -> str:
         """The store URL, without key."""
         return f"supabase+{self.http_url}"
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+        super().__exit__(kind, error, tb)
         while not self._idle.empty():
             self._idle.get().close()
 
     # ------------------------------------------------------------------- HTTP
 
-    def _handler(self) -> type[BaseHTTPRequestHandler]:
-        double = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-            disable_nagle_algorithm = True
-
-            def _reply(self) -> None:
-                self.rfile.read(int(self.headers.get("content-length") or 0))
-                headers = {name.lower(): value for name, value in self.headers.items()}
-                status, told, body = double._answer(self.command, self.path, headers)
-                self.send_response(status)
-                for name, value in {"Content-Type": "application/json; charset=utf-8", **told}.items():
-                    self.send_header(name, value)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                if self.command != "HEAD":
-                    self.wfile.write(body)
-
-            do_GET = do_HEAD = do_POST = do_PATCH = do_DELETE = _reply  # noqa: N815  the names http.server calls
-
-            def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's
-                """Quiet."""
-
-        return Handler
-
-    def _answer(self, method: str, target: str, headers: Mapping[str, str]) -> tuple[int, Mapping[str, str], bytes]:
+    def _answer(self, method: str, target: str, headers: Mapping[str, str], _body: bytes) -> Reply:
         parts = urlsplit(target)
         query = tuple(parse_qsl(parts.query, keep_blank_values=True))
         with self._lock:
@@ -148,7 +107,7 @@ class PostgrestDouble:
             number = self._requests
         refusal = self.refuse(number, parts.path, _wants_count(headers))
         if refusal is not None:
-            status, told, body = refusal.status, refusal.headers, refusal.body
+            status, told, body = refusal.reply
         else:
             self.before(number)
             answer = self._route(method, parts.path, query, headers)

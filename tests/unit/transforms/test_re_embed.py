@@ -15,7 +15,8 @@ from tests.unit.transforms import support
 from tests.unit.transforms.support import chain, record, through
 from vecferry.errors import AuthFailed, ConfigError, CorruptData, DataError, Throttled, Unavailable, VecferryError
 from vecferry.model import CollectionSpec, Element, Metric, VectorKind, VectorSpec
-from vecferry.testing.openai_double import DIM, OpenAiDouble, Refusal, vector_of
+from vecferry.testing.http_double import Refusal
+from vecferry.testing.openai_double import DIM, OpenAiDouble, vector_of
 from vecferry.transforms import Cache, Embedders, Model, ReEmbed, Step
 from vecferry.transforms.embedder import PROBE, Embedder
 
