@@ -306,6 +306,15 @@ class Searchable(Protocol):
 
 
 @runtime_checkable
+class Askable(Protocol):
+    """A source of a server that applications ask while we read it, and that can be asked as they ask."""
+
+    def ask(self, query: NDArray[np.float32], *, vector: str = "") -> None:
+        """Search the ten records next to `query` (shape (dim,)), as an application does: by the index there is."""
+        ...
+
+
+@runtime_checkable
 class FilterCountable(Protocol):
     """A source that counts the records that match a filter."""
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from vecferry.engine.model import Options
-from vecferry.engine.pace import Pace
+from vecferry.engine.pace import Pace, Rate
 from vecferry.engine.retry import Patience, retrying
 from vecferry.engine.stop import Stop
 from vecferry.errors import ConnectorError, DataError, Throttled, VecferryError
@@ -45,13 +45,19 @@ class Crew:
     """
 
     def __init__(
-        self, options: Options, limits: Limits, *, observer: Observer = silent, stop: Stop | None = None
+        self,
+        options: Options,
+        limits: Limits,
+        *,
+        observer: Observer = silent,
+        stop: Stop | None = None,
+        rate: Rate | None = None,
     ) -> None:
         self.options = options
         self.limits = limits
         self.observer = observer
         self.stop = (stop or Stop()).child()
-        self.pace = Pace(options, limits, observer)
+        self.pace = Pace(options, limits, observer, rate)
         self.memory = Budget(options.memory_bytes)
         self.reading = threading.Semaphore(options.readers)
         self.error: BaseException | None = None

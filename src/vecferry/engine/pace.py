@@ -19,6 +19,8 @@ _GROWTHS = 8
 """Steps from the floor back to the full batch."""
 _HEADROOM = 0.8
 """Share of the target's own request limit that a batch may take: encoding adds to it."""
+_LOOK_SECONDS = 0.1
+"""A wait for the rate looks at it again after so long: it may have been changed."""
 _CALM_SECONDS = 1.0
 """Refusals within this time of a cut are answers to what was sent before it."""
 
@@ -30,12 +32,13 @@ class Pace:
     batches in flight. A round of quick answers takes back one step.
     """
 
-    def __init__(self, options: Options, limits: Limits, observer: Observer) -> None:
+    def __init__(self, options: Options, limits: Limits, observer: Observer, rate: Rate | None = None) -> None:
+        """`rate`, where somebody else adapts it; else that of the options."""
         self._options = options
         self._observer = observer
         self._largest = min(options.batch_bytes, int((limits.request_bytes or 1 << 62) * _HEADROOM))
         self._rows = min(options.batch_rows, limits.request_records or options.batch_rows)
-        self._rate = Rate(options.rate) if options.rate else None
+        self._rate = rate or (Rate(options.rate) if options.rate else None)
         self._bytes = self._largest
         self._allowed = options.jobs
         self._sending = 0
@@ -136,22 +139,38 @@ class Pace:
 
 
 class Rate:
-    """A token bucket of records. A batch may be sent while the bucket is not in debt; its records are then owed."""
+    """A token bucket of records. A batch may be sent while the bucket is not in debt; its records are then owed.
 
-    def __init__(self, per_second: float) -> None:
-        self._per_second = per_second
+    Thread-safe. `per_second` may be changed at any time: what is owed is paid at the rate of now.
+    """
+
+    def __init__(self, per_second: float, *, burst_seconds: float = 0.5) -> None:
+        """`burst_seconds`: a batch holds what may be sent in so long, at most."""
+        self.per_second = per_second
+        self._burst_seconds = burst_seconds
         self._lock = threading.Lock()
-        self._free_at = time.monotonic()
+        self._owed = 0.0
+        self._settled_at = time.monotonic()
 
     @property
     def burst(self) -> int:
-        """Records of one batch, at most: half a second's worth."""
-        return max(1, ceil(self._per_second / 2))
+        """Records of one batch, at most."""
+        return max(1, ceil(self.per_second * self._burst_seconds))
 
     def take(self, rows: int, stop: Stop) -> bool:
         """Wait for the turn of `rows` records; False where a stop was requested meanwhile."""
-        with self._lock:
-            now = time.monotonic()
-            begin = max(now, self._free_at)
-            self._free_at = begin + rows / self._per_second
-        return stop.sleep(begin - now)
+        while not stop.requested:
+            with self._lock:
+                owed = self._settled()
+                if owed <= 0:
+                    self._owed += rows
+                    return True
+            stop.sleep(min(owed / self.per_second, _LOOK_SECONDS))
+        return False
+
+    def _settled(self) -> float:
+        """Records that are owed now."""
+        now = time.monotonic()
+        self._owed = max(0.0, self._owed - (now - self._settled_at) * self.per_second)
+        self._settled_at = now
+        return self._owed

@@ -18,6 +18,7 @@ from vecferry.engine.copy import Admit, copy_partition
 from vecferry.engine.crew import Crew, Lane
 from vecferry.engine.finishing import wait_for
 from vecferry.engine.model import CollectionResult, Options, RunResult
+from vecferry.engine.pace import Rate
 from vecferry.engine.retry import retrying
 from vecferry.engine.stop import Stop, interrupted
 from vecferry.engine.units import Care, Walk, by_unit
@@ -45,13 +46,15 @@ def migrate_collections(
     observer: Observer = silent,
     stop: Stop | None = None,
     care: Care | None = None,
+    rate: Rate | None = None,
 ) -> RunResult:
     """Copy every collection of `plan` that `run` has not finished, and wait until the target serves them.
 
     Call it inside `vecferry.engine.keeping`, which keeps the run ours and tells the ledger how it ended. A collection
     whose plan says `recreate` is dropped here, once, before its first write; one that is to be kept is not touched, nor
     is one that is to be synchronised, which is the caller's work: it needs a comparison. A collection with units is
-    copied unit by unit (`vecferry.engine.units`), each proven by `care` before the next is begun.
+    copied unit by unit (`vecferry.engine.units`), each proven by `care` before the next is begun. `rate` takes the place
+    of that of the options, where somebody adapts it meanwhile.
 
     Raises:
         UnitsFailed: some units failed; every other unit and collection is through, indexes included.
@@ -64,7 +67,8 @@ def migrate_collections(
     states = run.collections()
     done = sum(state.total.read for state in states.values())
     told(RunStarted(run=run.id, resumed=run.resumed, records=plan.records, done=done))
-    with Crew(_fitting(options or Options(), target.limits), target.limits, observer=told, stop=stop) as crew:
+    fitting = _fitting(options or Options(), target.limits)
+    with Crew(fitting, target.limits, observer=told, stop=stop, rate=rate) as crew:
         work = [_Collection(c, states[c.source], source, target, run, crew, care) for c in plan.collections]
         for collection in work:
             collection.check()

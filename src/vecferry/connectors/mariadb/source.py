@@ -232,6 +232,10 @@ class MariaSource:
         table = self._opened.table
         return self._server.one(f"CHECKSUM TABLE {qualified((*table.namespace, table.name))}")[1]
 
+    def ask(self, query: NDArray[np.float32], *, vector: str = "") -> None:
+        """One search, as an application asks for one."""
+        self.search(query[np.newaxis], k=10, vector=vector)
+
     def search(
         self,
         queries: NDArray[np.float32],

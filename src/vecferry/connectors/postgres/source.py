@@ -216,6 +216,10 @@ class PostgresSource:
         """The `k` nearest records of each query (shape (q, dim)), best first, as they are now."""
         return self._searches.search(queries, k=k, exact=exact, vector=vector, where=where)
 
+    def ask(self, query: NDArray[np.float32], *, vector: str = "") -> None:
+        """One search, as an application asks for one."""
+        self.search(query[np.newaxis], k=10, vector=vector)
+
     def count_where(self, where: Filter) -> int:
         """The exact number of records that match, now."""
         return self._searches.count_where(where)

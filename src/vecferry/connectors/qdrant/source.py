@@ -159,6 +159,10 @@ class QdrantSource:
             found += [[Hit(self._original_id(hit), hit["score"]) for hit in one["points"]] for one in answer]
         return found
 
+    def ask(self, query: NDArray[np.float32], *, vector: str = "") -> None:
+        """One search, as an application asks for one."""
+        self.search(query[np.newaxis], k=10, vector=vector)
+
     def count_where(self, where: Filter) -> int:
         """The exact number of records that match."""
         return self._server.count(self._name, self._translator.filter(where))

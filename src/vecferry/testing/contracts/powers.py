@@ -10,11 +10,12 @@ import pytest
 from numpy.typing import NDArray
 
 from vecferry.arrow import from_records, to_records
-from vecferry.errors import NotFound, Unsupported
+from vecferry.errors import NotFound, Unsupported, VecferryError
 from vecferry.filters import And, Compare, Contains, Exists, Filter, Not, OneOf, Op, Or, matches
 from vecferry.limits import Score, Shape
 from vecferry.model import CollectionSpec, Metric, Record, VectorSpec
 from vecferry.protocols import (
+    Askable,
     Countable,
     Deletable,
     Droppable,
@@ -114,6 +115,17 @@ class SourcePowers(ConnectorContract):
                     assert [hit.id for hit in row] == [text for text, _ in nearest], (metric, where)
                     wanted = [native(score, self.limits.scores[metric]) for _, score in nearest]
                     np.testing.assert_allclose([hit.score for hit in row], wanted, rtol=1e-4, atol=1e-5)
+
+    def test_power_is_asked(self, session: Session, seeded: tuple[CollectionSpec, list[Record]]) -> None:
+        """Whoever may be asked as an application asks can search, for that is what it is asked for."""
+        spec, _ = seeded
+        source = has(session.source(spec), Askable)
+        if source is not None:
+            assert isinstance(source, Searchable)
+            query = np.random.default_rng(5).standard_normal(DIM).astype(np.float32)
+            source.ask(query)
+            with pytest.raises(VecferryError):
+                source.ask(query, vector="nowhere")
 
     def test_power_counts_by_filter(self, session: Session, seeded: tuple[CollectionSpec, list[Record]]) -> None:
         """`count_where` agrees with the reference evaluator on every node of the filter tree, or is not given."""
