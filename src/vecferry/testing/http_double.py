@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Self
 
 from vecferry.testing.ports import HOST
 
 Reply = tuple[int, Mapping[str, str], bytes]
 """Status, headers, body"""
+Answer = Callable[[str, str, Mapping[str, str], bytes], Reply]
+"""Method, path with query, headers (names in lower case) and body of a request to a double's own answer"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,12 +28,6 @@ class Refusal:
     @property
     def reply(self) -> Reply:
         return self.status, self.headers, self.body
-
-
-class Answer(Protocol):
-    """A double's own answer to a request; names of headers are in lower case."""
-
-    def __call__(self, method: str, target: str, headers: Mapping[str, str], body: bytes) -> Reply: ...
 
 
 class HttpDouble:
