@@ -169,14 +169,14 @@ def drifts(console: Console, found: Sequence[Drift], *, delete: bool) -> None:
 
 def _changes(console: Console, plan: Plan) -> None:
     """What is done to records on the way."""
-    from vecferry.planning.units import units_of
+    from vecferry.planning.flows import flows_of
     from vecferry.transforms import told
 
     rows = []
-    for unit in units_of(plan.collections):
-        if not unit.plain:
-            first = (unit.name, ", ".join(read.collection for read in unit.reads))
-            lines = told(unit) or ["as they are"]
+    for flow in flows_of(plan.collections):
+        if not flow.plain:
+            first = (flow.name, ", ".join(read.collection for read in flow.reads))
+            lines = told(flow) or ["as they are"]
             rows += [(*(first if number == 0 else ("", "")), line) for number, line in enumerate(lines)]
     if rows:
         table(console, "Changed on the way", ("collection", "from", "transforms"), rows)

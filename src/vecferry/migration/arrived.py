@@ -14,8 +14,8 @@ from vecferry.events import Observer
 from vecferry.migration.journal import left_out_of
 from vecferry.migration.stores import opened
 from vecferry.migration.views import of_plan
+from vecferry.planning.flows import flows_of
 from vecferry.planning.model import CollectionPlan, Plan
-from vecferry.planning.units import units_of
 from vecferry.protocols import Database
 from vecferry.state.ledger import Ledger
 from vecferry.state.model import RunInfo
@@ -49,8 +49,8 @@ def _narrowed(plan: Plan, names: set[str]) -> Plan:
 
 
 def _shares(plan: Plan, names: set[str]) -> Iterator[CollectionPlan]:
-    for collection, unit in zip(plan.collections, units_of(plan.collections), strict=True):
-        reads = tuple(read for read in unit.reads if read.collection in names)
+    for collection, flow in zip(plan.collections, flows_of(plan.collections), strict=True):
+        reads = tuple(read for read in flow.reads if read.collection in names)
         if reads:
             yield replace(collection, reads=reads) if collection.reads else collection
 
@@ -109,7 +109,7 @@ def _behind(plan: Plan, source: str, differences: int) -> DataError:
 
 def _sync(plan: Plan, source: str) -> str:
     """The command that does; what was changed on the way has its names from its transform file."""
-    plain = all(unit.plain for unit in units_of(plan.collections))
+    plain = all(flow.plain for flow in flows_of(plan.collections))
     named = [part for c in plan.collections if plain for part in ("-c", f"{c.source}={c.target.name}")]
     command = shlex.join(["vecferry", "sync", source, plan.target_url, *named])
     return command if plain else f"{command}, with the --transform FILE of before"

@@ -14,11 +14,11 @@ from vecferry.migration.stores import held_still, opened, shown
 from vecferry.migration.throttled import Again
 from vecferry.migration.views import wished
 from vecferry.model import CollectionSpec, Pin
+from vecferry.planning.flows import transforms_of
 from vecferry.planning.inspect import select
 from vecferry.planning.options import PlanOptions
 from vecferry.planning.patterns import Pattern, parse_patterns
 from vecferry.planning.tabled import written_forms
-from vecferry.planning.units import transforms_of
 from vecferry.protocols import Database
 from vecferry.report.build import of_verification, store_facts
 from vecferry.report.model import Report

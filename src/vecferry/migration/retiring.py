@@ -25,12 +25,12 @@ from vecferry.migration.removing import is_aside, remove, set_aside, watched
 from vecferry.migration.settings import Settings
 from vecferry.migration.stores import held_still, opened, shown
 from vecferry.model import Belongings, CollectionSpec
+from vecferry.planning.flows import flows_of
 from vecferry.planning.inspect import select
 from vecferry.planning.names import fill
 from vecferry.planning.options import PlanOptions
 from vecferry.planning.patterns import parse_patterns
 from vecferry.planning.tabled import forms_of, read_as
-from vecferry.planning.units import units_of
 from vecferry.protocols import Database, Droppable, Removable, Renamable, require
 from vecferry.state.ledger import Ledger, new_run_id
 from vecferry.state.model import Outcome, RunInfo, Step
@@ -207,9 +207,9 @@ def _verified(info: RunInfo, counts: dict[str, int | None]) -> list[str]:
     for collection in load_plan(info.plan).collections:
         if not steps[collection.source].reached(Step.VERIFIED):
             continue
-        for unit in units_of([collection]):
-            reads = [read.collection for read in unit.reads]
-            same = not unit.plain or counts.get(collection.source) in {None, collection.records}
+        for flow in flows_of([collection]):
+            reads = [read.collection for read in flow.reads]
+            same = not flow.plain or counts.get(collection.source) in {None, collection.records}
             names += [name for name in reads if name in counts and same]
     return names
 

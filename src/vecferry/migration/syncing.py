@@ -14,11 +14,11 @@ from vecferry.limits import Limits
 from vecferry.migration.settings import Settings
 from vecferry.model import Card, CollectionSpec, Rejection
 from vecferry.planning.edits import settle
+from vecferry.planning.flows import transforms_of
 from vecferry.planning.model import CollectionPlan, IfExists, Plan, Policy, Profile
 from vecferry.planning.options import AUTO
 from vecferry.planning.sieve import Sieve
 from vecferry.planning.targets import TargetState, joined
-from vecferry.planning.units import transforms_of
 from vecferry.protocols import Database, Deletable, require
 from vecferry.verification.drift import Drift, drift
 from vecferry.verification.model import DATA_LEVELS, VerifyOptions

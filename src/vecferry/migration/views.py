@@ -7,13 +7,13 @@ from dataclasses import replace
 
 from vecferry.layouts import PLAIN
 from vecferry.layouts import layout as find_layout
+from vecferry.planning.flows import flows_of, plan_flows
 from vecferry.planning.model import Plan
 from vecferry.planning.options import AUTO, PlanOptions
 from vecferry.planning.patterns import parse_patterns
 from vecferry.planning.tabled import by_preset, in_units, read_as
-from vecferry.planning.units import plan_units, units_of
 from vecferry.protocols import Database
-from vecferry.transforms import Cache, Embedders, Recipe, Unit, View, location
+from vecferry.transforms import Cache, Embedders, Flow, Recipe, View, location
 
 
 def wished(
@@ -24,11 +24,11 @@ def wished(
     Unless `paying`, models are asked for one text alone, and its vector stands for all: that is for planning.
 
     Raises:
-        ConfigError: see `plan_units` and `by_preset`.
+        ConfigError: see `plan_flows` and `by_preset`.
     """
     if decided is not None:
         read_as(origin, decided.tables)
-        return _seen(origin, units_of(decided.collections), paying=paying), options
+        return _seen(origin, flows_of(decided.collections), paying=paying), options
     options = by_preset(origin, options)
     read_as(origin, options.transforms.tables)
     asked = options.transforms.tables
@@ -39,18 +39,18 @@ def wished(
     changes = replace(options.transforms, tables={})
     if changes == Recipe() and not any(pattern.target for pattern in patterns) and layout.place is None:
         return origin, options
-    units = plan_units(origin, options.transforms, patterns, layout)
-    seen = _seen(origin, units, paying=paying)
+    flows = plan_flows(origin, options.transforms, patterns, layout)
+    seen = _seen(origin, flows, paying=paying)
     given = any(rule.target for rule in options.transforms.collections)
     if seen is origin and layout.place is None and not given:
         return origin, options
-    return seen, replace(options, collections=tuple(_pattern(unit) for unit in units))
+    return seen, replace(options, collections=tuple(_pattern(flow) for flow in flows))
 
 
 def of_plan(origin: Database, plan: Plan) -> Database:
     """`origin` as `plan` reads it; models are asked, and paid."""
     read_as(origin, plan.tables)
-    return _seen(origin, units_of(plan.collections), paying=True)
+    return _seen(origin, flows_of(plan.collections), paying=True)
 
 
 def as_it_is(database: Database) -> Database:
@@ -60,14 +60,14 @@ def as_it_is(database: Database) -> Database:
 
 def read_by(plan: Plan) -> list[str]:
     """The collections of the source that `plan` reads, each once, by their qualified names."""
-    return list(dict.fromkeys(read.collection for unit in units_of(plan.collections) for read in unit.reads))
+    return list(dict.fromkeys(read.collection for flow in flows_of(plan.collections) for read in flow.reads))
 
 
-def _seen(origin: Database, units: Sequence[Unit], *, paying: bool) -> Database:
-    if all(unit.plain for unit in units):
+def _seen(origin: Database, flows: Sequence[Flow], *, paying: bool) -> Database:
+    if all(flow.plain for flow in flows):
         return origin
-    return View(origin, units, Embedders(Cache(location()), paying=paying))
+    return View(origin, flows, Embedders(Cache(location()), paying=paying))
 
 
-def _pattern(unit: Unit) -> str:
-    return unit.name if unit.target is None else f"{unit.name}={unit.target}"
+def _pattern(flow: Flow) -> str:
+    return flow.name if flow.target is None else f"{flow.name}={flow.target}"

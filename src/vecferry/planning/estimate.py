@@ -16,7 +16,7 @@ from dataclasses import replace
 from vecferry.limits import Limits
 from vecferry.model import CollectionSpec, JsonObject, VectorKind, VectorSpec
 from vecferry.planning.model import Estimate, Profile
-from vecferry.transforms import Model, ReEmbed, Unit
+from vecferry.transforms import Flow, Model, ReEmbed
 
 PER_RECORD = 25e-6
 BYTES_PER_SECOND = 150e6
@@ -48,9 +48,9 @@ def estimate(profile: Profile, target: CollectionSpec, limits: Limits) -> Estima
     )
 
 
-def with_embedding(known: Estimate, profile: Profile, unit: Unit) -> Estimate:
-    """`known` with what the models of `unit` will take, if no text is known yet: a token is about 4 bytes of text."""
-    steps = (*unit.transforms, *(step for read in unit.reads for step in read.transforms))
+def with_embedding(known: Estimate, profile: Profile, flow: Flow) -> Estimate:
+    """`known` with what the models of `flow` will take, if no text is known yet: a token is about 4 bytes of text."""
+    steps = (*flow.transforms, *(step for read in flow.reads for step in read.transforms))
     asked = [step.re_embed for step in steps if step.re_embed is not None]
     if not asked or profile.document_bytes is None:
         return known

@@ -15,6 +15,7 @@ from vecferry.limits import Limits
 from vecferry.model import Card, CollectionSpec, FieldIndex, Json, JsonObject, StoreIdentity
 from vecferry.planning import losses
 from vecferry.planning.estimate import estimate, with_embedding
+from vecferry.planning.flows import flow_of, itself, kinds_of
 from vecferry.planning.indexes import choose_indexes
 from vecferry.planning.model import CollectionPlan, Inspection, Plan, Profile
 from vecferry.planning.names import not_onto_itself, target_names
@@ -22,7 +23,6 @@ from vecferry.planning.options import AUTO, PlanOptions
 from vecferry.planning.patterns import parse_patterns
 from vecferry.planning.proofs import prove_targets
 from vecferry.planning.tabled import forms_of, own_options, place_of
-from vecferry.planning.units import itself, kinds_of, unit_of
 from vecferry.planning.vectors import described, map_vectors
 from vecferry.protocols import Configurable, Database
 from vecferry.version import __version__
@@ -90,7 +90,7 @@ def _target(
 ) -> CollectionSpec:
     """What the sink will be asked to prepare."""
     spec = profile.spec
-    origin = _changed(_origin(spec, source.identity), kinds_of(unit_of(source, spec.qualified_name)))
+    origin = _changed(_origin(spec, source.identity), kinds_of(flow_of(source, spec.qualified_name)))
     kind = target.identity.kind
     home = origin if origin.get("kind") == kind else None
     same_kind = source.identity.kind == kind
@@ -195,7 +195,7 @@ def _collection(
     profile: Profile, target: CollectionSpec, source: Database, limits: Limits, options: PlanOptions
 ) -> CollectionPlan:
     name = profile.spec.qualified_name
-    unit = unit_of(source, name)
+    flow = flow_of(source, name)
     cells = losses.judge(profile, target.vectors, limits, exact_vectors=options.exact_vectors)
     opened = source.source(name)
     try:
@@ -207,13 +207,13 @@ def _collection(
         target=target,
         records=profile.records,
         bytes=profile.bytes,
-        reads=() if unit.reads == itself(name) else unit.reads,
-        transforms=unit.transforms,
+        reads=() if flow.reads == itself(name) else flow.reads,
+        transforms=flow.transforms,
         cells=losses.accept((profile.spec.name, name), cells, options.policies),
         partitions=partitions,
         if_exists=options.if_exists,
         on_conflict=options.on_conflict,
-        estimate=with_embedding(estimate(profile, target, limits), profile, unit),
+        estimate=with_embedding(estimate(profile, target, limits), profile, flow),
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from vecferry.planning.units import units_of
+from vecferry.planning.flows import flows_of
 from vecferry.planning.yaml import load_plan, read_yaml, strictly
 from vecferry.transforms import Recipe
 
@@ -19,7 +19,7 @@ def load_recipe(text: str, *, name: str = "the transform file") -> Recipe:
     tree, raw = read_yaml(text, name)
     if isinstance(raw, Mapping) and "source_url" in raw:
         plan = load_plan(text, name=name)
-        return Recipe(units=units_of(plan.collections), tables=plan.tables)
+        return Recipe(flows=flows_of(plan.collections), tables=plan.tables)
     if isinstance(raw, list):
         raw, tree = {"transforms": raw}, None
     recipe: Recipe = strictly(raw, tree, Recipe, name)

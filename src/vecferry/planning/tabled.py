@@ -9,11 +9,11 @@ from dataclasses import replace
 from vecferry.errors import ConfigError
 from vecferry.limits import Limits
 from vecferry.model import CollectionSpec, IdRule
+from vecferry.planning.flows import flow_of
 from vecferry.planning.inspect import select
 from vecferry.planning.options import AUTO, PlanOptions
 from vecferry.planning.patterns import parse_patterns
 from vecferry.planning.presets import Preset, TableWish, proposed, skeleton
-from vecferry.planning.units import unit_of
 from vecferry.protocols import Database, Tabular, require
 from vecferry.tables import Form, Table, guess
 from vecferry.tables.check import check
@@ -99,11 +99,11 @@ def presets_for(database: Database) -> tuple[tuple[str, ...], str]:
 
 
 def own_options(source: Database, name: str, options: PlanOptions, limits: Limits) -> PlanOptions:
-    """`options` of the collection or unit `name` alone: what nobody asked for is as the preset says of its table.
+    """`options` of the collection or flow `name` alone: what nobody asked for is as the preset says of its table.
 
     Settings of a collection are those of a target with payloads; another has none of them.
     """
-    wish = options.tables.get(unit_of(source, name).reads[0].collection)
+    wish = options.tables.get(flow_of(source, name).reads[0].collection)
     if wish is None:
         return options
     return replace(
@@ -118,16 +118,16 @@ def own_options(source: Database, name: str, options: PlanOptions, limits: Limit
 def place_of(source: Database, name: str, options: PlanOptions) -> int:
     """The place of a collection in the preset's order; those that it does not name come last."""
     order = list(options.tables)
-    table = unit_of(source, name).reads[0].collection
+    table = flow_of(source, name).reads[0].collection
     return order.index(table) if table in order else len(order)
 
 
 def forms_of(source: Database, names: Iterable[str]) -> dict[str, Form]:
-    """Table -> form, of every table that the collections or units `names` are read from; none of another store."""
+    """Table -> form, of every table that the collections or flows `names` are read from; none of another store."""
     database = source.database if isinstance(source, View) else source
     if not isinstance(database, Tabular):
         return {}
-    read = {part.collection for name in names for part in unit_of(source, name).reads}
+    read = {part.collection for name in names for part in flow_of(source, name).reads}
     return {spec.qualified_name: _form(spec) for spec in database.collections() if spec.qualified_name in read}
 
 

@@ -10,9 +10,9 @@ import msgspec
 import yaml
 
 from vecferry.errors import ConfigError
+from vecferry.planning.flows import flows_of
 from vecferry.planning.losses import choose
 from vecferry.planning.model import CollectionPlan, Plan
-from vecferry.planning.units import units_of
 from vecferry.transforms import check_steps
 
 VERSION = 1
@@ -144,8 +144,8 @@ def _checked(plan: Plan, tree: yaml.Node | None, name: str) -> Iterator[Collecti
     """The collections, each policy one that its cell offers."""
     for index, collection in enumerate(plan.collections):
         try:
-            for unit in units_of([collection]):
-                check_steps(unit)
+            for flow in flows_of([collection]):
+                check_steps(flow)
         except ConfigError as error:
             at = ("collections", index, "transforms")
             raise _wrong(name, tree, at, f"{error.message} {error.hint}") from error

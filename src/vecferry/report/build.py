@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 
 from vecferry.model import Pin, Rejection, StoreIdentity, VectorSpec
+from vecferry.planning.flows import flows_of
 from vecferry.planning.model import CollectionPlan, Plan, Profile, Verdict
-from vecferry.planning.units import units_of
 from vecferry.report.machine import this_machine
 from vecferry.report.model import CollectionFacts, Report, RunFacts, StoreFacts
 from vecferry.report.verdict import judge
@@ -121,7 +121,7 @@ def _planned(
         vectors=plan.target.vectors,
         layout=plan.target.card.layout if plan.target.card else "",
         indexes=tuple(f"{index.key} ({index.kind})" for index in plan.target.indexes),
-        transforms=tuple(told(units_of([plan])[0])),
+        transforms=tuple(told(flows_of([plan])[0])),
         losses=tuple(cell for cell in plan.cells if cell.verdict is not Verdict.EXACT),
         rejections=len(rejected),
         rejected=tuple(rejected[:KEPT]),

@@ -5,13 +5,14 @@
 
 from vecferry.transforms.cache import Cache, location
 from vecferry.transforms.embedder import Embedders
-from vecferry.transforms.model import Kind, Model, Read, Recipe, ReEmbed, Rule, Step, Unit, check_steps
+from vecferry.transforms.model import Flow, Kind, Model, Read, Recipe, ReEmbed, Rule, Step, check_steps
 from vecferry.transforms.view import View, is_changed
 from vecferry.transforms.wording import told
 
 __all__ = [
     "Cache",
     "Embedders",
+    "Flow",
     "Kind",
     "Model",
     "ReEmbed",
@@ -19,7 +20,6 @@ __all__ = [
     "Recipe",
     "Rule",
     "Step",
-    "Unit",
     "View",
     "check_steps",
     "is_changed",

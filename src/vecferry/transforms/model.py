@@ -1,8 +1,8 @@
 """What may be asked of records on their way, as frozen values that a person writes in a plan or transform file. No I/O.
 
-A *step* is one change. A *unit* is what a plan moves as one collection: one or several collections of the source, each
-with steps of its own, then steps for all of them. So a renamed key is a step, a split is several units that read one
-collection with different filters, and a merge is one unit that reads several collections.
+A *step* is one change. A *flow* is what a plan moves as one collection: one or several collections of the source, each
+with steps of its own, then steps for all of them. So a renamed key is a step, a split is several flows that read one
+collection with different filters, and a merge is one flow that reads several collections.
 """
 
 from __future__ import annotations
@@ -194,14 +194,14 @@ def _check_constant(key: str, value: object) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Read:
-    """One collection of the source that a unit reads (by its qualified name), and what is done to its records first."""
+    """One collection of the source that a flow reads (by its qualified name), and what is done to its records first."""
 
     collection: str
     transforms: tuple[Step, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Unit:
+class Flow:
     """What a plan moves as one collection.
 
     Attributes:
@@ -242,24 +242,24 @@ class Recipe:
 
     Attributes:
         transforms: for every collection that no rule names.
-        units: instead of all that, what a plan file has worked out already.
+        flows: instead of all that, what a plan file has worked out already.
         tables: how tables of a SQL store are read, by their qualified names; done before anything else.
     """
 
     transforms: tuple[Step, ...] = ()
     collections: tuple[Rule, ...] = ()
-    units: tuple[Unit, ...] = ()
+    flows: tuple[Flow, ...] = ()
     tables: Mapping[str, Form] = field(default_factory=dict)
 
     def check(self) -> None:
         """Raise `ConfigError` where a step cannot be done on any record."""
         for step in (*self.transforms, *(step for rule in self.collections for step in rule.transforms)):
             step.check()
-        for unit in self.units:
-            check_steps(unit)
+        for flow in self.flows:
+            check_steps(flow)
 
 
-def check_steps(unit: Unit) -> None:
-    """Raise `ConfigError` where a step of `unit` cannot be done on any record."""
-    for step in (*unit.transforms, *(step for read in unit.reads for step in read.transforms)):
+def check_steps(flow: Flow) -> None:
+    """Raise `ConfigError` where a step of `flow` cannot be done on any record."""
+    for step in (*flow.transforms, *(step for read in flow.reads for step in read.transforms)):
         step.check()

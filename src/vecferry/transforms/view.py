@@ -1,7 +1,7 @@
-"""A source seen through transforms: a database whose collections are the units of a plan.
+"""A source seen through transforms: a database whose collections are the flows of a plan.
 
 Whoever reads it (the inspection, the engine, the verification) sees transformed records under transformed specs, and
-knows nothing of transforms. A unit that is a collection as it is is given out as its own source, so it costs nothing.
+knows nothing of transforms. A flow that is a collection as it is is given out as its own source, so it costs nothing.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from vecferry.model import Chunk, CollectionSpec, Partition, PartitionId, Positi
 from vecferry.protocols import Database, Fetchable, Sink, Source
 from vecferry.transforms.chain import Chain
 from vecferry.transforms.embedder import Embedders
-from vecferry.transforms.model import Unit
+from vecferry.transforms.model import Flow
 
 _BEHIND = ":"
 
 
 class View:
-    """`database`, as `units` show it. It holds nothing of its own; closing it closes the database."""
+    """`database`, as `flows` show it. It holds nothing of its own; closing it closes the database."""
 
-    def __init__(self, database: Database, units: Sequence[Unit], embedders: Embedders) -> None:
+    def __init__(self, database: Database, flows: Sequence[Flow], embedders: Embedders) -> None:
         self.database = database
         self._embedders = embedders
-        self.units = tuple(units)
+        self.flows = tuple(flows)
 
     @property
     def identity(self) -> StoreIdentity:
@@ -41,34 +41,34 @@ class View:
         return self.database.limits
 
     def collections(self) -> Iterator[CollectionSpec]:
-        """The units, in their order; a unit with a model asks it for one text."""
-        for unit in self.units:
-            source = self.source(unit.name)
+        """The flows, in their order; a flow with a model asks it for one text."""
+        for flow in self.flows:
+            source = self.source(flow.name)
             try:
                 yield source.describe()
             finally:
                 source.close()
 
-    def unit(self, name: str) -> Unit:
-        """The unit of this name: the whole, or its last part where that is unique.
+    def flow(self, name: str) -> Flow:
+        """The flow of this name: the whole, or its last part where that is unique.
 
         Raises:
             NotFound: there is none.
         """
-        paths = {tuple(unit.name.rpartition("/")[::2]): unit for unit in self.units}
+        paths = {tuple(flow.name.rpartition("/")[::2]): flow for flow in self.flows}
         return paths[find(paths, name, store="the plan")]
 
     def source(self, name: str) -> Source:
-        unit = self.unit(name)
-        if unit.plain:
-            return self.database.source(unit.name)
+        flow = self.flow(name)
+        if flow.plain:
+            return self.database.source(flow.name)
         parts: list[Source] = []
         try:
-            for read in unit.reads:
+            for read in flow.reads:
                 parts.append(self.database.source(read.collection))
-                chain = Chain((*read.transforms, *unit.transforms), parts[-1].describe(), self._embedders)
+                chain = Chain((*read.transforms, *flow.transforms), parts[-1].describe(), self._embedders)
                 parts[-1] = transformed(parts[-1], chain)
-            return _named(unit, parts)
+            return _named(flow, parts)
         except BaseException:
             for part in parts:
                 part.close()
@@ -126,21 +126,21 @@ class _Fetching(Transformed):
 # --------------------------------------------------------------------------- several collections as one
 
 
-def _named(unit: Unit, parts: Sequence[Source]) -> Source:
-    """The parts of a unit as one source under the unit's name."""
+def _named(flow: Flow, parts: Sequence[Source]) -> Source:
+    """The parts of a flow as one source under the flow's name."""
     specs = [part.describe() for part in parts]
-    for read, spec in zip(unit.reads, specs, strict=True):
+    for read, spec in zip(flow.reads, specs, strict=True):
         if not schema(spec).equals(schema(specs[0])) or spec.vectors != specs[0].vectors:
             raise ConfigError(
-                f"'{unit.reads[0].collection}' and '{read.collection}' differ in their vectors or kinds of id, "
+                f"'{flow.reads[0].collection}' and '{read.collection}' differ in their vectors or kinds of id, "
                 "so they cannot be merged.",
                 hint="Give them two names, or make them alike first: ids: '{@id}', or re_embed with one model.",
             )
     counts = [spec.count for spec in specs]
     total = None if None in counts else sum(count or 0 for count in counts)
-    own = unit.reads[0].collection == unit.name
+    own = flow.reads[0].collection == flow.name
     space = specs[0].namespace
-    name = unit.name.removeprefix("/".join((*space, "")))
+    name = flow.name.removeprefix("/".join((*space, "")))
     spec = replace(specs[0], name=name, uid=specs[0].uid if own else None, count=total)
     return _FetchingJoined(parts, spec) if all(isinstance(part, Fetchable) for part in parts) else Joined(parts, spec)
 

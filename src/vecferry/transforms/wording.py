@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from vecferry.tags import canonical
-from vecferry.transforms.model import Model, ReEmbed, Step, Unit
+from vecferry.transforms.model import Flow, Model, ReEmbed, Step
 
 
-def told(unit: Unit) -> list[str]:
-    """One line for each step of a unit, in order; those of one part alone name it, where there are several."""
-    several = len(unit.reads) > 1
+def told(flow: Flow) -> list[str]:
+    """One line for each step of a flow, in order; those of one part alone name it, where there are several."""
+    several = len(flow.reads) > 1
     parts = [
         f"{read.collection.rpartition('/')[2]}: {line}" if several else line
-        for read in unit.reads
+        for read in flow.reads
         for line in _lines(read.transforms)
     ]
-    return [*parts, *_lines(unit.transforms)]
+    return [*parts, *_lines(flow.transforms)]
 
 
 def _lines(steps: Sequence[Step]) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""Transform files, units, and the source seen through them: split, merged, counted, resumed, refused."""
+"""Transform files, flows, and the source seen through them: split, merged, counted, resumed, refused."""
 
 from __future__ import annotations
 
@@ -52,8 +52,8 @@ BY_CLIENT = [
 ]
 
 
-def test_a_split_has_a_unit_for_each_value_and_one_for_the_rest() -> None:
-    """Numbers, booleans and texts are told apart; labels are names that stores take; every record is in one unit."""
+def test_a_split_has_a_flow_for_each_value_and_one_for_the_rest() -> None:
+    """Numbers, booleans and texts are told apart; labels are names that stores take; every record is in one flow."""
     source = store(docs=BY_CLIENT)
     seen, plan = planned(source, "collections: [{source: docs, split: client, target: 'x_{value}'}]")
     assert {c.source: (c.target.name, c.records) for c in plan.collections} == {
@@ -82,7 +82,7 @@ def test_a_part_keeps_its_name_when_other_values_come() -> None:
     assert len(set(named[1].values())) == 8
 
 
-def test_a_merge_is_one_unit_with_steps_for_each_part() -> None:
+def test_a_merge_is_one_flow_with_steps_for_each_part() -> None:
     """Its parts are told apart by what their own rules say; its partitions carry the part that they are of."""
     source = store("?partition_rows=2&chunk_rows=1", a=[record(f"a{n}") for n in range(3)], b=[record("b0")])
     seen, plan = planned(
@@ -179,9 +179,9 @@ def test_a_plan_file_holds_the_transforms_and_gives_them_back() -> None:
     again = load_plan(dump_plan(plan))
     assert again == plan
     assert ids(of_plan(source, again), "a+b") == ids(seen, "a+b") == ["1", "2"]
-    units = load_recipe(dump_plan(plan)).units
-    assert [unit.name for unit in units] == ["a+b"]
-    assert ids(wished(source, PlanOptions(transforms=Recipe(units=units)))[0], "a+b") == ["1", "2"]
+    flows = load_recipe(dump_plan(plan)).flows
+    assert [flow.name for flow in flows] == ["a+b"]
+    assert ids(wished(source, PlanOptions(transforms=Recipe(flows=flows)))[0], "a+b") == ["1", "2"]
 
 
 @pytest.mark.parametrize(
@@ -218,7 +218,7 @@ def test_a_plan_with_an_impossible_step_names_the_line() -> None:
         load_plan(text)
 
 
-def test_names_of_units_are_found_as_those_of_collections() -> None:
+def test_names_of_flows_are_found_as_those_of_collections() -> None:
     source = store(docs=BY_CLIENT)
     seen, _ = wished(source, PlanOptions(transforms=load_recipe("collections: [{source: docs, split: client}]")))
     assert seen.source("docs@acme").describe().name == "docs@acme"

@@ -1,4 +1,4 @@
-"""From a transform file and the collections of a source to the units of a plan: what is split, merged, renamed."""
+"""From a transform file and the collections of a source to the flows of a plan: what is split, merged, renamed."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from vecferry.planning.names import fill
 from vecferry.planning.patterns import Pattern
 from vecferry.protocols import Database
 from vecferry.tags import unpack
-from vecferry.transforms import Read, Recipe, Rule, Step, Unit, View
+from vecferry.transforms import Flow, Read, Recipe, Rule, Step, View
 
 _MOST_VALUES = 1_000
 _NAMED = 3
-"""Collections that a merged unit is called after; more are counted."""
+"""Collections that a merged flow is called after; more are counted."""
 _LABEL = 64
 """Characters of a value that go into a name."""
 _OTHER = "other"
@@ -31,20 +31,20 @@ _LIKE_ANOTHER = re.compile(rf"-?[0-9.]+(e[+-]?[0-9]+)?|True|False|{_OTHER}")
 """The part of a split for records without a value, or with a list or an object."""
 
 
-def plan_units(
+def plan_flows(
     database: Database, recipe: Recipe, patterns: Sequence[Pattern], layout: Layout = PLAIN
-) -> tuple[Unit, ...]:
-    """The units of every collection that `patterns` name (all, where there are none), in the source's order.
+) -> tuple[Flow, ...]:
+    """The flows of every collection that `patterns` name (all, where there are none), in the source's order.
 
-    Collections that were given one name become one unit. A split reads its collection once, for the values. What is
+    Collections that were given one name become one flow. A split reads its collection once, for the values. What is
     given no name, and that is the place in `layout` where its framework looks for it, goes there.
 
     Raises:
         NotFound: a pattern fits no collection.
         ConfigError: a rule fits no collection, a name cannot be filled, or a key has too many values to split by.
     """
-    if recipe.units:
-        return tuple(unit for unit in recipe.units if not patterns or any(p.fits(_named(unit)) for p in patterns))
+    if recipe.flows:
+        return tuple(flow for flow in recipe.flows if not patterns or any(p.fits(_named(flow)) for p in patterns))
     specs = list(database.collections())
     for rule in recipe.collections:
         if not any(_pattern(rule).fits(spec) for spec in specs):
@@ -52,33 +52,33 @@ def plan_units(
             message = f"The transform file names the collection '{rule.source}', which the source does not have."
             raise ConfigError(message, hint=f"It has: {known}.")
     chosen = select(specs, patterns, store=database.identity.where) if patterns else specs
-    made = [unit for spec in chosen for unit in _units(spec, recipe, patterns, database)]
-    made = [_placed(unit, layout) for unit in made]
+    made = [flow for spec in chosen for flow in _flows(spec, recipe, patterns, database)]
+    made = [_placed(flow, layout) for flow in made]
     return tuple(_merged(_apart(made)))
 
 
-def _named(unit: Unit) -> CollectionSpec:
-    """A spec that has nothing but the unit's name, for patterns."""
-    *namespace, name = unit.name.split("/")
+def _named(flow: Flow) -> CollectionSpec:
+    """A spec that has nothing but the flow's name, for patterns."""
+    *namespace, name = flow.name.split("/")
     return CollectionSpec(name=name, namespace=tuple(namespace))
 
 
-def units_of(collections: Iterable[CollectionPlan]) -> tuple[Unit, ...]:
-    """The units that a plan has worked out already."""
+def flows_of(collections: Iterable[CollectionPlan]) -> tuple[Flow, ...]:
+    """The flows that a plan has worked out already."""
     return tuple(
-        Unit(name=c.source, reads=c.reads or itself(c.source), transforms=c.transforms, target=c.target.name)
+        Flow(name=c.source, reads=c.reads or itself(c.source), transforms=c.transforms, target=c.target.name)
         for c in collections
     )
 
 
-def unit_of(source: Database, name: str) -> Unit:
+def flow_of(source: Database, name: str) -> Flow:
     """How `source` shows the collection `name`: through transforms, or as it is."""
-    return source.unit(name) if isinstance(source, View) else Unit(name=name, reads=itself(name))
+    return source.flow(name) if isinstance(source, View) else Flow(name=name, reads=itself(name))
 
 
-def kinds_of(unit: Unit) -> list[str]:
-    """The kinds of transforms in a unit, each once."""
-    steps = (*(step for read in unit.reads for step in read.transforms), *unit.transforms)
+def kinds_of(flow: Flow) -> list[str]:
+    """The kinds of transforms in a flow, each once."""
+    steps = (*(step for read in flow.reads for step in read.transforms), *flow.transforms)
     return list(dict.fromkeys(step.kind for step in steps))
 
 
@@ -88,7 +88,7 @@ def transforms_of(spec: CollectionSpec) -> list[str]:
 
 
 def itself(name: str) -> tuple[Read, ...]:
-    """What a unit reads that is neither a split nor a merge."""
+    """What a flow reads that is neither a split nor a merge."""
     return (Read(collection=name),)
 
 
@@ -96,7 +96,7 @@ def _pattern(rule: Rule) -> Pattern:
     return Pattern(rule.source)
 
 
-def _units(spec: CollectionSpec, recipe: Recipe, patterns: Sequence[Pattern], database: Database) -> Iterator[Unit]:
+def _flows(spec: CollectionSpec, recipe: Recipe, patterns: Sequence[Pattern], database: Database) -> Iterator[Flow]:
     """What one collection becomes; an exact name goes before a glob."""
     ranked = sorted(recipe.collections, key=lambda rule: "*" in rule.source)
     rule = next((rule for rule in ranked if _pattern(rule).fits(spec)), None)
@@ -104,7 +104,7 @@ def _units(spec: CollectionSpec, recipe: Recipe, patterns: Sequence[Pattern], da
     told = _told(spec, patterns)
     template = told or (rule.target if rule is not None else None)
     if rule is None or rule.split is None:
-        yield Unit(
+        yield Flow(
             name=spec.qualified_name,
             reads=itself(spec.qualified_name),
             transforms=steps,
@@ -112,7 +112,7 @@ def _units(spec: CollectionSpec, recipe: Recipe, patterns: Sequence[Pattern], da
         )
         return
     for label, where in _parts(database, spec, rule.split):
-        yield Unit(
+        yield Flow(
             name=f"{spec.qualified_name}@{label}",
             reads=itself(spec.qualified_name),
             transforms=(Step(filter=where), *steps),
@@ -120,13 +120,13 @@ def _units(spec: CollectionSpec, recipe: Recipe, patterns: Sequence[Pattern], da
         )
 
 
-def _placed(unit: Unit, layout: Layout) -> Unit:
-    """`unit` where the framework of `layout` looks for a collection of its name, marked with that name if need be."""
-    name = _named(unit).name
-    if layout.place is None or unit.target is not None or layout.place(name) == name:
-        return unit
+def _placed(flow: Flow, layout: Layout) -> Flow:
+    """`flow` where the framework of `layout` looks for a collection of its name, marked with that name if need be."""
+    name = _named(flow).name
+    if layout.place is None or flow.target is not None or layout.place(name) == name:
+        return flow
     marks = tuple(Step(compute={key: "{@collection}"}) for key in layout.lifted)
-    return replace(unit, target=layout.place(name), transforms=(*unit.transforms, *marks))
+    return replace(flow, target=layout.place(name), transforms=(*flow.transforms, *marks))
 
 
 def _told(spec: CollectionSpec, patterns: Sequence[Pattern]) -> str | None:
@@ -194,32 +194,32 @@ def _label(value: Scalar) -> str:
 # --------------------------------------------------------------------------- merging
 
 
-def _apart(units: Sequence[Unit]) -> Iterator[Unit]:
-    """`units` with different names."""
+def _apart(flows: Sequence[Flow]) -> Iterator[Flow]:
+    """`flows` with different names."""
     used: set[str] = set()
-    for unit in units:
-        name, number = unit.name, 2
+    for flow in flows:
+        name, number = flow.name, 2
         while name in used:
-            name, number = f"{unit.name}-{number}", number + 1
+            name, number = f"{flow.name}-{number}", number + 1
         used.add(name)
-        yield replace(unit, name=name)
+        yield replace(flow, name=name)
 
 
-def _merged(units: Iterable[Unit]) -> list[Unit]:
-    """`units`, those that were given one name as one."""
-    groups: dict[str, list[Unit]] = {}
-    for unit in units:
-        groups.setdefault(f"={unit.target}" if unit.target is not None else unit.name, []).append(unit)
+def _merged(flows: Iterable[Flow]) -> list[Flow]:
+    """`flows`, those that were given one name as one."""
+    groups: dict[str, list[Flow]] = {}
+    for flow in flows:
+        groups.setdefault(f"={flow.target}" if flow.target is not None else flow.name, []).append(flow)
     return [_one(group) for group in groups.values()]
 
 
-def _one(group: Sequence[Unit]) -> Unit:
+def _one(group: Sequence[Flow]) -> Flow:
     if len(group) == 1:
         return group[0]
     reads = tuple(
-        replace(read, transforms=(*read.transforms, *unit.transforms)) for unit in group for read in unit.reads
+        replace(read, transforms=(*read.transforms, *flow.transforms)) for flow in group for read in flow.reads
     )
     first = group[0].name
-    others = [unit.name.rpartition("/")[2] for unit in group[1:]]
+    others = [flow.name.rpartition("/")[2] for flow in group[1:]]
     more = [f"{len(others) - _NAMED + 1} more"] if len(others) >= _NAMED else []
-    return Unit(name="+".join([first, *others[: _NAMED - 1], *more]), reads=reads, target=group[0].target)
+    return Flow(name="+".join([first, *others[: _NAMED - 1], *more]), reads=reads, target=group[0].target)
