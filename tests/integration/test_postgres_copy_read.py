@@ -191,11 +191,24 @@ def test_json(connection, kind, data):
         ("real[]", "{1,0.1}", [1.0, 0.1]),
         ("integer[]", "{{1,2},{3,4}}", [[1, 2], [3, 4]]),
         ("integer[]", "{}", []),
+        ("integer[]", "[0:1]={7,NULL}", "[0:1]={7,NULL}"),
+        ("text[]", '[1:2][-1:0]={{a,b},{"",","}}', '[1:2][-1:0]={{a,b},{"",","}}'),
+        ("real[]", "[10:10]={1.5}", "[10:10]={1.5}"),
     ],
 )
 def test_arrays_are_lists(connection, kind, value, wanted):
+    """One that does not begin at 1 is its own text: a list would lose its bounds."""
     found = json.loads(read(connection, kind, [value]).array[0].as_py())
     assert repr(found) == repr(wanted)
+
+
+def test_json_with_a_key_twice_or_nested_too_deeply_is_told(connection):
+    texts = ['{"a":1,"b":{"a":1}}', '{"a":1,"a":2}', '{"a":1e300,"a":2}', '["\\"a\\":"]', "[" * 1500 + "]" * 1500, None]
+    found = read(connection, "json", texts)
+    assert list(found.unreadable) == [1, 2, 4]
+    assert [text is None for text in found.array.to_pylist()] == [False, True, True, False, True, True]
+    assert 'the key "a" stands in it twice' in found.unreadable[2]
+    assert list(read(connection, "jsonb", ["[" * 1500 + "]" * 1500, "{}"]).unreadable) == [0]
 
 
 @pytest.mark.parametrize(
@@ -273,6 +286,14 @@ def test_bits(connection, values):
 
 
 # --------------------------------------------------------------------------- streams that are none
+
+
+@pytest.mark.parametrize("at", [1, 2, 700])
+def test_an_error_of_the_server_in_the_middle_of_the_rows_is_told(connection, at):
+    select = f"SELECT 1 / ({at} - n), repeat('x', 3000) FROM generate_series(1, 1000) n"
+    with pytest.raises(psycopg.errors.DivisionByZero), connection.transaction():
+        list(blocks(connection, select, rows=100, size=1 << 20))
+    assert connection.execute("SELECT 1").fetchone() == (1,), "the connection goes on"
 
 
 def test_an_empty_table_gives_no_block(connection):

@@ -73,7 +73,7 @@ def _place(made: Collection, key: str) -> _Place:
 def _leaf(place: _Place, node: Leaf) -> str:
     if place.column is not None and not isinstance(node, Contains) and (simple := _simple(place, node)) is not None:
         return simple
-    value = f"to_jsonb({place.sql})" if place.column is not None else place.sql
+    value = place.sql if place.column is None else _as_json(place.sql, place.column)
     if place.column is not None and not isinstance(node, Exists) and _is_tagged(place.column):
         return "FALSE"
     match node:
@@ -92,6 +92,13 @@ def _leaf(place: _Place, node: Leaf) -> str:
                 return "FALSE"
             number = f"(CASE WHEN jsonb_typeof({value}) = 'number' THEN ({value})::numeric END)"
             return f"({number} {_ORDER[op]} {_number(wanted)})"
+
+
+def _as_json(column: str, kind: str) -> str:
+    """The value of a column as it is read."""
+    if kind.endswith("[]"):  # some arrays are texts
+        return f"({type_of(kind).select.format(column)})::jsonb"
+    return f"to_jsonb({column})"
 
 
 def _is_tagged(kind: str) -> bool:

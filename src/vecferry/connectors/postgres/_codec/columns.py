@@ -7,7 +7,7 @@
 | `real`                                           | `::text`         | float64 of its shortest decimals               |
 | `text`, `varchar`, `char`, `name`, `uuid`        | as it is         | text                                           |
 | `json`, `jsonb`                                  | as it is         | JSON                                           |
-| arrays of integers, booleans, texts, UUIDs, floats | `to_json`      | JSON lists                                     |
+| arrays of integers, booleans, texts, UUIDs, floats | `to_json`      | JSON lists; text where one does not begin at 1 |
 | `timestamp`, `timestamptz`, `date`               | as it is         | ISO 8601, tagged; text where Python has none   |
 | `numeric`                                        | `::text`         | text, tagged `decimal`                         |
 | `bytea`                                          | as it is         | base64, tagged `bytes`                         |
@@ -26,6 +26,7 @@ import pyarrow as pa
 
 from vecferry.connectors.postgres._codec import copy_read
 from vecferry.connectors.postgres._codec.copy_read import Fields
+from vecferry.tables.cells import count_keys, exactly
 from vecferry.tags import canonical
 
 _ARRAY = re.compile(
@@ -33,6 +34,8 @@ _ARRAY = re.compile(
 )
 _LONG = re.compile(rb"[\d.]{17}|\d[eE]")
 """Finds every JSON text with a number that 64 bits may not hold, and some without."""
+_COLON = re.compile(rb'"\s*:')
+"""Finds every key in JSON text, and some places inside of texts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +47,7 @@ class Values:
         json: the texts are canonical JSON.
         plain: rows whose text has no tag after all: an infinite date.
         long: row -> its JSON, where that holds a number that may need a tag; null in `array`.
+        unreadable: row -> why its JSON cannot be read; null in `array`.
     """
 
     array: pa.Array
@@ -51,6 +55,7 @@ class Values:
     json: bool = False
     plain: tuple[int, ...] = ()
     long: Mapping[int, bytes] = field(default_factory=dict)
+    unreadable: Mapping[int, str] = field(default_factory=dict)
 
 
 Decode = Callable[[Fields, int], Values]
@@ -98,19 +103,44 @@ def _tagged(read: Callable[..., Any], tag: str, **options: Any) -> Decode:
     return decode
 
 
-def _json(read: Callable[[Fields, int], list[bytes | None]], change: Callable[[Any], Any] | None = None) -> Decode:
+def _json(
+    read: Callable[[Fields, int], list[bytes | None]],
+    change: Callable[[Any], Any] | None = None,
+    *,
+    doubles: bool = False,
+) -> Decode:
+    """`change` is of values without long numbers; `doubles`: the type keeps a key that stands twice (`json`)."""
+
     def decode(fields: Fields, at: int) -> Values:
         texts = read(fields, at)
-        checked = enumerate(texts if change is None else ())
-        long = {row: text for row, text in checked if text is not None and _LONG.search(text)}
-        made = [None if text is None or row in long else _canonical(text, change) for row, text in enumerate(texts)]
-        return Values(pa.array(made, pa.string()), json=True, long=long)
+        made: list[str | None] = [None] * len(texts)
+        long: dict[int, bytes] = {}
+        unreadable: dict[int, str] = {}
+        for row, text in enumerate(texts):
+            if text is None:
+                continue
+            try:
+                if change is None and _LONG.search(text):
+                    exactly(text.decode())
+                    long[row] = text
+                else:
+                    made[row] = _canonical(text, change, doubles=doubles)
+            except (ValueError, RecursionError) as error:
+                unreadable[row] = str(error).partition("\n")[0]
+        return Values(pa.array(made, pa.string()), json=True, long=long, unreadable=unreadable)
 
     return decode
 
 
-def _canonical(text: bytes, change: Callable[[Any], Any] | None) -> str:
+def _canonical(text: bytes, change: Callable[[Any], Any] | None, *, doubles: bool) -> str:
+    """Canonical JSON.
+
+    Raises:
+        ValueError: it is nested too deeply, or a key stands in it twice.
+    """
     value = orjson.loads(text)
+    if doubles and len(_COLON.findall(text)) != count_keys(value):
+        exactly(text.decode())
     return canonical(value if change is None else change(value)).decode()
 
 
@@ -123,8 +153,10 @@ def _as_floats(value: Any) -> Any:
 
 AS_TEXT = Type(_texts, "{}::text")
 _PLAIN_TEXT = Type(_texts)
-_LIST = Type(_json(copy_read.jsons), "to_json({})")
-_FLOATS = Type(_json(copy_read.jsons, _as_floats), "to_json({})")
+_ARRAY_SQL = "CASE WHEN array_dims({0}) ~ '[[](?!1:)' THEN to_json({0}::text) ELSE to_json({0}) END"
+"""A list has no place for bounds: an array that does not begin at 1 is PostgreSQL's own text, `[0:1]={7,8}`."""
+_LIST = Type(_json(copy_read.jsons), _ARRAY_SQL)
+_FLOATS = Type(_json(copy_read.jsons, _as_floats), _ARRAY_SQL)
 _TYPES = {
     "smallint": Type(_numbers(">i2", pa.int64())),
     "integer": Type(_numbers(">i4", pa.int64())),
@@ -137,7 +169,7 @@ _TYPES = {
     "character": _PLAIN_TEXT,
     "name": _PLAIN_TEXT,
     "uuid": Type(_uuids),
-    "json": Type(_json(copy_read.jsons)),
+    "json": Type(_json(copy_read.jsons, doubles=True)),
     "jsonb": Type(_json(copy_read.jsonbs)),
     "bytea": Type(_tagged(copy_read.binaries, "bytes")),
     "numeric": Type(_tagged(copy_read.decimals, "decimal"), "{}::text"),

@@ -7,7 +7,7 @@ envelope of a table of ours, and every other column that is a metadata key (`vec
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import orjson
@@ -170,7 +170,13 @@ class Reading:
         values = {part.name: part.type.decode(fields, first + n) for n, part in enumerate(self._columns)}
         cells = [Cells(key, value.array, value.tag, value.json) for key, value in values.items()]
         doubles = self.form.metadata is not None and self.table.column(self.form.metadata).type == "json"
-        return _mended(metadata_json(len(fields), cells, self.form, spread, doubles=doubles), values)
+        made = metadata_json(len(fields), cells, self.form, spread, doubles=doubles)
+        wrong = {
+            row: f"its JSON column '{key}' cannot be read: {reason}"
+            for key, value in values.items()
+            for row, reason in value.unreadable.items()
+        }
+        return _mended(replace(made, unreadable={**made.unreadable, **wrong}), values)
 
     def _own_metadata(self, fields: Fields, at: int, columns: dict[str, pa.Array]) -> Made:
         """The metadata of a table of ours, and what its envelopes restore, set right in `columns`."""
@@ -179,7 +185,8 @@ class Reading:
         tags: list[bytes | None] = []
         seq: list[int | None] = []
         unreadable: dict[int, str] = {}
-        shown = {name: columns[name].to_pylist() for name in ("document", "uri")}
+        nothing = pa.nulls(len(fields), pa.large_string())
+        shown = {name: columns.get(name, nothing).to_pylist() for name in ("document", "uri")}
         for row, (text, note) in enumerate(zip(texts, notes, strict=True)):
             plain, own_tags = (None, None) if text is None else _plainly(text)
             if plain is not None and not plain.startswith(b"{"):
