@@ -78,6 +78,17 @@ def forget(server: Server, name: str) -> None:
         server.run(f"DELETE FROM {_place(server)} WHERE collection = {text(name)}")
 
 
+def tidy(server: Server) -> None:
+    """Take away what a crash left of `MariaDatabase.rename`: the card of a name that no table has, or has any more."""
+    uids = {(row[0] or b"").decode(): row[1] for row in _rows(server, "TRUE")}
+    here = f"TABLE_SCHEMA = {text(server.address.database)}"
+    tables = server.rows(f"SELECT TABLE_NAME FROM information_schema.TABLES WHERE {here}") if len(uids) > 1 else []
+    there = {(name or b"").decode() for (name,) in tables} & uids.keys()
+    held = {uids[name] for name in there}
+    for name in sorted(name for name, uid in uids.items() if name not in there and uid in held):
+        forget(server, name)
+
+
 def _place(server: Server) -> str:
     return qualified((server.address.database, CARDS))
 

@@ -50,6 +50,7 @@ class MariaSink:
         """
         with self._lock:
             self._home = home.table(spec, self._server.address.database)
+            cards.tidy(self._server)
             found = self._existing(spec) or self._make(spec)
             self._check(found, spec)
             self._card(found, spec)
