@@ -1,18 +1,19 @@
 """The rule of `vecferry.tables.metadata` for whole columns: Arrow in, canonical typed JSON out (`vecferry.tags`). Pure.
 
 Columns without a JSON column beside them become text in Arrow's own kernels, without a Python object per value. A JSON
-column has to be parsed row by row, since its store orders keys and spaces as it likes.
+column has to be parsed, since its store orders keys and spaces as it likes; it is written again in one call.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
+import numpy as np
 import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -24,14 +25,16 @@ from vecferry.tags import canonical, pack
 
 _SPECIAL = r'[\x00-\x1f"\\]'
 """What JSON text escapes."""
-_ODD = rf'^\s*[^{{\s]|"{re.escape(SPREAD)}'
-"""Finds every JSON text that is no object or has a key with our prefix."""
+_PREFIXED = rf'"{re.escape(SPREAD)}'
+"""Finds every JSON text that has a key with our prefix."""
 _LONG = r"[\d.]{16}|\d[eE]"
 """Finds every JSON text with a number that 64 bits may not hold, and some that have none."""
 _LONG_NUMBER = re.compile(r"[0-9][0-9.eE+-]{15,}|[0-9][0-9.]*[eE][0-9.eE+-]*")
 
 _COLON = r'"\s*:'
 """Finds every key in JSON text, and some places inside of texts."""
+_END = orjson.Fragment(b"\n")
+_LINE_FEED = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +80,8 @@ def metadata_json(
         return Made(pa.nulls(rows, pa.string()), pa.nulls(rows, pa.string()))
     if spread is None and all(_finite(cell.values) for cell in cells):
         return _joined(sorted(cells, key=lambda cell: cell.key.encode()))
-    return _row_by_row(rows, cells, frozenset(form.keys), spread, doubles=doubles)
+    text = None if spread is None else spread.cast(pa.string())
+    return _row_by_row(rows, cells, frozenset(form.keys), text, doubles=doubles)
 
 
 def composite(columns: Sequence[pa.Array]) -> pa.Array:
@@ -140,40 +144,103 @@ def _finite(values: pa.Array) -> bool:
     return bool(pc.all(pc.is_finite(values)).as_py() in {True, None})
 
 
-# --------------------------------------------------------------------------- row by row
+# --------------------------------------------------------------------------- beside a JSON column
 
 
 def _row_by_row(
     rows: int, cells: Sequence[Cells], taken: frozenset[str], spread: pa.Array | None, *, doubles: bool
 ) -> Made:
-    """What most rows need is done in one go; a row that needs care is done with care."""
-    keys, columns = [cell.key for cell in cells], [_python(cell) for cell in cells]
-    values = [dict(zip(keys, row, strict=True)) for row in zip(*columns, strict=True)] or [{} for _ in range(rows)]
-    texts = [None] * rows if spread is None else spread.cast(pa.string()).to_pylist()
-    tags: list[str | None] = _tags([cell for cell in cells if cell.tag], rows).to_pylist()
+    """What most rows need is done for all of them at once; a row that needs care is done with care."""
+    keys, values = [cell.key for cell in cells], list(zip(*map(_python, cells), strict=True))
+    quick: dict[int, dict[str, Any]] = {}
+    if spread is not None and all(_finite(cell.values) for cell in cells):
+        quick = _objects(spread, taken, doubles=doubles)
+    for row, found in quick.items() if cells else ():
+        found.update(zip(keys, values[row], strict=True))
+    made, tags = _dumped(list(quick.values())), _tags([cell for cell in cells if cell.tag], rows)
+    if len(made) == rows:
+        return Made(made, tags)
     metadata: list[str | None] = [None] * rows
+    for row, text in zip(quick, made.to_pylist(), strict=False):  # none where they could not be dumped
+        metadata[row] = text
+    named = [dict(zip(keys, row, strict=True)) for row in values] or [{}] * rows
+    return _with_care(metadata, tags.to_pylist(), named, taken, None if spread is None else spread.to_pylist())
+
+
+def _with_care(
+    metadata: list[str | None],
+    tags: list[str | None],
+    values: Sequence[Mapping[str, Any]],
+    taken: frozenset[str],
+    spread: Sequence[str | None] | None,
+) -> Made:
+    """The rows that have no metadata yet, one by one."""
     unreadable: dict[int, str] = {}
-    counts = pc.count_substring_regex(spread, _COLON).to_pylist() if doubles and spread is not None else None
-    for row, careful in enumerate(_careful(rows, cells, spread)):
+    for row, made in enumerate(metadata):
+        text = None if spread is None else spread[row]
+        if made is not None or (text is None and not taken):
+            continue
         try:
-            quick = None if careful else _quickly(texts[row], values[row], taken, counts and counts[row])
-            if quick is not None:
-                metadata[row] = quick
-            elif texts[row] is not None or taken:
-                metadata[row], tags[row] = _carefully(values[row], tags[row], texts[row], taken, spread is not None)
+            metadata[row], tags[row] = _carefully(values[row], tags[row], text, taken, spread is not None)
         except (ValueError, RecursionError, VecferryError) as error:
             unreadable[row] = _reason(error)
     return Made(pa.array(metadata, pa.string()), pa.array(tags, pa.string()), unreadable)
 
 
-def _careful(rows: int, cells: Sequence[Cells], spread: pa.Array | None) -> list[bool]:
-    """Which rows hold a number, a key or a whole that `_quickly` would get wrong."""
-    if spread is None or not all(_finite(cell.values) for cell in cells):
-        return [True] * rows
-    flags: list[bool] = pc.fill_null(pc.match_substring_regex(spread, _ODD), True).to_pylist()
-    for row in pc.indices_nonzero(pc.match_substring_regex(spread, _LONG)).to_pylist():
-        flags[row] = flags[row] or not floats_say(spread[row].as_py())
-    return flags
+def _objects(spread: pa.Array, taken: frozenset[str], *, doubles: bool) -> dict[int, dict[str, Any]]:
+    """The object that the text of each row is, for the rows that need no care."""
+    texts: list[bytes | None] = spread.cast(pa.binary()).to_pylist()
+    careful = {row for row in _rows_with(spread, _LONG) if not floats_say(spread[row].as_py())}
+    careful.update(_rows_with(spread, _PREFIXED))
+    found: dict[int, dict[str, Any]] = {}
+    for row, text in enumerate(texts):
+        if text is None or row in careful:
+            continue
+        try:
+            value = orjson.loads(text)
+        except ValueError:
+            continue
+        if type(value) is dict and taken.isdisjoint(value):
+            found[row] = value
+    if doubles and _keys_may_be_twice([texts[row] or b"" for row in found], found.values()):
+        return _without_doubles(found, spread)
+    return found
+
+
+def _rows_with(texts: pa.Array, pattern: str) -> list[int]:
+    rows: list[int] = pc.indices_nonzero(pc.match_substring_regex(texts, pattern)).to_pylist()
+    return rows
+
+
+def _keys_may_be_twice(texts: Sequence[bytes], found: Iterable[Mapping[str, Any]]) -> bool:
+    """Whether a text may have more keys than its object: surely none has, where all have as many as all objects."""
+    whole = b"".join(texts)
+    spaced = any(b'"' + space in whole for space in (b" ", b"\t", b"\n", b"\r"))
+    return spaced or whole.count(b'":') != sum(map(len, found))
+
+
+def _without_doubles(found: Mapping[int, dict[str, Any]], spread: pa.Array) -> dict[int, dict[str, Any]]:
+    """The rows in whose text no key can stand twice: it has as many as the object."""
+    counts = pc.count_substring_regex(spread, _COLON).to_pylist()
+    return {row: value for row, value in found.items() if len(value) == counts[row] or count_keys(value) == counts[row]}
+
+
+def _dumped(values: Sequence[Mapping[str, Any]]) -> pa.Array:
+    """The canonical text of each value, made in one call; nothing where one is nested too deep for that.
+
+    A line feed behind each, which no canonical JSON holds, tells where it ends.
+    """
+    parted: list[Any] = [_END] * (2 * len(values))
+    parted[::2] = values
+    try:
+        text = orjson.dumps(parted, option=orjson.OPT_SORT_KEYS)  # [{…},\n,{…},\n]
+    except TypeError:
+        return pa.array([], pa.string())
+    ends = np.flatnonzero(np.frombuffer(text, np.uint8) == _LINE_FEED)
+    offsets = np.zeros(len(values) + 1, np.int32)
+    offsets[1:] = ends - 2 - 3 * np.arange(len(values))  # without what stands before: "[", and ",\n," for each
+    data = text[1:-3].replace(b",\n,", b"")
+    return pa.StringArray.from_buffers(len(values), pa.py_buffer(offsets), pa.py_buffer(data))
 
 
 def floats_say(text: str) -> bool:
@@ -195,15 +262,6 @@ def _says(number: str) -> bool:
 def _python(cell: Cells) -> list[Any]:
     values: list[Any] = cell.values.to_pylist()
     return [None if value is None else exactly(value) for value in values] if cell.json else values
-
-
-def _quickly(text: str | None, values: dict[str, Any], taken: frozenset[str], keys: int | None) -> str | None:
-    """The metadata of one row, None where it needs care. `keys`: how many its text may have; None: none is twice."""
-    found: dict[str, Any] = orjson.loads(text or "")
-    if not taken.isdisjoint(found) or (keys is not None and len(found) != keys and count_keys(found) != keys):
-        return None
-    found.update(values)
-    return orjson.dumps(found, option=orjson.OPT_SORT_KEYS).decode()
 
 
 def _carefully(

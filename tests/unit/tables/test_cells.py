@@ -115,3 +115,23 @@ def test_slices_are_taken_as_they_are() -> None:
 )
 def test_numbers_that_64_bits_hold(text: str, said: bool) -> None:
     assert floats_say(text) is said
+
+
+def test_a_row_is_the_same_whatever_stands_beside_it() -> None:
+    """Rows are written together, in one call: none takes a byte of another, and one that needs care stops none."""
+    deep, deeper = ('{"a":' * levels + "1" + "}" * levels for levels in (250, 300))
+    texts = ['{"a": "x,\\n,y"}', "{}", None, deep, '{"b": [{}, {"\\n": 1}]}', deeper, "[1]", '{"a"']
+    together = metadata_json(len(texts), [], Form(metadata="m"), pa.array(texts, pa.string()), doubles=True)
+    alone = [metadata_json(1, [], Form(metadata="m"), pa.array([text], pa.string())) for text in texts]
+    assert together.metadata.to_pylist() == [made.metadata[0].as_py() for made in alone]
+    assert together.metadata[:2].to_pylist() == ['{"a":"x,\\n,y"}', "{}"]
+    assert together.metadata[3].as_py() == deep
+    assert together.unreadable.keys() == {5, 7}
+
+
+@pytest.mark.parametrize("twice", ['{"a":1,"a":2}', '{"a" :1, "a" : 2}', '{"a":1,"a"\n:2}', '{"x":{"a":1,"a":2}}'])
+def test_a_key_that_stands_twice_is_noticed_beside_any_other_row(twice: str) -> None:
+    texts = pa.array(['{"a":"\\":"}', twice, '{"b":1}'], pa.string())
+    made = metadata_json(3, [], Form(metadata="m"), texts, doubles=True)
+    assert made.unreadable.keys() == {1}
+    assert made.metadata.to_pylist() == ['{"a":"\\":"}', None, '{"b":1}']

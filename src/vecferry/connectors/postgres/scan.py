@@ -8,6 +8,9 @@ from queue import Empty, Full, Queue
 from threading import Event, Thread
 from typing import TypeVar
 
+from psycopg.errors import error_from_result
+from psycopg.generators import fetch_many
+
 from vecferry.connectors.postgres._codec.copy_read import TRAILER, Rows, without_header
 from vecferry.connectors.postgres.access import Connection
 
@@ -22,22 +25,36 @@ def blocks(connection: Connection, select: str, *, rows: int, size: int) -> Gene
     """The rows of `select` in blocks of at most `rows` rows and, save for one large row, `size` bytes."""
     block = Rows()
     with connection.cursor() as cursor, cursor.copy(f"COPY ({select}) TO STDOUT (FORMAT binary)".encode()) as copy:
-        for row in _rows(iter(copy)):
-            if len(block) and (len(block) >= rows or len(block.data) + len(row) > size):
+        for row in _rows(connection, iter(copy)):
+            if block.ends and (len(block.ends) >= rows or block.ends[-1] + len(row) > size):
                 yield block
                 block = Rows()
             block.add(row)
-    if len(block):
+    if block.ends:
         yield block
 
 
-def _rows(messages: Iterator[bytes | bytearray | memoryview]) -> Iterator[bytes | memoryview]:
-    first = without_header(bytes(next(messages, b"")))
-    if first and first != TRAILER:
-        yield first
-    for message in messages:
-        if message != TRAILER:
-            yield memoryview(message)
+def _rows(connection: Connection, messages: Iterator[bytes | bytearray | memoryview]) -> Iterator[bytes | memoryview]:
+    """The rows of a COPY: what has arrived is taken from libpq itself, which is quicker; `messages` waits for more."""
+    arrived = connection.pgconn.get_copy_data
+    message: bytes | memoryview = without_header(bytes(next(messages, b"")))
+    size = len(message)
+    while True:
+        while size > len(TRAILER):  # which is shorter than any row
+            yield message
+            size, message = arrived(1)
+        if size < 0:
+            raise _ended(connection)
+        if (following := next(messages, None)) is None:
+            return
+        message = memoryview(following)
+        size = len(message)
+
+
+def _ended(connection: Connection) -> Exception:
+    """The error with which the server ended a COPY: a whole one has a trailer before its end."""
+    result = connection.wait(fetch_many(connection.pgconn))[0]
+    return error_from_result(result, encoding=connection.info.encoding)
 
 
 def ahead(items: Generator[Item, None, None]) -> Iterator[Item]:

@@ -38,7 +38,8 @@ _RESUMED = (
     "Reading goes on by key, in the state of now. What was written since the run began may be there or not; "
     "vecferry sync brings what is missing."
 )
-_SORT_MEMORY = "SELECT set_config('work_mem', '64MB', true), set_config('jit', 'off', true)"
+_SORT_MEMORY = "SELECT set_config('work_mem', '64MB', true), set_config('jit', 'off', true), repeat(' ', 131072)"
+"""libpq makes room for the longest message so far and fetches as much at once: with the last value 40 rows, not 5."""
 
 Key = list[str]
 

@@ -3,8 +3,9 @@
 The stream is PostgreSQL's (its manual, COPY, "Binary Format"; `copy_write` says more). libpq gives one message per row,
 the header before the first; the bytes of a field are those of the type's `send` function, all big-endian.
 
-Rows are put behind one another, and the lengths of their fields are read column by column: what is done for each row
-in Python is a slice. Every function takes the `Fields` of a block and the number of one field.
+Rows are put behind one another, the lengths of their fields are read column by column, and Arrow gathers the bytes of
+a field: nothing is done for each row in Python. Every function takes the `Fields` of a block and the number of one
+field.
 """
 
 from __future__ import annotations
@@ -78,7 +79,6 @@ class Fields:
             CorruptData: a row has another number of fields, or a field ends outside of its row.
         """
         self._data = rows.data
-        self._buffer = np.frombuffer(rows.data, np.uint8)
         ends = np.array(rows.ends, np.int64)
         starts = np.concatenate(([0], ends[:-1])).astype(np.int64)
         self._starts = np.empty((fields, len(rows)), np.int64)
@@ -106,38 +106,48 @@ class Fields:
         lengths: NDArray[np.int64] = self._lengths[field]
         return lengths
 
-    def raw(self, field: int) -> list[bytes | None]:
-        """The bytes of each row's value, None for NULL."""
-        view, starts, lengths = memoryview(self._data), self._starts[field].tolist(), self._lengths[field].tolist()
-        spans = zip(starts, lengths, strict=True)
-        if self.valid(field).all():
-            return [bytes(view[start : start + length]) for start, length in spans]
-        return [bytes(view[start : start + length]) if length >= 0 else None for start, length in spans]
+    def raw(self, field: int, *, skip: int = 0) -> list[bytes | None]:
+        """The bytes of each row's value without the first `skip`, None for NULL."""
+        found: list[bytes | None] = self._gathered(field, self.valid(field), skip).to_pylist()
+        return _with_nulls(self, field, found)
 
-    def joined(self, field: int, wanted: NDArray[np.bool_] | None = None, *, skip: int = 0) -> bytearray:
+    def joined(self, field: int, wanted: NDArray[np.bool_] | None = None, *, skip: int = 0) -> memoryview:
         """The bytes of the `wanted` rows' values without the first `skip`, one behind the other; NULL has none."""
-        mask = self.valid(field) if wanted is None else wanted
-        starts = self._starts[field][mask]
-        ends = starts + self._lengths[field][mask]
-        view = memoryview(self._data)  # a slice of it is no copy
-        spans = zip((starts + skip).tolist(), ends.tolist(), strict=True)
-        return bytearray().join([view[start:end] for start, end in spans])
+        data = self._gathered(field, self.valid(field) if wanted is None else wanted, skip).buffers()[2]
+        return memoryview(data if data is not None else bytearray())
 
     def fixed(self, field: int, dtype: str) -> NDArray[Any]:
         """Values of one width that are not NULL, in their order."""
-        values = self.joined(field)
-        width = np.dtype(dtype).itemsize
-        if len(values) != width * int(self.valid(field).sum()):
+        mask, width = self.valid(field), np.dtype(dtype).itemsize
+        if (self._lengths[field][mask] != width).any():
             raise _torn(f"a value is not {width} bytes wide")
-        return np.frombuffer(values, dtype)
+        return self._numbers(self._starts[field][mask], dtype)
+
+    def _gathered(self, field: int, wanted: NDArray[np.bool_], skip: int) -> pa.LargeBinaryArray:
+        """The bytes of `wanted` values, each without the first `skip`.
+
+        To Arrow the block is a column of bytes whose every other value is what lies between two of ours.
+        """
+        starts, lengths = self._starts[field][wanted], self._lengths[field][wanted]
+        places = np.empty(2 * len(starts), np.int64)
+        places[::2], places[1::2] = starts + np.minimum(skip, lengths), starts + lengths
+        buffers = [None, pa.py_buffer(places), pa.py_buffer(self._data)]
+        cut = pa.LargeBinaryArray.from_buffers(pa.large_binary(), max(len(places) - 1, 0), buffers)
+        return cut.take(pa.array(np.arange(0, len(places), 2)))
 
     def _gather(self, places: NDArray[np.int64], ends: NDArray[np.int64], dtype: str) -> NDArray[np.int64]:
         """The number that stands at each of `places`, before `ends`."""
-        width = np.dtype(dtype).itemsize
-        if (places + width > ends).any():
+        if (places + np.dtype(dtype).itemsize > ends).any():
             raise _torn("a row ends early")
-        cells = self._buffer[places[:, None] + np.arange(width)]
-        return np.ascontiguousarray(cells).view(dtype).ravel().astype(np.int64)
+        return self._numbers(places, dtype).astype(np.int64)
+
+    def _numbers(self, places: NDArray[np.int64], dtype: str) -> NDArray[Any]:
+        """The values at `places`: of an array that has one at every byte of the block."""
+        if not len(places):
+            return np.zeros(0, dtype)
+        everywhere = len(self._data) - np.dtype(dtype).itemsize + 1
+        found: NDArray[Any] = np.ndarray((everywhere,), dtype, self._data, strides=(1,))[places]
+        return found
 
 
 def _torn(what: str) -> CorruptData:
@@ -179,7 +189,7 @@ def jsons(fields: Fields, field: int) -> list[bytes | None]:
 
 def jsonbs(fields: Fields, field: int) -> list[bytes | None]:
     """`jsonb`: a version byte, 1, and the text."""
-    return [None if value is None else value[1:] for value in fields.raw(field)]
+    return fields.raw(field, skip=1)
 
 
 def uuids(fields: Fields, field: int) -> list[str | None]:
