@@ -30,6 +30,7 @@ class Again:
         stores: both URLs.
         chosen: the choice of collections, and what is changed on the way, as options.
         writes: what one that writes needs besides: the losses that were accepted, and what is to be deleted.
+        preset: how tables are read, as an option.
         ledger: where runs are remembered, as an option; empty where the environment says it.
         form: what `migrate` was told of the form in which records stand in the target, as options.
     """
@@ -37,31 +38,36 @@ class Again:
     stores: tuple[str, str]
     chosen: tuple[str, ...] = ()
     writes: tuple[str, ...] = ()
+    preset: tuple[str, ...] = ()
     ledger: tuple[str, ...] = ()
     form: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, source: str, target: str, given: Mapping[str, Any]) -> Again:
-        """From the options of the command that runs: `collections`, `transform`, `accepted`, `delete`, `ledger`."""
-        transform = given.get("transform")
+        """From the options of the command that runs.
+
+        Those are `collections`, `transform`, `preset`, `accepted`, `delete`, `ledger`.
+        """
+        transform, preset = given.get("transform"), given.get("preset")
         return cls(
             stores=(source, target),
             chosen=(*_each("-c", given["collections"]), *_each("--transform", [transform] if transform else [])),
             writes=(*_each("--accept", given["accepted"]), *(["--delete"] if given.get("delete") else [])),
+            preset=() if preset is None else ("--preset", preset),
             ledger=ledger_option(given["ledger"]),
             form=_form(),
         )
 
     def verify(self) -> str:
         """The command line that compares every record, to be pasted into a shell; so are the others."""
-        return self._command("verify", *self.chosen, *self.ledger)
+        return self._command("verify", *self.chosen, *self.preset, *self.ledger)
 
     def compare(self) -> str:
-        return self._command("compare", *self.chosen)
+        return self._command("compare", *self.chosen, *self.preset)
 
     def sync(self, *, delete: bool = False) -> str:
         wish = ["--delete"] if delete and "--delete" not in self.writes else []
-        return self._command("sync", *self.chosen, *self.writes, *wish, *self.ledger)
+        return self._command("sync", *self.chosen, *self.preset, *self.writes, *wish, *self.ledger)
 
     def recreate(self, pairs: Iterable[tuple[str, str]]) -> str:
         """The command line that makes collections of the target anew. Args: `pairs` of source and target names."""

@@ -19,7 +19,8 @@ _OPTIONS = (
         "--layout",
         default="auto",
         metavar="NAME",
-        help=f"{', '.join(('auto', *LAYOUTS))}: how payloads are written, for who shall read the target.",
+        help=f"{', '.join(('auto', *LAYOUTS))}: how payloads are written, for who shall read the target. For a new "
+        "table of PostgreSQL: the name of a preset, such as langchain-pgvectorstore, or a YAML file of yours.",
     ),
     click.option(
         "--exact-vectors",
@@ -84,11 +85,13 @@ def plan_options(given: Mapping[str, Any]) -> PlanOptions:
     """
     from vecferry.model import Keep
     from vecferry.planning.model import IfExists, OnConflict
-    from vecferry.planning.options import PlanOptions, parse_policies
+    from vecferry.planning.options import AUTO, PlanOptions, parse_policies
+    from vecferry.planning.presets import target_preset
 
+    made = target_preset(given["layout"])
     return PlanOptions(
         collections=given["collections"],
-        layout=given["layout"],
+        layout=given["layout"] if made is None else AUTO,
         exact_vectors=Keep(given["exact_vectors"]),
         policies=parse_policies(given["accepted"]),
         if_exists=IfExists(given["if_exists"]),
@@ -99,6 +102,7 @@ def plan_options(given: Mapping[str, Any]) -> PlanOptions:
         name=given["name"],
         transforms=common.recipe(given["transform"]),
         preset=common.preset(given["preset"]),
+        made=made,
     )
 
 

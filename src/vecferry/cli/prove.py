@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 @options.stores
 @options.paired
 @options.transform
+@options.preset
 @options.queries()
 @options.neighbours
 @click.option(
@@ -54,6 +55,7 @@ def verify(source: str | None, target: str | None, *, as_json: bool, **given: An
             defaults.target_url(target),
             collections=given["collections"],
             transforms=common.recipe(given["transform"]),
+            preset=common.preset(given["preset"]),
             options=wished,
             ledger=given["ledger"],
             observer=observe,
@@ -83,6 +85,7 @@ def _say(proof: Verification, written: Path | None, *, as_json: bool) -> None:
 @options.stores
 @options.paired
 @options.transform
+@options.preset
 @options.queries("Searches per collection and side.")
 @options.neighbours
 @click.option(
@@ -113,6 +116,7 @@ def compare(source: str | None, target: str | None, *, as_json: bool, **given: A
             defaults.target_url(target),
             collections=given["collections"],
             transforms=common.recipe(given["transform"]),
+            preset=common.preset(given["preset"]),
             workers=given["workers"],
             options=VerifyOptions(queries=given["queries"], k=given["k"]),
             observer=observe,
@@ -128,6 +132,7 @@ def compare(source: str | None, target: str | None, *, as_json: bool, **given: A
 @options.stores
 @options.paired
 @options.transform
+@options.preset
 @click.option("--delete-extra", is_flag=True, help="Also delete records that only the target has.")
 @options.yes("Do not ask before writing.")
 @options.strict
@@ -155,6 +160,7 @@ def repair(source: str | None, target: str | None, *, delete_extra: bool, as_jso
             target,
             collections=given["collections"],
             transforms=common.recipe(given["transform"]),
+            preset=common.preset(given["preset"]),
             delete_extra=delete_extra,
             ledger=given["ledger"],
             observer=observe,

@@ -15,7 +15,7 @@ from vecferry.planning.model import Inspection, Plan
 from vecferry.planning.options import PlanOptions
 from vecferry.planning.plan import make_plan
 from vecferry.planning.presets import Preset
-from vecferry.planning.tabled import by_preset, presets_for, read_as
+from vecferry.planning.tabled import by_preset, forms_of, keys_of, presets_for, read_as
 
 
 def inspect(
@@ -46,7 +46,7 @@ def inspect(
             observer=observer,
             pin=pin,
             chunks=patiently(observer),
-            by=by,
+            by=keys_of(forms_of(database, [spec.qualified_name for spec in database.collections()]), by),
         )
     return replace(found, presets=names, skeleton=text)
 

@@ -18,8 +18,9 @@ from vecferry.planning.flows import transforms_of
 from vecferry.planning.inspect import select
 from vecferry.planning.options import PlanOptions
 from vecferry.planning.patterns import Pattern, parse_patterns
-from vecferry.planning.tabled import written_forms
-from vecferry.protocols import Database
+from vecferry.planning.presets import Preset
+from vecferry.planning.tabled import by_preset, forms_of, keys_of, read_as, written_forms
+from vecferry.protocols import Database, Tabular
 from vecferry.report.build import of_verification, store_facts
 from vecferry.report.model import Report
 from vecferry.report.recorder import Recorder
@@ -48,6 +49,7 @@ def verify(
     *,
     collections: Sequence[str] = (),
     transforms: Recipe = NOTHING,
+    preset: Preset | None = None,
     options: VerifyOptions | None = None,
     ledger: str | None = None,
     observer: Observer = silent,
@@ -59,6 +61,7 @@ def verify(
         collections: names, globs, or `old=new` where the target's name is another. A collection that was moved under
             another name by vecferry is found by its card.
         transforms: what was changed on the way; the target is judged against the source as they show it.
+        preset: how tables are read: those of the source, or where that has none, of the target.
         ledger: where runs are remembered: what the run that wrote the target set aside is not missing there.
 
     Raises:
@@ -67,7 +70,7 @@ def verify(
     """
     recorder = Recorder(observer)
     with _both(source, target, recorder, stop) as (origin, goal, pin):
-        seen, pairs = _seen(origin, goal, collections, transforms, source, recorder)
+        seen, pairs = _seen(origin, goal, (collections, transforms, preset), source, recorder)
         options = _with_set_aside(options, seen, goal, pairs, ledger, recorder, stop)
         proof = verify_databases(seen, goal, pairs, options=options, observer=recorder, stop=stop)
         sides = store_facts(origin.identity, shown(source)), store_facts(goal.identity, shown(target))
@@ -80,6 +83,7 @@ def compare(
     *,
     collections: Sequence[str] = (),
     transforms: Recipe = NOTHING,
+    preset: Preset | None = None,
     workers: int = 4,
     options: VerifyOptions | None = None,
     observer: Observer = silent,
@@ -92,7 +96,7 @@ def compare(
         ConfigError, Unavailable, AuthFailed, CorruptData: a store cannot be read.
     """
     with _both(source, target, observer, stop) as (origin, goal, _):
-        seen, pairs = _seen(origin, goal, collections, transforms, source, observer)
+        seen, pairs = _seen(origin, goal, (collections, transforms, preset), source, observer)
         return compare_databases(seen, goal, pairs, workers=workers, options=options, observer=observer, stop=stop)
 
 
@@ -102,6 +106,7 @@ def repair(
     *,
     collections: Sequence[str] = (),
     transforms: Recipe = NOTHING,
+    preset: Preset | None = None,
     delete_extra: bool = False,
     options: VerifyOptions | None = None,
     ledger: str | None = None,
@@ -118,7 +123,7 @@ def repair(
         ConfigError, Unavailable, AuthFailed, CorruptData: a store cannot be used.
     """
     with _both(source, target, observer, stop) as (origin, goal, _):
-        seen, pairs = _seen(origin, goal, collections, transforms, source, observer)
+        seen, pairs = _seen(origin, goal, (collections, transforms, preset), source, observer)
         options = _with_set_aside(options, seen, goal, pairs, ledger, observer, stop)
         return repair_databases(
             seen, goal, pairs, delete_extra=delete_extra, options=options, observer=observer, stop=stop
@@ -142,20 +147,27 @@ def _both(
 def _seen(
     origin: Database,
     goal: Database,
-    collections: Sequence[str],
-    transforms: Recipe,
+    wish: tuple[Sequence[str], Recipe, Preset | None],
     url: str,
     observer: Observer,
 ) -> tuple[Database, list[Pair]]:
-    """The source through `transforms`, and which collection of it stands where in the target.
+    """The source as it is wished to be seen, and which collection of it stands where in the target.
 
-    Tables are read as they were when they were moved, by the target's cards, unless `transforms` say how.
+    Tables are read as they were when they were moved, by the target's cards, unless transforms or a preset say how.
+
+    Args:
+        wish: collections, transforms, preset.
     """
-    read = transforms if transforms.tables else replace(transforms, tables=written_forms(origin, goal))
-    options = PlanOptions(collections=tuple(collections), transforms=read)
+    collections, transforms, preset = wish
+    if preset is not None and not isinstance(origin, Tabular):
+        read_as(goal, by_preset(goal, PlanOptions(preset=preset)).transforms.tables)
+        preset = None
+    told = transforms.tables or preset is not None
+    read = transforms if told else replace(transforms, tables=written_forms(origin, goal))
+    options = PlanOptions(collections=tuple(collections), transforms=read, preset=preset)
     seen, options = wished(origin, options, paying=True)
     pairs = pair_up(seen, goal, options.collections, url=url)
-    if transforms == NOTHING:
+    if transforms == NOTHING and preset is None:
         for spec in goal.collections():
             if spec.qualified_name in {there for _, there in pairs} and (done := transforms_of(spec)):
                 observer(Notice(collection=spec.name, message=_MOVED_THROUGH.format(", ".join(done))))
@@ -172,11 +184,14 @@ def _with_set_aside(
     stop: Stop | None,
 ) -> VerifyOptions:
     options = options or VerifyOptions()
+    options = replace(options, by=keys_of(forms_of(seen, [here for here, _ in pairs]), options.by))
     aside = set_aside_before(seen, goal, pairs, ledger=ledger, observer=observer, stop=stop or Stop())
     return replace(options, set_aside={**aside, **options.set_aside})
 
 
-_MOVED_THROUGH = "It was moved through transforms ({}): compare with the same --transform FILE, or --transform PLAN."
+_MOVED_THROUGH = (
+    "It was moved through transforms ({}): compare with the same --preset or --transform FILE, or --transform PLAN."
+)
 
 
 def pair_up(origin: Database, goal: Database, collections: Sequence[str], *, url: str) -> list[Pair]:

@@ -13,8 +13,10 @@ from vecferry.migration.result import Migration
 from vecferry.migration.settings import Ask, Settings
 from vecferry.migration.stores import opened, shown
 from vecferry.planning.model import IfExists
-from vecferry.planning.tabled import read_as, written_forms
-from vecferry.transforms import Recipe
+from vecferry.planning.options import PlanOptions
+from vecferry.planning.presets import Preset
+from vecferry.planning.tabled import by_preset, read_as, written_forms
+from vecferry.transforms import Recipe, Rule
 
 
 def sync(
@@ -43,15 +45,23 @@ def sync(
     settings = settings or Settings()
     named, transforms = tuple(collections), settings.plan.transforms
     if transforms == Recipe():  # else the transforms say what goes where
-        named, transforms = _named(source, target, collections)
+        named, transforms = _named(source, target, collections, settings.plan.preset)
     wishes = replace(settings.plan, collections=named, transforms=transforms, if_exists=IfExists.SYNC)
     return migrate(source, target, settings=replace(settings, plan=wishes), ask=ask, observer=observer, stop=stop)
 
 
-def _named(source: str, target: str, collections: Sequence[str]) -> tuple[tuple[str, ...], Recipe]:
-    """Each collection with the name that it has in the target, as `old=new`; and how tables were read when moved."""
+def _named(
+    source: str, target: str, collections: Sequence[str], preset: Preset | None
+) -> tuple[tuple[str, ...], Recipe]:
+    """Each collection with the name that it has in the target, as `old=new`; and how its table is to be read.
+
+    That is as it was read when it was moved, unless a preset says how. One with transforms says what goes where, too.
+    """
     with opened(source) as origin, opened(target) as goal:
-        read = Recipe(tables=written_forms(origin, goal))
+        wishes = by_preset(origin, PlanOptions(collections=tuple(collections), preset=preset))
+        if any(rule != Rule(source=rule.source) for rule in wishes.transforms.collections):
+            return tuple(collections), Recipe()
+        read = Recipe(tables=wishes.transforms.tables if preset else written_forms(origin, goal))
         read_as(origin, read.tables)
-        pairs = pair_up(origin, goal, collections, url=shown(source))
+        pairs = pair_up(origin, goal, wishes.collections, url=shown(source))
     return tuple(f"{here}={there.rpartition('/')[2]}" for here, there in pairs), read

@@ -33,6 +33,7 @@ class PlanOptions:
         transforms: what is changed on the way; whoever plans shows the source through it (`vecferry.migration.views`).
         preset: how the tables of a SQL store are read, and what becomes of them (`vecferry.planning.tabled`).
         tables: what that preset says of each table that was found, by qualified name; nobody asks for it directly.
+        made: the preset by which new tables of a SQL target are made (`vecferry.planning.made`).
         unit: a column (or the metadata key that it is) whose values are units: each is moved and proven on its own.
     """
 
@@ -50,6 +51,7 @@ class PlanOptions:
     transforms: Recipe = field(default_factory=Recipe)
     preset: Preset | None = None
     tables: Mapping[str, TableWish] = field(default_factory=dict)
+    made: Preset | None = None
     unit: str | None = None
 
     def __post_init__(self) -> None:

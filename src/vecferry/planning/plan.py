@@ -22,7 +22,7 @@ from vecferry.planning.names import not_onto_itself, target_names
 from vecferry.planning.options import AUTO, PlanOptions
 from vecferry.planning.patterns import parse_patterns
 from vecferry.planning.proofs import prove_targets
-from vecferry.planning.tabled import forms_of, own_options, place_of
+from vecferry.planning.tabled import forms_of, made_as, name_template, own_options, place_of
 from vecferry.planning.vectors import described, map_vectors
 from vecferry.protocols import Configurable, Database
 from vecferry.version import __version__
@@ -51,7 +51,7 @@ def make_plan(
             f"{inspection.url} holds no record; there is nothing to move.",
             hint="Its collections are empty, and the target cannot make a collection whose dimension nobody knows.",
         )
-    names = target_names([p.spec for p in chosen], patterns, options.name, target.limits)
+    names = target_names([p.spec for p in chosen], patterns, name_template(options), target.limits)
     not_onto_itself(names, source.identity, target.identity)
     asked = [(p, own_options(source, p.spec.qualified_name, options, target.limits)) for p in chosen]
     rules = [(p, names[p.spec.qualified_name], id_rule(_layout(p, own), own.id_rule)) for p, own in asked]
@@ -96,25 +96,23 @@ def _target(
     same_kind = source.identity.kind == kind
     settings = _settings(spec, home, same_kind=same_kind)
     usual = find_layout(_layout(profile, options) if target.limits.payload_indexes else PLAIN.name)
-    return configured(
-        target,
-        CollectionSpec(
-            name=names[spec.qualified_name],
-            id_kind=spec.id_kind,
-            vectors=map_vectors(spec.vectors, target.limits, home=home),
-            metadata=settings["metadata"],
-            config={**usual.config, **settings["config"], **options.target_config},
-            indexes=choose_indexes(
-                profile,
-                options,
-                target.limits,
-                own=_indexes(spec, home, same_kind=same_kind),
-                usual=usual.indexes,
-            ),
-            count=profile.records,
-            card=_card(profile, origin, options),
+    wanted = CollectionSpec(
+        name=names[spec.qualified_name],
+        id_kind=spec.id_kind,
+        vectors=map_vectors(spec.vectors, target.limits, home=home),
+        metadata=settings["metadata"],
+        config={**usual.config, **settings["config"], **options.target_config},
+        indexes=choose_indexes(
+            profile,
+            options,
+            target.limits,
+            own=_indexes(spec, home, same_kind=same_kind),
+            usual=usual.indexes,
         ),
+        count=profile.records,
+        card=_card(profile, origin, options),
     )
+    return configured(target, made_as(target, wanted, spec.name, options))
 
 
 def configured(target: Database, spec: CollectionSpec) -> CollectionSpec:

@@ -15,6 +15,7 @@ import yaml
 from vecferry.errors import ConfigError
 from vecferry.layouts import layout as find_layout
 from vecferry.model import IdRule, JsonObject
+from vecferry.planning.made import Make
 from vecferry.planning.yaml import read_yaml, strictly
 from vecferry.tables import Table, guess
 from vecferry.tables.wish import Wish
@@ -32,6 +33,7 @@ class TableWish(Wish):
         target: name of the target's collection; `{name}`, and `{value}` where it is split.
         split: a metadata key: one collection for each of its values. A preset's own `transforms` come after it.
         layout, id_rule, config: of the target's collection, where they differ from what was asked for.
+        make: how a new table of this form is made, where it is the target (`--layout NAME-OF-THE-PRESET`).
         indexes: payload indexes, each `KEY` or `KEY:KIND`.
     """
 
@@ -45,6 +47,7 @@ class TableWish(Wish):
     id_rule: IdRule | None = None
     indexes: tuple[str, ...] = ()
     config: JsonObject = field(default_factory=dict)
+    make: Make | None = None
 
     def fits(self, table: Table) -> bool:
         """Whether `table` is the one that is meant."""
@@ -97,6 +100,21 @@ def load_preset(name: str) -> Preset:
             hint=f"Presets: {', '.join(known)}. Or name a YAML file of yours: docs/how-to/write-a-preset.md.",
         ) from error
     return parse_preset(text, name=path.name)
+
+
+def target_preset(name: str) -> Preset | None:
+    """The preset by which new tables are made, as `--layout` names it; None where that names something else.
+
+    Raises:
+        ConfigError: a file that is no preset, or a preset that does not say how its table is made.
+    """
+    if name not in _own() and not name.endswith((".yaml", ".yml")):
+        return None
+    found = load_preset(name)
+    if any(table.make for table in found.tables):
+        return found
+    able = ", ".join(preset.name for preset in _own().values() if any(table.make for table in preset.tables))
+    raise ConfigError(f"The preset '{name}' does not say how its table is made.", hint=f"These do: {able}.")
 
 
 def parse_preset(text: str, *, name: str) -> Preset:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
@@ -11,6 +11,7 @@ from vecferry.limits import Limits
 from vecferry.model import CollectionSpec, IdRule
 from vecferry.planning.flows import flow_of
 from vecferry.planning.inspect import select
+from vecferry.planning.made import make
 from vecferry.planning.options import AUTO, PlanOptions
 from vecferry.planning.patterns import parse_patterns
 from vecferry.planning.presets import Preset, TableWish, proposed, skeleton
@@ -115,6 +116,40 @@ def own_options(source: Database, name: str, options: PlanOptions, limits: Limit
     )
 
 
+def made_as(target: Database, spec: CollectionSpec, title: str, options: PlanOptions) -> CollectionSpec:
+    """`spec` of a collection of `target`, with the table that `options.made` has made for it.
+
+    Args:
+        title: the collection's own name.
+
+    Raises:
+        ConfigError: the preset is for another kind of store, or its table cannot hold the collection.
+    """
+    wish = _making(options)
+    if wish is None or wish.make is None:
+        return spec
+    wanted = options.made.store if options.made is not None else ""
+    if not isinstance(target, Tabular) or wanted not in {"", target.identity.kind}:
+        raise ConfigError(
+            f"The layout '{options.made.name if options.made else ''}' is a table of {wanted or 'a SQL store'}, and "
+            f"the target is {target.identity.kind}.",
+            hint="Leave --layout out, or name one for this target: docs/reference/layouts.md.",
+        )
+    return make(spec, wish, wish.make, title)
+
+
+def name_template(options: PlanOptions) -> str:
+    """How target collections are called: as was asked for, else as the preset that makes their tables says."""
+    wish = _making(options)
+    usual = PlanOptions().name
+    return wish.make.name if options.name == usual and wish is not None and wish.make is not None else options.name
+
+
+def _making(options: PlanOptions) -> TableWish | None:
+    """What makes new tables: the table of the preset that says how."""
+    return next((wish for wish in options.made.tables if wish.make is not None), None) if options.made else None
+
+
 def place_of(source: Database, name: str, options: PlanOptions) -> int:
     """The place of a collection in the preset's order; those that it does not name come last."""
     order = list(options.tables)
@@ -129,6 +164,12 @@ def forms_of(source: Database, names: Iterable[str]) -> dict[str, Form]:
         return {}
     read = {part.collection for name in names for part in flow_of(source, name).reads}
     return {spec.qualified_name: _form(spec) for spec in database.collections() if spec.qualified_name in read}
+
+
+def keys_of(tables: Mapping[str, Form], names: Sequence[str]) -> tuple[str, ...]:
+    """The metadata keys under which records have these columns of their tables; other names as they are."""
+    keys = {column: key for form in tables.values() for key, column in form.own.items()}
+    return tuple(keys.get(name, name) for name in names)
 
 
 def written_forms(source: Database, target: Database) -> dict[str, Form]:

@@ -15,6 +15,6 @@
 from __future__ import annotations
 
 from vecferry.tables.guess import guess
-from vecferry.tables.model import Column, ForeignKey, Form, Index, Join, Rank, Table
+from vecferry.tables.model import Column, ForeignKey, Form, Index, Join, Parent, Rank, Table
 
-__all__ = ["Column", "ForeignKey", "Form", "Index", "Join", "Rank", "Table", "guess"]
+__all__ = ["Column", "ForeignKey", "Form", "Index", "Join", "Parent", "Rank", "Table", "guess"]

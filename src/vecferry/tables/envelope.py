@@ -5,6 +5,8 @@
 | `seq`      | the record's place in its source                                                                   |
 | `t`        | tags of the metadata: JSON Pointer -> type (`vecferry.tags`)                                       |
 | `d` `u` `m`| base64 of a document, uri or metadata that the store would change; the column holds the nearest    |
+| `uri`      | the uri itself, where the table has no column for it                                               |
+| `n`        | `d`, `m`, `dm`: there is no document, no metadata, and its column holds "" or {} since it is NOT NULL |
 
 A note about a value that somebody has changed since says nothing any more: the value as it stands is the record's.
 
@@ -54,15 +56,20 @@ class Fitted:
     envelope: pa.Array
 
 
-def fit(batch: pa.RecordBatch, *, jsonb: bool, nul: bool) -> Fitted:
+def fit(batch: pa.RecordBatch, *, jsonb: bool, nul: bool, uri: bool = True, filled: str = "") -> Fitted:
     """The texts of a canonical batch, and its envelopes.
 
     Args:
         jsonb: the store parses JSON; else it keeps the text.
         nul: texts may hold NUL.
+        uri: the table has a column for it.
+        filled: columns that hold no NULL: `d` the document, `m` the metadata.
     """
     texts = {name: _storage(batch.column(name)) for name in ("document", "uri", "metadata")}
     kept: list[pa.Array] = []
+    if not uri:
+        kept += _as_note(batch.column("uri"))
+    kept += _absent(texts, filled)
     if not nul:
         for name, short in (("document", "d"), ("uri", "u")):
             texts[name], note = _without_nul(texts[name], short)
@@ -88,6 +95,30 @@ def _envelope(batch: pa.RecordBatch, kept: Sequence[pa.Array]) -> pa.Array:
 
 def _member(key: str, values: pa.Array) -> pa.Array:
     return pc.binary_join_element_wise(f'"{key}":', values, ",", "")
+
+
+def _as_note(uris: pa.Array) -> list[pa.Array]:
+    if uris.null_count == len(uris):
+        return []
+    notes = [None if text is None else f'"uri":{orjson.dumps(text).decode()},' for text in uris.to_pylist()]
+    return [pa.array(notes, pa.string())]
+
+
+def _absent(texts: dict[str, pa.Array], filled: str) -> list[pa.Array]:
+    """Fill the texts that are not there, in `texts`; the notes that say so."""
+    marks = []
+    for short, name, empty in (("d", "document", ""), ("m", "metadata", "{}")):
+        if short in filled and texts[name].null_count:
+            marks.append(pc.if_else(texts[name].is_null(), short, ""))
+            texts[name] = pc.fill_null(texts[name], pa.scalar(empty, texts[name].type))
+    if not marks:
+        return []
+    told = pc.binary_join_element_wise(*marks, "")
+    return [
+        pc.if_else(
+            pc.equal(told, ""), pa.scalar(None, pa.string()), pc.binary_join_element_wise('"n":"', told, '",', "")
+        )
+    ]
 
 
 def _without_nul(texts: pa.Array, short: str) -> tuple[pa.Array, list[pa.Array]]:
@@ -169,13 +200,17 @@ def restore(
     notes = orjson.loads(envelope)
     if not isinstance(notes, dict):
         raise ValueError("an envelope is a JSON object")  # noqa: TRY004 (what is at fault is data)
-    tags = notes.get("t")
+    tags, absent = notes.get("t"), notes.get("n", "")
+    if "d" in absent and not document:
+        document = None
+    if "m" in absent and metadata == b"{}":
+        metadata = None
     if "m" in notes and metadata is not None:
         kept = b64decode(notes["m"])
         metadata = kept if not jsonb or canonical(loads(jsonb_text(kept))) == metadata else metadata
     return Texts(
         document=_undone(document, notes.get("d")),
-        uri=_undone(uri, notes.get("u")),
+        uri=_undone(notes.get("uri") if uri is None else uri, notes.get("u")),
         metadata=metadata,
         tags=canonical(tags) if tags and metadata is not None else None,
         seq=notes.get("seq"),

@@ -81,8 +81,12 @@ def own(spec: CollectionSpec, namespace: tuple[str, ...]) -> tuple[Table, Form]:
 
 
 def is_own(table: Table, form: Form) -> bool:
-    """Whether `table` is of the form that `own` makes: with an envelope, ids escaped, metadata as it is."""
-    return ENVELOPE in table.names and not form.columns and form.key == ("id",) and not form.id
+    """Whether `form` reads `table` by its envelope: ids escaped, metadata as it is.
+
+    That is a table as `own` makes it, or one of an application's that got an envelope beside its columns.
+    """
+    texts = form.document is not None and form.metadata is not None
+    return ENVELOPE in table.names and texts and not form.columns and len(form.key) == 1 and not form.id
 
 
 def _vector_columns(vectors: Sequence[VectorSpec]) -> dict[str, str]:

@@ -12,15 +12,16 @@ from vecferry.connectors.postgres import cards, catalog
 from vecferry.connectors.postgres.access import Connection
 from vecferry.connectors.postgres.cards import Kept
 from vecferry.connectors.postgres.collection import metric_of
-from vecferry.connectors.postgres.ddl import CARDS, create, literal, own, qualified, quote, vector_column
+from vecferry.connectors.postgres.ddl import CARDS, create, is_own, literal, own, qualified, quote, vector_column
 from vecferry.connectors.postgres.indexing import again
+from vecferry.connectors.postgres.parents import adopt_parent, is_made, refuse_shared
 from vecferry.errors import Conflict, Unsupported
 from vecferry.model import Card, CollectionSpec, Element, VectorKind, VectorSpec
 from vecferry.tables import Column, Form, Table, guess
 from vecferry.tables.check import check
 from vecferry.tables.expression import one_piece
 from vecferry.tables.keys import id_kind
-from vecferry.tables.types import vector_type
+from vecferry.tables.types import is_text, vector_type
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,7 @@ def prepare(connection: Connection, spec: CollectionSpec, namespace: tuple[str, 
     connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"vecferry {schema}.{spec.name}"])
     found = catalog.find(connection, schemas=[schema], tables=[spec.name])
     if not found:
-        made = _make(connection, spec, schema, extension)
+        made = _make(connection, spec, schema, extension, store)
     else:
         table, kept = found[0].table, cards.read(connection, schema, spec.name)
         made = _join(table, kept, spec, extension, store) if kept else _adopt(table, spec, extension, store)
@@ -129,7 +130,7 @@ def _check_encoding(connection: Connection, store: str) -> None:
 # --------------------------------------------------------------------------- a table that is not there
 
 
-def _make(connection: Connection, spec: CollectionSpec, schema: str, extension: str) -> Prepared:
+def _make(connection: Connection, spec: CollectionSpec, schema: str, extension: str, store: str) -> Prepared:
     restored = _restored(spec, schema)
     table, form = restored or own(spec, (schema,))
     if not _schema_exists(connection, schema):
@@ -138,8 +139,10 @@ def _make(connection: Connection, spec: CollectionSpec, schema: str, extension: 
         connection.execute(create(table, extension).encode())
     except (psycopg.errors.UndefinedObject, psycopg.errors.UndefinedFunction, psycopg.errors.UndefinedTable) as error:
         raise _unknown(table, error) from error
+    adopt_parent(connection, table, spec, store)
     made = replace(spec, name=table.name, namespace=table.namespace)
-    return Prepared(_with_card(made, None, adopted=False), table, form, extension, restored=restored is not None)
+    came_home = restored is not None and not is_made(spec)
+    return Prepared(_with_card(made, None, adopted=False), table, form, extension, restored=came_home)
 
 
 def _unknown(table: Table, error: psycopg.Error) -> Conflict:
@@ -160,13 +163,19 @@ def _restored(spec: CollectionSpec, schema: str) -> tuple[Table, Form] | None:
     if (given := told(spec)) is None:
         return None
     table, form = given
-    if not form.key or id_kind(table, form) is not spec.id_kind:
+    if not form.key or not _holds_ids(table, form, spec):
         return None
     table = replace(table, name=spec.name, namespace=(schema,), primary_key=table.primary_key or form.key)
     keys = [set(key) for key in (table.primary_key, *table.unique)]
     if set(form.key) not in keys:  # what tells records apart has to, so that writing one again changes nothing
         table = replace(table, unique=(*table.unique, form.key))
     return fitted(table, form, spec)
+
+
+def _holds_ids(table: Table, form: Form, spec: CollectionSpec) -> bool:
+    """Whether the key of a table takes ids of the spec's kind; a text beside an envelope takes any."""
+    any_kind = is_own(table, form) and is_text(table.column(form.key[0]).type)
+    return any_kind or id_kind(table, form) is spec.id_kind
 
 
 def told(spec: CollectionSpec) -> tuple[Table, Form] | None:
@@ -217,6 +226,7 @@ def _holds(column: str, wanted: str) -> bool:
 
 def _join(table: Table, kept: Kept, spec: CollectionSpec, extension: str, store: str) -> Prepared:
     """A table of ours, or one that we adopted before."""
+    refuse_shared(spec, table, store)
     known = replace(spec, id_kind=kept.card.id_kind, vectors=kept.card.vectors)
     vectors = fit(known, spec, store=store)
     check(table, kept.form)
@@ -226,7 +236,7 @@ def _join(table: Table, kept: Kept, spec: CollectionSpec, extension: str, store:
         _numbered(table, spec),
         kept.form,
         extension,
-        restored=_restored(spec, table.namespace[0]) is not None,
+        restored=not is_made(spec) and _restored(spec, table.namespace[0]) is not None,
         adopted=kept.card.adopted,
     )
 
@@ -239,6 +249,7 @@ def _numbered(table: Table, spec: CollectionSpec) -> Table:
 
 def _adopt(table: Table, spec: CollectionSpec, extension: str, store: str) -> Prepared:
     """Somebody else's table: read by the form that the plan gives, or at a glance."""
+    refuse_shared(spec, table, store)
     given = spec.config.get("form")
     form = Form.from_json(given) if isinstance(given, Mapping) else guess(table)
     _check_key(table, form, store)

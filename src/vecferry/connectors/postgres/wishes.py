@@ -7,7 +7,9 @@
 | `datatype`             | `float16` for columns of type `halfvec`, `float32` for `vector`                            |
 | `maintenance_work_mem` | for building indexes, as PostgreSQL writes it: `2GB`                                      |
 
-`table` and `form` say what a source's table was, and how its rows are records: they come from a spec or a card.
+`table` and `form` say what a source's table was, and how its rows are records: they come from a spec or a card. With
+`made` beside them they are of a table that is new, in the form that an application wants; it names the row that all
+of its rows refer to, if there is one.
 """
 
 from __future__ import annotations
@@ -18,13 +20,14 @@ from difflib import get_close_matches
 from typing import Any
 
 from vecferry.connectors.postgres.indexing import METHODS, SETTINGS, method
+from vecferry.connectors.postgres.parents import MADE
 from vecferry.errors import ConfigError
 from vecferry.model import CollectionSpec, Element, VectorKind
 
 _NUMBERS = {"m": (2, 100), "ef_construction": (4, 1_000), "lists": (1, 32_768)}
 """Smallest and largest (pgvector's hnsw.h and ivfflat.h)."""
 _NAMES = ("index", *_NUMBERS, "datatype", "maintenance_work_mem")
-_INTERNAL = ("table", "form")
+_INTERNAL = ("table", "form", MADE)
 _ELEMENTS = (Element.FLOAT32, Element.FLOAT16)
 _MEMORY = re.compile(r"[1-9]\d{0,9}\s*(kB|MB|GB|TB)")
 

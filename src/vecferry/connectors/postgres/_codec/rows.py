@@ -26,10 +26,10 @@ from vecferry.connectors.postgres.ddl import is_own
 from vecferry.errors import DataError
 from vecferry.ids import MAX_U64, is_canonical_uuid
 from vecferry.model import CollectionSpec, IdKind, VectorKind, VectorSpec
-from vecferry.tables import Form, Table, envelope, keys
+from vecferry.tables import Column, Form, Table, envelope, keys
 from vecferry.tables.metadata import from_metadata
 from vecferry.tables.model import SPREAD
-from vecferry.tables.types import is_json, vector_type
+from vecferry.tables.types import is_int, is_json, is_uuid, vector_type
 from vecferry.tags import loads, pack, unpack
 
 Problems = dict[int, str]
@@ -56,7 +56,7 @@ class Part:
 
 def parts(batch: pa.RecordBatch, spec: CollectionSpec, table: Table, form: Form) -> list[Part]:
     """The columns of a batch that has no `problems`."""
-    texts = _own_texts(batch, spec) if is_own(table, form) else _foreign_texts(batch, table, form)
+    texts = _own_texts(batch, table, form, spec) if is_own(table, form) else _foreign_texts(batch, table, form)
     vectors = (_vector(batch, vector, table, form) for vector in spec.vectors)
     return [*texts, *vectors]
 
@@ -134,25 +134,27 @@ def _no_composites(batch: pa.RecordBatch, columns: int) -> Problems:
 # --------------------------------------------------------------------------- our own table
 
 
-def _own_texts(batch: pa.RecordBatch, spec: CollectionSpec) -> list[Part]:
-    fitted = envelope.fit(batch, jsonb=True, nul=False)
+def _own_texts(batch: pa.RecordBatch, table: Table, form: Form, spec: CollectionSpec) -> list[Part]:
+    slots = {"d": form.document or "", "m": form.metadata or ""}
+    filled = "".join(short for short, column in slots.items() if not table.column(column).nullable)
+    fitted = envelope.fit(batch, jsonb=True, nul=False, uri=form.uri is not None, filled=filled)
     return [
-        _own_id(batch, spec),
-        Part("document", "text", wire.text(fitted.document)),
-        Part("uri", "text", wire.text(fitted.uri)),
-        Part("metadata", "jsonb", wire.jsonb(fitted.metadata)),
+        _own_id(batch, table.column(form.key[0]), spec),
+        Part(slots["d"], "text", wire.text(fitted.document)),
+        *([] if form.uri is None else [Part(form.uri, "text", wire.text(fitted.uri))]),
+        Part(slots["m"], "jsonb", wire.jsonb(fitted.metadata)),
         Part(envelope.COLUMN, "jsonb", wire.jsonb(fitted.envelope)),
     ]
 
 
-def _own_id(batch: pa.RecordBatch, spec: CollectionSpec) -> Part:
+def _own_id(batch: pa.RecordBatch, column: Column, spec: CollectionSpec) -> Part:
     ids = batch.column("id")
-    if spec.id_kind is IdKind.INT:
-        return Part("id", "bigint", wire.bigint(ids))
-    if spec.id_kind is IdKind.UUID:
-        return Part("id", "uuid", wire.uuid(ids))
+    if is_int(column.type):
+        return Part(column.name, "bigint", wire.bigint(ids))
+    if is_uuid(column.type):
+        return Part(column.name, "uuid", wire.uuid(ids))
     kinds = arrow.id_kinds(batch, spec) if spec.id_kind is IdKind.MIXED else None
-    return Part("id", "text", wire.text(envelope.stored_ids(ids, kinds)))
+    return Part(column.name, "text", wire.text(envelope.stored_ids(ids, kinds)))
 
 
 # --------------------------------------------------------------------------- somebody else's
@@ -289,7 +291,7 @@ def _dim(vector: VectorSpec, table: Table, form: Form) -> int:
 def stored_key(text: str, spec: CollectionSpec, table: Table, form: Form) -> tuple[str, ...] | None:
     """The texts of the key columns of the record with the id `text`; None where no record can have it."""
     if is_own(table, form):
-        return _own_key(text, spec)
+        return _own_key(text, table.column(form.key[0]).type)
     if len(form.key) == 1:
         return (text,) if _CASTABLE.get(spec.id_kind, _ANY).fullmatch(text) else None
     try:
@@ -298,12 +300,12 @@ def stored_key(text: str, spec: CollectionSpec, table: Table, form: Form) -> tup
         return None
 
 
-def _own_key(text: str, spec: CollectionSpec) -> tuple[str, ...] | None:
-    if spec.id_kind is IdKind.INT:
+def _own_key(text: str, kind: str) -> tuple[str, ...] | None:
+    if is_int(kind):
         if not _is_u64(text):
             return None
         number = int(text)
         return (str(number if number < _SIGN else number - 2 * _SIGN),)
-    if spec.id_kind is IdKind.UUID:
+    if is_uuid(kind):
         return (text,) if is_canonical_uuid(text.encode()) else None
     return (envelope.stored_ids(pa.array([text]))[0].as_py(),)
