@@ -93,6 +93,24 @@ class Paced(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Eased(Event):
+    """How fast the source may be read, so that its own searches stay quick.
+
+    `per_second`: records; it was made less `cuts` times. `p95` of the latest searches, `p95_of_all` of those since
+    reading began, `idle` before that, and the `bound` that is kept: in seconds. `reason` where the pace has changed.
+    """
+
+    collection: str
+    per_second: float
+    p95: float
+    p95_of_all: float
+    idle: float
+    bound: float
+    cuts: int
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Rejected(Event):
     """One record went to quarantine."""
 

@@ -99,6 +99,7 @@ class Lines:
 
     def __init__(self, stream: TextIO, *, every: float = LINE_EVERY) -> None:
         self._stream = stream
+        self._pace = ""
         self._every = every
         self._tallies: dict[tuple[Stage, str], Tally] = {}
         self._lock = Lock()
@@ -115,6 +116,9 @@ class Lines:
             return None
         if isinstance(event, events.Progress):
             return self._progress(event)
+        if isinstance(event, events.Eased):
+            self._pace = f"; {pace(event)}"
+            return None
         if isinstance(event, events.StageFinished) and event.collection:
             size = f": {event.records:,} records" if event.records else ""
             return f"{_VERB[event.stage]} {event.collection}{size} in {duration(event.seconds)}"
@@ -127,8 +131,14 @@ class Lines:
             return None
         tally.spoke = time.monotonic()
         total = f" of {tally.total:,}" if tally.total else ""
-        how_far = f"{tally.records:,}{total} records, {tally.rate():,.0f}/s{tally.left()}"
+        how_far = f"{tally.records:,}{total} records, {tally.rate():,.0f}/s{tally.left()}{self._pace}"
         return f"{_VERB[event.stage]} {event.collection}: {how_far}"
+
+
+def pace(event: events.Eased) -> str:
+    """How fast the source may be read, and why not faster."""
+    p95, bound = (f"{seconds * 1000:.1f}" for seconds in (event.p95, event.bound))
+    return f"pace {event.per_second:,.0f}/s, source's p95 {p95} of {bound} ms"
 
 
 def sentence(event: Event) -> str | None:
@@ -168,11 +178,14 @@ class _Drawer:
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
         self._tasks: dict[tuple[Stage, str], tuple[TaskID, Tally]] = {}
+        self._pace = ""
         self._lock = Lock()
 
     def __call__(self, event: Event) -> None:
         with self._lock:
             match event:
+                case events.Eased():
+                    self._pace = f" ({pace(event)})"
                 case events.StageStarted(collection=name) if name:
                     self._start(event)
                 case events.Progress():
@@ -192,7 +205,7 @@ class _Drawer:
             self._start(events.StageStarted(stage=event.stage, collection=event.collection))
         task, tally = self._tasks[event.stage, event.collection]
         tally.records += event.records
-        rate = f"{tally.rate():,.0f}/s"
+        rate = f"{tally.rate():,.0f}/s{self._pace}"
         self._progress.update(task, completed=tally.records, amount=f"{tally.records:,}", rate=rate)
 
     def _finish(self, event: events.StageFinished) -> None:

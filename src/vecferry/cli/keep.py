@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 @options.reports
 @options.restart
 @options.ledger
+@options.pace
 @options.listening
 @options.as_json
 def sync(source: str | None, target: str | None, *, as_json: bool, **given: Any) -> int:
@@ -64,7 +65,7 @@ def sync(source: str | None, target: str | None, *, as_json: bool, **given: Any)
 
 
 def _settings(given: dict[str, Any]) -> Settings:
-    from vecferry.migration import Settings
+    from vecferry.migration import Bound, Settings
     from vecferry.planning.options import PlanOptions, parse_policies
     from vecferry.verification.model import VerifyOptions
 
@@ -78,3 +79,4 @@ def _settings(given: dict[str, Any]) -> Settings:
         restart=given["restart"],
         dry_run=given["dry_run"],
     )
+        pace=Bound.parse(given["pace"]) if given["pace"] else None,

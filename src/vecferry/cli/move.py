@@ -115,6 +115,7 @@ def plan(
 )
 @click.option("--jobs", type=click.IntRange(1, 64), default=4, show_default=True, help="Requests in flight.")
 @click.option("--rate", type=click.FloatRange(min=0, min_open=True), help="Records per second, at most.")
+@options.pace
 @options.ledger
 @options.listening
 @options.as_json
@@ -154,7 +155,7 @@ def _settings(
     source: str | None, target: str | None, plan_file: Path | None, given: dict[str, Any]
 ) -> tuple[str, str, Settings]:
     from vecferry.engine.model import Options
-    from vecferry.migration import Settings
+    from vecferry.migration import Bound, Settings
     from vecferry.verification.model import VerifyOptions
 
     if given["backup"] is not None and given["no_backup"]:
@@ -171,6 +172,7 @@ def _settings(
     settings = Settings(
         plan=replace(plan_options(given), unit=_unit(source, given)),
         decisions=decisions,
+        pace=Bound.parse(given["pace"]) if given["pace"] else None,
         engine=Options(batch_bytes=given["batch_bytes"], jobs=given["jobs"], rate=given["rate"]),
         verify=None if given["no_verify"] else VerifyOptions(queries=given["queries"], by=given["by"]),
         backup=given["backup"],

@@ -77,6 +77,12 @@ def backup(of: str) -> Option:
     return click.option("--backup", type=FOLDER, metavar="DIR", help=f"First write a verified archive of {of}.")
 
 
+pace = click.option(
+    "--pace",
+    metavar="full|gentle|Nx|Nms",
+    help="How slow reading may make the source: its searches, asked a few times a second, stay at p95 below N times "
+    "what they take before, or below N milliseconds; gentle is 1.5x. Default: full, or as the unfinished run began.",
+)
 restart = click.option("--restart", is_flag=True, help="Give the unfinished run of this job up and begin anew.")
 reports = click.option(
     "--report", "reports", type=FOLDER, default=REPORTS, show_default=True, help="The folder for reports."

@@ -66,6 +66,9 @@ def _runs(console: Console, runs: Sequence[RunStatus]) -> None:
         for run in runs
     ]
     show.table(console, "Runs", ("run", "begun", "source", "target", "records", "state"), rows)
+    for run in runs:
+        if run.pace is not None and not run.units:
+            console.print(f"Run {run.id}: {totals(run)}", markup=False, highlight=False)
 
 
 def _latest_units(console: Console, runs: Iterable[RunStatus], limit: int | None) -> None:
@@ -106,11 +109,20 @@ def _row(unit: UnitStatus) -> tuple[str, ...]:
 
 def totals(run: RunStatus) -> str:
     """A run in one line: its state, its records, and how many units stand where."""
-    records = f"{run.state}, {run.done:,} of {run.records:,} records"
+    records = f"{run.state}, {run.done:,} of {run.records:,} records{pace(run)}"
     if not run.units:
         return records
     states = ", ".join(f"{count:,} {state.replace('_', ' ')}" for state, count in run.unit_counts.items())
     return f"{records}; {len(run.units):,} units: {states}"
+
+
+def pace(run: RunStatus) -> str:
+    """The pace at which a run reads its source, where one is kept."""
+    if run.pace is None:
+        return ""
+    p95, bound = (f"{seconds * 1000:.1f}" for seconds in (run.pace.p95, run.pace.bound))
+    cuts = f"{run.pace.cuts:,} time{'' if run.pace.cuts == 1 else 's'}"
+    return f", pace {run.pace.per_second:,.0f}/s (cut {cuts}; source's p95 {p95} of {bound} ms)"
 
 
 # --------------------------------------------------------------------------- watching

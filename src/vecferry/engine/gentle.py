@@ -1,8 +1,9 @@
 """How fast a source may be read, by how long its own searches take meanwhile. Pure: it is told what was measured.
 
 Additive increase, multiplicative decrease, as TCP does it: doubled until the first cut, then a sixteenth of what the
-last cut left for each window of quick answers. A window is `WINDOW` answers; its p95 by nearest rank is above the bound
-as soon as a second answer of it is, so a cut never waits for the window's end (docs/adr/0028).
+last cut left for each window of quick answers. A window is `WINDOW` answers, fewer before the first cut; its p95 by
+nearest rank is above the bound as soon as a second answer of it is, so a cut never waits for the window's end
+(docs/adr/0028).
 """
 
 from __future__ import annotations
@@ -15,10 +16,11 @@ from math import ceil, floor, inf, log
 
 from vecferry.errors import ConfigError
 
-START = 100.0
+START = 200.0
 FLOOR = 50.0
 """Records per second: it is never read slower, so that every run ends."""
 WINDOW = 20
+_FIRST_WINDOW = 8
 _SLOW_ONES = WINDOW - ceil(0.95 * WINDOW)
 """Answers of a window that may be slower than the bound while its p95 is not."""
 _SETTLING = 2
@@ -32,20 +34,20 @@ _BUCKETS = 1.02
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """What the p95 of a source's searches may become: so many times its idle value, or so many seconds."""
+    """What the p95 of a source's searches may become: so many times its idle value, or so many seconds; or anything."""
 
     times: float | None = None
     seconds: float | None = None
 
     @classmethod
-    def parse(cls, text: str) -> Bound | None:
-        """`full` (None: no bound), `gentle`, `2x` or `20ms`.
+    def parse(cls, text: str) -> Bound:
+        """`full` (no bound), `gentle`, `2x` or `20ms`.
 
         Raises:
             ConfigError: none of these.
         """
         if text in _NAMED:
-            return _NAMED[text]
+            return cls(times=_NAMED[text])
         found = re.fullmatch(r"(\d+(?:\.\d+)?)(x|ms)", text)
         number = float(found[1]) if found else 0.0
         if found is None or number <= (1 if found[2] == "x" else 0):
@@ -55,11 +57,18 @@ class Bound:
             )
         return cls(times=number) if found[2] == "x" else cls(seconds=number / 1000)
 
+    @property
+    def full(self) -> bool:
+        """Is there no bound?"""
+        return self == Bound()
+
     def __str__(self) -> str:
+        if self.full:
+            return "full"
         return f"{self.times:g}x" if self.times is not None else f"{(self.seconds or 0) * 1000:g}ms"
 
     def of(self, idle: float) -> float:
-        """In seconds, where the idle p95 is `idle` seconds.
+        """In seconds, where the idle p95 is `idle` seconds. Not for `full`, which is none.
 
         Raises:
             ConfigError: the source takes longer than that when nothing is read.
@@ -74,7 +83,7 @@ class Bound:
         return bound
 
 
-_NAMED = {"full": None, "gentle": Bound(times=1.5)}
+_NAMED = {"full": None, "gentle": 1.5}
 
 
 def p95(seconds: Sequence[float]) -> float:
@@ -110,12 +119,12 @@ class Gentle:
 
     @property
     def p95_of_all(self) -> float:
-        """Of every answer that came while records were read, in seconds, to within 2 %."""
+        """Of every answer that came while records were read, in seconds, to within 1 %."""
         left = ceil(0.95 * self._all.total())
         for bucket in sorted(self._all):
             left -= self._all[bucket]
             if left <= 0:
-                return float(_BUCKETS**bucket)
+                return float(_BUCKETS ** (bucket + 0.5))
         return 0.0
 
     def saw(self, seconds: float, *, now: float, read: int) -> str:
@@ -146,7 +155,7 @@ class Gentle:
         passed = (read - self._begun[1]) / max(now - self._begun[0], 1e-3)
         if self._late > _SLOW_ONES:
             return self._cut() if passed else ""  # nothing was read: it was not we who made it slow
-        if len(self._window) < WINDOW:
+        if len(self._window) < (WINDOW if self._step else _FIRST_WINDOW):
             return None
         return self._grow() if passed >= _USED * self.pace else ""
 

@@ -53,8 +53,8 @@ def migrate_collections(
     Call it inside `vecferry.engine.keeping`, which keeps the run ours and tells the ledger how it ended. A collection
     whose plan says `recreate` is dropped here, once, before its first write; one that is to be kept is not touched, nor
     is one that is to be synchronised, which is the caller's work: it needs a comparison. A collection with units is
-    copied unit by unit (`vecferry.engine.units`), each proven by `care` before the next is begun. `rate` takes the place
-    of that of the options, where somebody adapts it meanwhile.
+    copied unit by unit (`vecferry.engine.units`), each proven by `care` before the next is begun. `rate`, which
+    somebody adapts meanwhile, takes the place of that of the options.
 
     Raises:
         UnitsFailed: some units failed; every other unit and collection is through, indexes included.

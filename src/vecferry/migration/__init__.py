@@ -1,6 +1,7 @@
 """The whole job as functions: inspect, plan, migrate, sync, verify, compare, repair. The command line calls these."""
 
-from vecferry.migration.history import RunStatus, UnitStatus, status, watch
+from vecferry.engine.gentle import Bound
+from vecferry.migration.history import PaceStatus, RunStatus, UnitStatus, status, watch
 from vecferry.migration.looking import inspect, plan
 from vecferry.migration.moving import migrate
 from vecferry.migration.proving import Proof, compare, repair, verify
@@ -15,7 +16,9 @@ from vecferry.report.write import read_json as read_report
 
 __all__ = [
     "Ask",
+    "Bound",
     "Migration",
+    "PaceStatus",
     "Proof",
     "Retirement",
     "RunStatus",

@@ -28,6 +28,8 @@ from vecferry.verification.run import verify
 def carry_out(trip: Trip, held: Held) -> Migration:
     """Back up, copy, verify, report; the run is closed when all of it is done."""
     if held.backup is not None and not held.idle:
+    if trip.watch is not None:
+        trip.watch.noted_in(held.run)
         backup.write(trip, held.plan, held.run, held.backup)
     units = Units(held.plan, held.run, trip.origin, trip.settings, lambda: _both(trip, held))
     with Helper(trip.goal) as helper:
@@ -41,10 +43,13 @@ def carry_out(trip: Trip, held: Held) -> Migration:
             stop=trip.stop,
             care=units.care,
         )
+            rate=trip.watch.rate if trip.watch else None,
         held = replace(held, plan=units.plan)
         repairs = _synchronise(trip, held, helper)
         proof = _verify(trip, held, trip.settings.verify, helper) if trip.settings.verify else None
     result = _with_repairs(result, repairs)
+    if trip.watch is not None:
+        trip.watch.tell()
     report = of_run(held.plan, result, proof, trip.recorder.facts(), trip.ledger)
     written = write_report(report, trip.settings.reports / held.run.id) if trip.settings.reports else None
     held.run.close(Outcome.DONE if proof is None or proof.sound else Outcome.DIFFERENT)

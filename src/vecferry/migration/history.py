@@ -7,8 +7,11 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+import msgspec
+
 from vecferry.engine.job import load_plan
 from vecferry.errors import ConfigError
+from vecferry.events import Eased
 from vecferry.planning.model import Plan
 from vecferry.state.ledger import Ledger
 from vecferry.state.model import CollectionState, RunInfo, Step, Unit, UnitState
@@ -51,6 +54,23 @@ class UnitStatus:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PaceStatus:
+    """How fast a run may read its source now (`--pace`), as it was noted last.
+
+    Attributes:
+        at: when it was noted, UTC; per_second: records; cuts: how often it was made less.
+        p95: of the source's latest searches; `idle` before anything was read, `bound` what it may become: in seconds.
+    """
+
+    at: datetime
+    per_second: float
+    p95: float
+    idle: float
+    bound: float
+    cuts: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunStatus:
     """One run. `state` is running, interrupted, failed, done, different or dropped; times are UTC."""
 
@@ -65,6 +85,7 @@ class RunStatus:
     holder: str = ""
     collections: tuple[CollectionStatus, ...] = ()
     units: tuple[UnitStatus, ...] = ()
+    pace: PaceStatus | None = None
 
     @property
     def unit_counts(self) -> dict[str, int]:
@@ -141,6 +162,22 @@ def _status(ledger: Ledger, info: RunInfo) -> RunStatus:
             for state in info.collections
         ),
         units=tuple(_units(ledger.units(info.id), info)),
+        pace=_pace(ledger, info.id),
+    )
+
+
+def _pace(ledger: Ledger, run: str) -> PaceStatus | None:
+    noted = ledger.latest(run, Eased.__name__)
+    if noted is None:
+        return None
+    event = msgspec.json.decode(noted.body, type=Eased)
+    return PaceStatus(
+        at=datetime.fromtimestamp(event.at, UTC),
+        per_second=event.per_second,
+        p95=event.p95,
+        idle=event.idle,
+        bound=event.bound,
+        cuts=event.cuts,
     )
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import msgspec
 
+from vecferry.engine.gentle import Bound
 from vecferry.engine.job import fingerprint
 from vecferry.migration.settings import Settings
 from vecferry.model import StoreIdentity
@@ -44,7 +45,13 @@ def request(settings: Settings) -> dict[str, str]:
         "--preset": _preset(wished),
         "--unit": wished.unit or "none",
         "--plan": f"with fingerprint {fingerprint(settings.decisions)[:12]}" if settings.decisions else "none",
+        **({"--pace": str(settings.pace)} if settings.pace is not None else {}),
     }
+
+
+def resumed(settings: Settings) -> dict[str, str]:
+    """The same, of a call that goes on with a run: it may do so at another pace."""
+    return {name: said for name, said in request(settings).items() if name != "--pace"}
 
 
 def _transforms(recipe: Recipe) -> str:
@@ -99,6 +106,15 @@ def as_begun(settings: Settings, unfinished: RunInfo) -> Settings:
 def ended(ledger: Ledger, run: str) -> datetime | None:
     """When a run of this ledger ended, or began where it has not; None where the ledger does not know it."""
     info = ledger.run(run)
+def at_its_pace(ledger: Ledger, source: StoreIdentity, target: StoreIdentity, settings: Settings) -> Settings:
+    """`settings` with the pace that the run to be resumed began at, where this call says nothing of one."""
+    if settings.pace is not None or settings.restart:
+        return settings
+    begun = unfinished(ledger, source, target, settings)
+    said = begun.request.get("--pace") if begun is not None else None
+    return settings if said is None else replace(settings, pace=Bound.parse(said))
+
+
     return None if info is None else datetime.fromtimestamp(info.finished or info.created, UTC)
 
 

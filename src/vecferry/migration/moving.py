@@ -10,8 +10,9 @@ from vecferry.engine.keeping import keeping
 from vecferry.engine.stop import Stop
 from vecferry.errors import LedgerError, StoreFull, VecferryError
 from vecferry.events import Observer, Stage, listening, silent
-from vecferry.migration import views
+from vecferry.migration import journal, views
 from vecferry.migration.carrying import carry_out
+from vecferry.migration.gently import gently
 from vecferry.migration.preflight import Memory, decide, propose
 from vecferry.migration.result import Migration
 from vecferry.migration.settings import Ask, Consent, Settings
@@ -58,16 +59,22 @@ def migrate(
     again = Again(observer=recorder, stop=stop, deadline_seconds=settings.engine.deadline_seconds)
     with ExitStack() as stack:
         stack.enter_context(listening(recorder))  # what a connector tells a person stands in the report too
+        ledger = stack.enter_context(Ledger(settings.ledger))
+        goal = stack.enter_context(opened(target, again))
+        origin = stack.enter_context(opened(source, again))
+        settings = journal.at_its_pace(ledger, origin.identity, goal.identity, settings)
+        origin, watch = stack.enter_context(gently(origin, source, settings, observer=recorder, stop=stop))
         trip = Trip(
-            ledger=stack.enter_context(Ledger(settings.ledger)),
-            goal=stack.enter_context(opened(target, again)),
-            origin=stack.enter_context(opened(source, again)),
+            ledger=ledger,
+            goal=goal,
+            origin=origin,
             source_url=shown(source),
             target_url=shown(target),
             settings=settings,
             ask=ask,
             recorder=recorder,
             stop=stop,
+            watch=watch,
         )
         held = trip.begin()
         units = table.writing(held.run) if table else nullcontext()
@@ -91,7 +98,10 @@ def _told_whether_resumable(run: Run) -> Iterator[None]:
 
 def _dry_run(source: str, target: str, settings: Settings, ask: Ask, observer: Observer, stop: Stop) -> Migration:
     again = Again(observer=observer, stop=stop)
-    with held_still(source, again) as (origin, held), opened(target, again) as goal:
+    with ExitStack() as stack:
+        origin, held = stack.enter_context(held_still(source, again))
+        goal = stack.enter_context(opened(target, again))
+        origin, _ = stack.enter_context(gently(origin, source, settings, observer=observer, stop=stop))
         seen, wishes = wished(origin, settings)
         found = look(seen, goal, shown(source), wishes, observer, held, stop)
         plan = propose(found, seen, goal, wishes, target_url=shown(target))

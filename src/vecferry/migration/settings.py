@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from vecferry.engine.gentle import Bound
 from vecferry.engine.model import Options
 from vecferry.errors import AlreadyExists
 from vecferry.migration.status_sql import COLUMN
@@ -26,6 +27,8 @@ class Settings:
 
     Attributes:
         plan: what is wished of the plan; `decisions` is a plan that a person edited, whose choices are taken over.
+        pace: what the p95 of the source's own searches may become while it is read; None to go on as the run began, at
+            full pace where it begins.
         engine: how hard to push. None of it changes what ends up in the target.
         verify: how to verify; None leaves verification out, and the result says so.
         backup: a folder for a verified archive of the source, and of what is overwritten in the target.
@@ -41,6 +44,7 @@ class Settings:
 
     plan: PlanOptions = field(default_factory=PlanOptions)
     decisions: Plan | None = None
+    pace: Bound | None = None
     engine: Options = field(default_factory=Options)
     verify: VerifyOptions | None = field(default_factory=VerifyOptions)
     backup: Path | None = None

@@ -13,6 +13,7 @@ from vecferry.engine.units import planned
 from vecferry.errors import LedgerError, StoreFull, VecferryError
 from vecferry.events import Notice, Observer, Stage
 from vecferry.migration import journal, views
+from vecferry.migration.gently import Watch
 from vecferry.migration.finished import finished
 from vecferry.migration.patient import patiently
 from vecferry.migration.preflight import Decision, Memory, Refused, decide, propose
@@ -60,6 +61,8 @@ class Trip:
     settings: Settings
     ask: Ask
     recorder: Recorder
+    watch: Watch | None = None
+    """adapts the pace at which `origin` is read, where one is to be kept"""
     stop: Stop
 
     def begin(self) -> Held:
@@ -82,7 +85,7 @@ class Trip:
 
     def _resume(self, unfinished: RunInfo, settings: Settings) -> Held:
         plan = load_plan(unfinished.plan)
-        run = self.ledger.open_run(job(plan, journal.request(settings)))
+        run = self.ledger.open_run(job(plan, journal.resumed(settings)))
         try:
             pin_again(self.origin, self.ledger.snapshot_folder(run.id), plan.pin, run.id)
             origin = views.of_plan(self.origin, plan)

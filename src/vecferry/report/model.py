@@ -98,6 +98,27 @@ class Rate:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SourcePace:
+    """What became of the pace at which the source was read, so that its own searches stay quick (`--pace`).
+
+    Attributes:
+        collection: whose searches were watched.
+        per_second: records that might be read at the end; `least` and `most` on the way.
+        p95: of the searches while records were read; `idle` before that, `bound` what it might become: in seconds.
+        cuts: how often the pace was made less.
+    """
+
+    collection: str
+    per_second: float
+    least: float
+    most: float
+    p95: float
+    idle: float
+    bound: float
+    cuts: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunFacts:
     """What this process saw of the run. Of a resumed run, earlier processes are not in the time line.
 
@@ -105,6 +126,7 @@ class RunFacts:
         resumed: records that were in the target already when this process began.
         retries: error -> how often it was tried again.
         notes: notices of the run, at most 100.
+        pace: None where none was kept.
     """
 
     id: str = ""
@@ -116,6 +138,7 @@ class RunFacts:
     retries: Mapping[str, int] = field(default_factory=dict)
     slowed: int = 0
     notes: tuple[str, ...] = ()
+    pace: SourcePace | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from threading import Lock
 
 from vecferry import events
-from vecferry.report.model import Moment, Rate, RunFacts
+from vecferry.report.model import Moment, Rate, RunFacts, SourcePace
 
 _SLICES = 240
 """Points of a throughput curve, at most; past that, neighbours are joined and slices are twice as wide."""
@@ -49,6 +49,7 @@ class Recorder:
         self._retries: Counter[str] = Counter()
         self._slowed = 0
         self._notes: list[str] = []
+        self._pace: SourcePace | None = None
 
     def __call__(self, event: events.Event) -> None:
         with self._lock:
@@ -73,6 +74,7 @@ class Recorder:
                 retries=dict(self._retries),
                 slowed=self._slowed,
                 notes=tuple(self._notes),
+                pace=self._pace,
             )
 
     def _remember(self, event: events.Event, at: float) -> None:
@@ -88,6 +90,8 @@ class Recorder:
                 self._retries[error] += 1
             case events.Paced():
                 self._slowed += 1
+            case events.Eased():
+                self._pace = _eased(event, self._pace)
             case events.RunStarted():
                 self._run, self._resumed = event.run, event.done
             case events.Notice() if len(self._notes) < _NOTES:
@@ -100,3 +104,16 @@ class Recorder:
         self._seconds[event.stage] = self._seconds.get(event.stage, 0.0) + event.seconds
         if len(self._moments) < _MOMENTS:
             self._moments.append(Moment(stage=event.stage, collection=event.collection, begin=begin, end=at))
+
+
+def _eased(event: events.Eased, before: SourcePace | None) -> SourcePace:
+    return SourcePace(
+        collection=event.collection,
+        per_second=event.per_second,
+        least=min(event.per_second, before.least if before else event.per_second),
+        most=max(event.per_second, before.most if before else event.per_second),
+        p95=event.p95_of_all,
+        idle=event.idle,
+        bound=event.bound,
+        cuts=event.cuts,
+    )

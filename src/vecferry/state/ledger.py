@@ -136,6 +136,31 @@ class Ledger:
             return list(units.read(connection, run))
 
     def events(self, run: str) -> list[PastEvent]:
+    # ----------------------------------------------------------------------- asked from outside
+
+    def pause(self, run: str, units: Sequence[Unit] = ()) -> None:
+        """Ask that a run waits, or that these units of it are left alone for now; see `vecferry.state.marks`."""
+        with self._database.transaction() as connection:
+            marks.pause(connection, run, units)
+
+    def stay(self, run: str, units: Sequence[Unit]) -> None:
+        """Mark units of a run that are never to be moved."""
+        with self._database.transaction() as connection:
+            marks.stay(connection, run, units)
+
+    def go_on(self, run: str, units: Sequence[Unit] = ()) -> None:
+        """Take either back."""
+        with self._database.transaction() as connection:
+            marks.go_on(connection, run, units)
+
+    def latest(self, run: str, kind: str) -> PastEvent | None:
+        """The latest event of this class in the history of a run."""
+        e = t.events.c
+        query = select(t.events).where(e.run == run, e.kind == kind).order_by(e.seq.desc()).limit(1)
+        with self._database.reading() as connection:
+            row = connection.execute(query).one_or_none()
+            return None if row is None else PastEvent(row.at, row.kind, row.body)
+
         """The bounded history of a run, oldest first."""
         query = select(t.events).where(t.events.c.run == run).order_by(t.events.c.seq)
         with self._database.reading() as connection:
