@@ -135,24 +135,6 @@ class Ledger:
         with self._database.reading() as connection:
             return list(units.read(connection, run))
 
-    def events(self, run: str) -> list[PastEvent]:
-    # ----------------------------------------------------------------------- asked from outside
-
-    def pause(self, run: str, units: Sequence[Unit] = ()) -> None:
-        """Ask that a run waits, or that these units of it are left alone for now; see `vecferry.state.marks`."""
-        with self._database.transaction() as connection:
-            marks.pause(connection, run, units)
-
-    def stay(self, run: str, units: Sequence[Unit]) -> None:
-        """Mark units of a run that are never to be moved."""
-        with self._database.transaction() as connection:
-            marks.stay(connection, run, units)
-
-    def go_on(self, run: str, units: Sequence[Unit] = ()) -> None:
-        """Take either back."""
-        with self._database.transaction() as connection:
-            marks.go_on(connection, run, units)
-
     def latest(self, run: str, kind: str) -> PastEvent | None:
         """The latest event of this class in the history of a run."""
         e = t.events.c
@@ -161,6 +143,7 @@ class Ledger:
             row = connection.execute(query).one_or_none()
             return None if row is None else PastEvent(row.at, row.kind, row.body)
 
+    def events(self, run: str) -> list[PastEvent]:
         """The bounded history of a run, oldest first."""
         query = select(t.events).where(t.events.c.run == run).order_by(t.events.c.seq)
         with self._database.reading() as connection:
