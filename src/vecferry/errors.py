@@ -21,6 +21,7 @@
     │   └── LedgerTooNew             written by a later vecferry
     ├── UnitsFailed                  some units of a collection failed, the others are through; resumable
     └── Interrupted                  stopped on request; resumable
+        └── UnitsPaused              some units of a collection are paused, the others are through
 
 Facts are flat scalars and may be logged; secrets, vectors and documents never become facts.
 """
@@ -163,3 +164,7 @@ class UnitsFailed(VecferryError):
 
 class Interrupted(VecferryError):
     """The run stopped on request; every checkpoint is committed and the same command resumes it."""
+
+
+class UnitsPaused(Interrupted):
+    """Some units are paused; the others are moved and proven. Resumed, the same command moves them."""

@@ -143,6 +143,7 @@ class Wake:
         """Every batch of that chunk is on its way."""
         self._chunks[-1].sent = True
         self._settle()
+        self._crew.glance()
         if self._crew.stop.requested:
             raise self._stopped()
 

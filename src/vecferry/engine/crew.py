@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from vecferry.engine.model import Options
 from vecferry.engine.pace import Pace, Rate
+from vecferry.engine.pausing import Pause
 from vecferry.engine.retry import Patience, retrying
 from vecferry.engine.stop import Stop
 from vecferry.errors import ConnectorError, DataError, Throttled, VecferryError
@@ -61,16 +62,18 @@ class Crew:
         self.memory = Budget(options.memory_bytes)
         self.reading = threading.Semaphore(options.readers)
         self.error: BaseException | None = None
+        self.paused = False
+        self._pause: Pause | None = None
         self._failing = threading.Lock()
         self._tasks: SimpleQueue[_Task | None] = SimpleQueue()
         self._threads = [threading.Thread(target=self._work, daemon=True) for _ in range(options.jobs)]
         for thread in self._threads:
             thread.start()
 
-    def another(self) -> Crew:
-        """One for work whose failure is to stop nothing else. It stops with this one, and shares its pace."""
+    def another(self, pause: Pause) -> Crew:
+        """One for work whose failure, or `pause`, stops nothing else. It stops with this one, and shares its pace."""
         crew = Crew(self.options, self.limits, observer=self.observer, stop=self.stop)
-        crew.pace = self.pace
+        crew.pace, crew._pause = self.pace, pause
         return crew
 
     def __enter__(self) -> Crew:
@@ -94,6 +97,12 @@ class Crew:
                 self.error = error
                 self.stop.request()
             return self.error
+
+    def glance(self) -> None:
+        """Stop where a pause is asked for; `paused` tells that from any other stop."""
+        if self._pause is not None and not self.stop.requested and self._pause():
+            self.paused = True
+            self.stop.request()
 
     def submit(self, batch: pa.RecordBatch, lane: Lane) -> Future[Receipt] | None:
         """Write `batch` soon; waits for room in memory and for the rate. None where a stop was requested meanwhile."""

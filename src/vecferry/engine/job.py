@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 
+from vecferry.engine.units import planned
 from vecferry.model import CollectionSpec, Json, Partition, StoreIdentity
 from vecferry.planning.model import CollectionPlan, Plan
 from vecferry.state.model import Job, Target, job_key
@@ -24,7 +25,12 @@ def job(plan: Plan, request: Mapping[str, str] | None = None) -> Job:
         source=_where(plan.source),
         target=_where(plan.target),
         collections=tuple(
-            Target(source=collection.source, target=collection.target.qualified_name, partitions=collection.partitions)
+            Target(
+                source=collection.source,
+                target=collection.target.qualified_name,
+                partitions=collection.partitions,
+                units=() if collection in plan.kept else tuple(planned(collection)),
+            )
             for collection in plan.collections
         ),
         facts=dict(_facts(plan)),

@@ -19,10 +19,11 @@ from vecferry.engine.crew import Crew, Lane
 from vecferry.engine.finishing import wait_for
 from vecferry.engine.model import CollectionResult, Options, RunResult
 from vecferry.engine.pace import Rate
+from vecferry.engine.pausing import Pause, wait_while_paused
 from vecferry.engine.retry import retrying
 from vecferry.engine.stop import Stop, interrupted
-from vecferry.engine.units import Care, Walk, by_unit
-from vecferry.errors import UnitsFailed, VecferryError
+from vecferry.engine.units import Care, Walk, by_unit, copied
+from vecferry.errors import Interrupted, UnitsFailed, UnitsPaused, VecferryError
 from vecferry.events import Event, Observer, Progress, Rejected, RunStarted, Stage, StageFinished, StageStarted, silent
 from vecferry.hooks import reach
 from vecferry.limits import Limits
@@ -57,7 +58,8 @@ def migrate_collections(
     somebody adapts meanwhile, takes the place of that of the options.
 
     Raises:
-        UnitsFailed: some units failed; every other unit and collection is through, indexes included.
+        UnitsFailed, UnitsPaused: some units failed or are paused; every other unit and collection is through, indexes
+            included.
         Interrupted: stopped on request, or a store failed for too long; the same run goes on later.
         RunLocked: another process took the run over.
         IdCollision: `append`, and the target has some of the ids already; nothing of that collection is written.
@@ -96,7 +98,7 @@ class _Collection:
     run: Run
     crew: Crew
     care: Care | None = None
-    failed: UnitsFailed | None = None
+    failed: UnitsFailed | UnitsPaused | None = None
 
     def check(self) -> None:
         """Before the first write of the run: what is in the target already, and does it collide?"""
@@ -113,6 +115,7 @@ class _Collection:
     def migrate(self) -> CollectionResult:
         if self.crew.stop.requested:
             raise interrupted(f"Stopped on request before '{self.plan.source}'.")
+        self._wait()
         if self.plan.if_exists is IfExists.SYNC:
             return self._result(self.plan.target)
         made = self.plan.signed(self.run.id)
@@ -179,17 +182,25 @@ class _Collection:
     def _copy_partitions(self, lane: Lane, reader: Source, admit: Admit) -> None:
         def copy(partitions: Sequence[Partition], crew: Crew) -> None:
             todo = [part for part in partitions if not self._checkpoint(part).done]
-            _in_parallel(crew, todo, lambda part: self._copy_one(lane, reader, part, admit, crew))
+            try:
+                _in_parallel(crew, todo, lambda part: self._copy_one(lane, reader, part, admit, crew))
+            except Interrupted:  # by a pause, perhaps: then what landed before is not copied again
+                states = self.run.collections()
+                self.state = replace(self.state, checkpoints=states[self.plan.source].checkpoints)
+                raise
 
         if self.care is None or not by_unit(self.plan.partitions):
-            copy(self.plan.partitions, self.crew)
+            while not copied(self.crew, Pause(self.run.paused), lambda crew: copy(self.plan.partitions, crew)):
+                self._wait()
             return
-        units = {unit.value: unit for unit in self.run.units() if unit.collection == self.plan.source}
-        walk = Walk(self.plan.source, self.run, self.crew, copy, self.care, self.crew.observer)
+        walk = Walk(self.plan.source, self.run, self.crew, copy, self.care)
         try:
-            walk.go(self.plan.partitions, units)
-        except UnitsFailed as error:
+            walk.go(self.plan.partitions)
+        except (UnitsFailed, UnitsPaused) as error:
             self.failed = error
+
+    def _wait(self) -> None:
+        wait_while_paused(self.run, stop=self.crew.stop, observer=self.crew.observer)
 
     def _checkpoint(self, partition: Partition) -> Checkpoint:
         return self.state.checkpoints.get(partition.id, Checkpoint())

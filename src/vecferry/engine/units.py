@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from vecferry.engine.crew import Crew
-from vecferry.errors import Interrupted, LedgerError, UnitsFailed, VecferryError
-from vecferry.events import Observer, UnitChanged
+from vecferry.engine.pausing import Pause, wait_while_paused
+from vecferry.errors import Interrupted, LedgerError, UnitsFailed, UnitsPaused, VecferryError
+from vecferry.events import UnitChanged
 from vecferry.model import Partition
+from vecferry.planning.model import CollectionPlan
 from vecferry.state.model import Unit, UnitState
 from vecferry.tables.units import shown, unit_of
 
@@ -22,8 +24,23 @@ Prove = Callable[[str, Sequence[Partition]], int]
 
 Raises a `VecferryError` where they differ.
 """
-Grow = Callable[[str], Sequence[Partition]]
-"""Collection -> the partitions of units that came up since; the ledger knows them when it returns."""
+
+
+@dataclass(frozen=True, slots=True)
+class Came:
+    """What came up in the source while units were moved.
+
+    Attributes:
+        new: partitions of units that nobody knew; the ledger knows them by now.
+        larger: units that hold more rows than when they were counted last.
+    """
+
+    new: Sequence[Partition] = ()
+    larger: Sequence[str] = ()
+
+
+Grow = Callable[[str], Came]
+"""Collection -> what came up in it since it was asked last; each unit is `larger` once at most."""
 Copy = Callable[[Sequence[Partition], Crew], None]
 _NAMED = 5
 
@@ -38,12 +55,34 @@ def by_unit(partitions: Sequence[Partition]) -> dict[str, list[Partition]]:
     return found
 
 
-def planned(collection: str, partitions: Sequence[Partition]) -> list[Unit]:
-    """The units of a collection, before anything is read."""
+def planned(plan: CollectionPlan) -> list[Unit]:
+    """The units of a collection as its plan has them, before anything is read; none where it has none."""
     return [
-        Unit(collection=collection, value=value, total=sum(part.estimated_rows or 0 for part in parts))
-        for value, parts in by_unit(partitions).items()
+        Unit(
+            collection=plan.source,
+            value=value,
+            total=rows(parts),
+            state=UnitState.STAYS if value in plan.stays else UnitState.PENDING,
+        )
+        for value, parts in by_unit(plan.partitions).items()
     ]
+
+
+def rows(partitions: Sequence[Partition]) -> int:
+    """The rows of a unit when these partitions of it were made."""
+    return sum(part.estimated_rows or 0 for part in partitions)
+
+
+def copied(crew: Crew, pause: Pause, copy: Callable[[Crew], None]) -> bool:
+    """Copy with a crew of its own; False where it broke off for a pause. What landed is behind the checkpoints."""
+    with crew.another(pause) as one:
+        try:
+            copy(one)
+        except Interrupted:
+            if not one.paused or crew.stop.requested:
+                raise
+            return False
+    return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,52 +102,96 @@ class Walk:
     crew: Crew
     copy: Copy
     care: Care
-    observer: Observer
+    failed: list[Unit] = field(default_factory=list)
 
-    def go(self, partitions: Sequence[Partition], units: Mapping[str, Unit]) -> None:
+    def go(self, partitions: Sequence[Partition]) -> None:
         """Copy and prove every unit that is not completed, and then those that came up meanwhile.
 
+        A unit that is paused is left alone, and looked at again behind the others.
+
         Raises:
-            UnitsFailed: some failed; the others are through.
+            UnitsFailed: some failed; the others are through, but for those that are paused.
+            UnitsPaused: some are paused; the others are through.
             Interrupted, LedgerError: nothing more can be done now.
         """
-        failed: list[Unit] = []
-        todo, known = by_unit(partitions), dict(units)
-        while todo:
-            for value, parts in todo.items():
-                unit = known.get(value, Unit(collection=self.collection, value=value))
-                if unit.state not in {UnitState.COMPLETED, UnitState.STAYS}:
-                    done = self._one(unit, parts)
-                    failed += [done] if done.state is UnitState.FAILED else []
-            try:
-                todo = by_unit(self.care.grow(self.collection))
-            except (Interrupted, LedgerError):
+        parts = by_unit(partitions)
+        while True:
+            while todo := self._todo(parts):
+                self._each(todo, parts)
+            came = self._came()
+            if not came.new and not came.larger:
+                break
+            parts |= by_unit(came.new)
+            self._compare_again(came.larger, parts)
+        if self.failed:
+            raise _refusal(self.collection, self.failed)
+        if paused := [unit for unit in self._units() if unit.paused and not unit.settled]:
+            raise _paused(self.collection, paused)
+
+    def _units(self) -> list[Unit]:
+        return [unit for unit in self.run.units() if unit.collection == self.collection]
+
+    def _todo(self, parts: Mapping[str, Sequence[Partition]]) -> list[Unit]:
+        left_alone = {unit.value for unit in self.failed}
+        todo = (unit for unit in self._units() if not (unit.settled or unit.paused or unit.value in left_alone))
+        return [unit for unit in todo if unit.value in parts]
+
+    def _each(self, todo: Sequence[Unit], parts: Mapping[str, Sequence[Partition]]) -> None:
+        for unit in todo:
+            done = self._one(unit, parts[unit.value])
+            self.failed += [done] if done.state is UnitState.FAILED else []
+
+    def _came(self) -> Came:
+        """What came up meanwhile.
+
+        Nothing where the source breaks off behind units that failed: which these are is what is to be told, and the
+        next run of the same command looks again.
+        """
+        try:
+            return self.care.grow(self.collection)
+        except VecferryError as error:
+            if not self.failed or self.crew.stop.requested or isinstance(error, LedgerError):
                 raise
-            except VecferryError:
-                if not failed:
-                    raise
-                break  # the next run of the same command looks again; which units failed is what is to be told
-            known = {unit.value: unit for unit in self.run.units() if unit.collection == self.collection}
-        if failed:
-            raise _refusal(self.collection, failed)
+            return Came()
+
+    # ----------------------------------------------------------------------- one unit
 
     def _one(self, unit: Unit, parts: Sequence[Partition]) -> Unit:
+        wait_while_paused(self.run, stop=self.crew.stop, observer=self.crew.observer)
         started = unit.started or time.time()
-        begun = self._told(replace(unit, state=UnitState.IN_PROGRESS, started=started, finished=None, error=""))
+        begun = replace(unit, state=UnitState.IN_PROGRESS, started=started, finished=None, error="")
+        if not self.run.begin_unit(begun):  # paused since it was listed, or told to stay
+            return self._tell(next(one for one in self._units() if one.value == unit.value))
+        self._tell(begun)
         try:
-            with self.crew.another() as crew:
-                self.copy(parts, crew)
-            moved = self.care.prove(self.collection, parts)
-        except (Interrupted, LedgerError):
-            raise
+            if not copied(self.crew, Pause(lambda: self.run.paused(unit)), lambda crew: self.copy(parts, crew)):
+                return self._told(replace(begun, state=UnitState.PENDING))
         except VecferryError as error:
-            return self._told(replace(begun, state=UnitState.FAILED, finished=time.time(), error=error.message))
-        done = replace(begun, state=UnitState.COMPLETED, finished=time.time(), moved=moved, total=moved)
+            return self._told(_failed(begun, error))
+        return self._proven(begun, parts)
+
+    def _proven(self, unit: Unit, parts: Sequence[Partition]) -> Unit:
+        """A unit that was copied, or was completed before, compared record by record."""
+        try:
+            moved = self.care.prove(self.collection, parts)
+        except VecferryError as error:
+            return self._told(_failed(unit, error))
+        done = replace(unit, state=UnitState.COMPLETED, finished=time.time(), moved=moved, total=moved)
         return self._told(done)
+
+    def _compare_again(self, larger: Iterable[str], parts: Mapping[str, Sequence[Partition]]) -> None:
+        """Completed units that got rows since: what is missing of them is written, as whenever a unit is compared."""
+        completed = {unit.value: unit for unit in self._units() if unit.state is UnitState.COMPLETED}
+        for unit in [completed[value] for value in larger if value in completed]:
+            done = self._proven(unit, parts[unit.value])
+            self.failed += [done] if done.state is UnitState.FAILED else []
 
     def _told(self, unit: Unit) -> Unit:
         self.run.change_unit(unit)
-        self.observer(
+        return self._tell(unit)
+
+    def _tell(self, unit: Unit) -> Unit:
+        self.crew.observer(
             UnitChanged(
                 collection=unit.collection,
                 unit=unit.value,
@@ -121,12 +204,32 @@ class Walk:
         return unit
 
 
+def _failed(unit: Unit, error: VecferryError) -> Unit:
+    """The unit with its error, unless that is the run's own end."""
+    if isinstance(error, Interrupted | LedgerError):
+        raise error
+    return replace(unit, state=UnitState.FAILED, finished=time.time(), error=error.message)
+
+
+def _paused(collection: str, paused: Sequence[Unit]) -> UnitsPaused:
+    named = ", ".join(shown(unit.value) for unit in paused[:_NAMED]) + (" …" if len(paused) > _NAMED else "")
+    return UnitsPaused(
+        f"{_count(paused)} of '{collection}' paused: {named}. All others are moved and proven.",
+        hint="`vecferry resume --unit VALUE`, then run the same command again. What is never to be moved: "
+        "`vecferry stay --unit VALUE`.",
+        units=len(paused),
+    )
+
+
+def _count(units: Sequence[Unit]) -> str:
+    return "1 unit" if len(units) == 1 else f"{len(units):,} units"
+
+
 def _refusal(collection: str, failed: Sequence[Unit]) -> UnitsFailed:
     lines = "".join(f"\n  {shown(unit.value)}: {unit.error}" for unit in failed[:_NAMED])
     more = f"\n  and {len(failed) - _NAMED} more" if len(failed) > _NAMED else ""
-    count = "1 unit" if len(failed) == 1 else f"{len(failed):,} units"
     return UnitsFailed(
-        f"{count} of '{collection}' failed; all others are moved and proven.{lines}{more}",
+        f"{_count(failed)} of '{collection}' failed; all others are moved and proven.{lines}{more}",
         hint="Mend what is said above and run the same command again: it tries these again, and nothing else.",
         units=len(failed),
     )

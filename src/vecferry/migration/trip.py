@@ -9,12 +9,11 @@ from pathlib import Path
 
 from vecferry.engine.job import job, load_plan
 from vecferry.engine.stop import Stop
-from vecferry.engine.units import planned
 from vecferry.errors import LedgerError, StoreFull, VecferryError
 from vecferry.events import Notice, Observer, Stage
 from vecferry.migration import journal, views
-from vecferry.migration.gently import Watch
 from vecferry.migration.finished import finished
+from vecferry.migration.gently import Watch
 from vecferry.migration.patient import patiently
 from vecferry.migration.preflight import Decision, Memory, Refused, decide, propose
 from vecferry.migration.settings import Ask, Settings
@@ -61,9 +60,9 @@ class Trip:
     settings: Settings
     ask: Ask
     recorder: Recorder
+    stop: Stop
     watch: Watch | None = None
     """adapts the pace at which `origin` is read, where one is to be kept"""
-    stop: Stop
 
     def begin(self) -> Held:
         """The unfinished run of this job, or a new one that was planned, shown and agreed to."""
@@ -180,4 +179,3 @@ def _note(run: Run, plan: Plan, found: Inspection, decision: Decision) -> None:
         run.prove_ids(collection.source, _proof(profile))
     for source, aside in decision.measured.set_aside.items():
         run.set_aside(source, aside)
-    run.add_units([unit for c in plan.collections if c not in plan.kept for unit in planned(c.source, c.partitions)])

@@ -219,6 +219,7 @@ class CollectionPlan:
         transforms: what is done to their records on the way.
         target: what the sink will prepare: name, vectors, indexes, config, card.
         partitions: shares with their bounds, stored before the first write.
+        stays: units that are not moved, as JSON text (`vecferry.tables.units`).
     """
 
     source: str
@@ -229,6 +230,7 @@ class CollectionPlan:
     transforms: tuple[Step, ...] = ()
     cells: tuple[Cell, ...] = ()
     partitions: tuple[Partition, ...] = ()
+    stays: tuple[str, ...] = ()
     if_exists: IfExists = IfExists.ASK
     on_conflict: OnConflict = OnConflict.REFUSE
     estimate: Estimate = field(default_factory=Estimate)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -15,8 +16,8 @@ from sqlalchemy import Connection, Row, select, update
 from vecferry.errors import PlanChanged, RunLocked
 from vecferry.hooks import reach
 from vecferry.model import Rejection
+from vecferry.state import marks, units
 from vecferry.state import schema as t
-from vecferry.state import units
 from vecferry.state.database import LedgerDatabase
 from vecferry.state.lease import Owner
 from vecferry.state.model import Job, Outcome, PastEvent, Quarantined, RunInfo, Step, Unit
@@ -135,6 +136,23 @@ class Ledger:
         with self._database.reading() as connection:
             return list(units.read(connection, run))
 
+    # ----------------------------------------------------------------------- asked from outside
+
+    def pause(self, run: str, units: Sequence[Unit] = ()) -> None:
+        """Ask that a run waits, or that these units of it are left alone for now; see `vecferry.state.marks`."""
+        with self._database.transaction() as connection:
+            marks.pause(connection, run, units)
+
+    def stay(self, run: str, units: Sequence[Unit]) -> None:
+        """Mark units of a run that are never to be moved."""
+        with self._database.transaction() as connection:
+            marks.stay(connection, run, units)
+
+    def go_on(self, run: str, units: Sequence[Unit] = ()) -> None:
+        """Take either back."""
+        with self._database.transaction() as connection:
+            marks.go_on(connection, run, units)
+
     def latest(self, run: str, kind: str) -> PastEvent | None:
         """The latest event of this class in the history of a run."""
         e = t.events.c
@@ -177,6 +195,7 @@ class Ledger:
             )
         if rows := list(partition_rows(ident, job, now)):
             connection.execute(t.partitions.insert(), rows)
+        units.insert(connection, ident, [unit for target in job.collections for unit in target.units])
 
     def _take(self, connection: Connection, ident: str, epoch: int, owner: Owner) -> None:
         connection.execute(

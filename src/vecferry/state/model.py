@@ -46,11 +46,12 @@ class Step(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """One collection of a job: its qualified names on both sides, and its partitions."""
+    """One collection of a job: its qualified names on both sides, its partitions, and its units, if it has any."""
 
     source: str
     target: str
     partitions: tuple[Partition, ...]
+    units: tuple[Unit, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,6 +138,7 @@ class Unit:
         total: records of the source with that value when the unit was planned, or last looked at.
         moved: those that the target holds, counted when a batch of the unit was committed, exact once it is completed.
         started, finished: seconds since the epoch.
+        paused: somebody asked that it be left alone for now.
     """
 
     collection: str
@@ -147,6 +149,12 @@ class Unit:
     started: float | None = None
     finished: float | None = None
     error: str = ""
+    paused: bool = False
+
+    @property
+    def settled(self) -> bool:
+        """Nothing is to be done about it."""
+        return self.state in {UnitState.COMPLETED, UnitState.STAYS}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,7 +189,7 @@ class CollectionState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunInfo:
-    """One run as `vecferry status` shows it. `running` is True while a live process holds it."""
+    """One run as `vecferry status` shows it. `running` is True while a live process holds it, `paused` or not."""
 
     id: str
     key: str
@@ -197,6 +205,7 @@ class RunInfo:
     running: bool
     holder: str
     collections: tuple[CollectionState, ...]
+    paused: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -39,6 +39,7 @@ def run_info(connection: Connection, row: Row[Any]) -> RunInfo:
         running=running,
         holder=owner.shown if owner and running else "",
         collections=tuple(collection_states(connection, row.id)),
+        paused=row.paused is not None and row.finished is None,
     )
 
 

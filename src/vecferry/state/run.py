@@ -16,8 +16,8 @@ from sqlalchemy import Connection, delete, select, update
 from vecferry.errors import LedgerError, RunLocked
 from vecferry.events import Event
 from vecferry.model import PartitionId, Rejection
+from vecferry.state import marks, units
 from vecferry.state import schema as t
-from vecferry.state import units
 from vecferry.state.database import LedgerDatabase
 from vecferry.state.lease import Owner
 from vecferry.state.model import Checkpoint, CollectionState, IdProof, Job, Outcome, Step, Unit
@@ -187,18 +187,27 @@ class Run:
         with self._database.reading() as connection:
             return list(units.read(connection, self.id))
 
-    def add_units(self, found: Sequence[Unit]) -> None:
-        """Note units that are to be moved, behind those that are known."""
+    def begin_unit(self, unit: Unit) -> bool:
+        """Note that a unit is begun, as `unit` says; False where it was paused meanwhile, or is to stay."""
         with self._holding() as connection:
-            units.insert(connection, self.id, found)
+            return units.begin(connection, self.id, unit)
 
     def change_unit(self, unit: Unit) -> None:
-        """Note how a unit stands now."""
+        """Note how a unit stands now; whether it is paused is for others to say.
+
+        Raises:
+            LedgerError: the run has no such unit.
+        """
         with self._holding() as connection:
             units.change(connection, self.id, unit)
 
+    def paused(self, unit: Unit | None = None) -> bool:
+        """Whether somebody asked for a pause of this run, or of `unit`."""
+        with self._database.reading() as connection:
+            return marks.is_paused(connection, self.id, unit)
+
     def extend(self, job: Job) -> None:
-        """Take over the plan of `job` with partitions behind those that are known, which stay as they are."""
+        """Take over the plan of `job` with partitions and units behind those that are known, which stay as they are."""
         with self._holding() as connection:
             connection.execute(
                 update(t.runs)
@@ -215,6 +224,7 @@ class Run:
             ]
             if rows:
                 connection.execute(t.partitions.insert(), rows)
+            units.insert(connection, self.id, [unit for target in job.collections for unit in target.units])
 
     def note(self, event: Event) -> None:
         """Keep an event for the history; it is written with the next thing that is."""

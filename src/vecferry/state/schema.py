@@ -26,7 +26,7 @@ from sqlalchemy.types import TypeDecorator
 
 from vecferry.errors import LedgerTooNew
 
-VERSION = 2
+VERSION = 3
 """Version of the tables below."""
 
 _BIG = BigInteger().with_variant(Integer, "sqlite")
@@ -67,6 +67,7 @@ runs = Table(
     Column("epoch", Integer, nullable=False),
     Column("owner", Text, nullable=False, default=""),
     Column("lease_expires", Float(53), nullable=False, default=0.0),
+    Column("paused", Float(53)),
 )
 Index(
     "one_unfinished_run_of_a_job",
@@ -146,6 +147,7 @@ units = Table(
     Column("started", Float(53)),
     Column("finished", Float(53)),
     Column("error", Opaque, nullable=False, default=""),
+    Column("paused", Float(53)),
     ForeignKeyConstraint(["run", "collection"], ["collections.run", "collections.source"], ondelete="CASCADE"),
 )
 
@@ -160,8 +162,17 @@ events = Table(
     Index("events_of_a_run", "run", "seq"),
 )
 
+
+def _add_pauses(connection: Connection) -> None:
+    """Version 3: since when a run or a unit is paused. A ledger of version 1 has got the units' table with it."""
+    for table in (runs, units):
+        if "paused" not in {column["name"] for column in inspect(connection).get_columns(table.name)}:
+            kind = table.c.paused.type.compile(connection.dialect)
+            connection.exec_driver_sql(f"ALTER TABLE {table.name} ADD COLUMN paused {kind}")
+
+
 Migration = Callable[[Connection], None]
-MIGRATIONS: Mapping[int, Migration] = {1: units.create}
+MIGRATIONS: Mapping[int, Migration] = {1: units.create, 2: _add_pauses}
 """Version -> what lifts a ledger of that version to the next. Never edited once released."""
 
 

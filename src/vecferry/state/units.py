@@ -5,30 +5,52 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import ColumnElement, Connection, select, update
 
+from vecferry.errors import LedgerError
 from vecferry.state import schema as t
 from vecferry.state.model import Unit, UnitState
 
 
 def insert(connection: Connection, run: str, units: Sequence[Unit]) -> None:
-    """Add units behind those that are there."""
-    u = t.units
-    there = len(connection.execute(select(u.c.value).where(u.c.run == run)).all())
+    """Add those of `units` that are not known, behind those that are."""
+    u = t.units.c
+    known = {
+        (row.collection, row.value) for row in connection.execute(select(u.collection, u.value).where(u.run == run))
+    }
+    new = [unit for unit in units if (unit.collection, unit.value) not in known]
     rows = [
-        {"run": run, "collection": unit.collection, "value": unit.value, "ordinal": there + number, **_standing(unit)}
-        for number, unit in enumerate(units)
+        {"run": run, "collection": unit.collection, "value": unit.value, "ordinal": number, **_standing(unit)}
+        for number, unit in enumerate(new, len(known))
     ]
     if rows:
-        connection.execute(u.insert(), rows)
+        connection.execute(t.units.insert(), rows)
+
+
+def begin(connection: Connection, run: str, unit: Unit) -> bool:
+    """Write a unit that is begun; False, and nothing written, where it is paused or stays."""
+    u = t.units.c
+    free = u.paused.is_(None) & (u.state != UnitState.STAYS.value)
+    return connection.execute(update(t.units).where(row_of(run, unit), free).values(**_standing(unit))).rowcount == 1
 
 
 def change(connection: Connection, run: str, unit: Unit) -> None:
-    """Write one unit as it is now; one that is not known is added: its run may have died before it was noted."""
+    """Write one unit as it is now.
+
+    Raises:
+        LedgerError: the run has no such unit.
+    """
+    if connection.execute(update(t.units).where(row_of(run, unit)).values(**_standing(unit))).rowcount != 1:
+        raise LedgerError(
+            f"Run {run} has no unit {unit.value} of '{unit.collection}'.",
+            hint="This is a fault of vecferry; please report it with the ledger.",
+        )
+
+
+def row_of(run: str, unit: Unit) -> ColumnElement[bool]:
+    """The condition of the row of a unit."""
     u = t.units.c
-    mine = (u.run == run) & (u.collection == unit.collection) & (u.value == unit.value)
-    if connection.execute(update(t.units).where(mine).values(**_standing(unit))).rowcount == 0:
-        insert(connection, run, [unit])
+    return (u.run == run) & (u.collection == unit.collection) & (u.value == unit.value)
 
 
 def _standing(unit: Unit) -> dict[str, Any]:
@@ -58,4 +80,5 @@ def _unit(row: Any) -> Unit:
         started=row.started,
         finished=row.finished,
         error=row.error,
+        paused=row.paused is not None,
     )

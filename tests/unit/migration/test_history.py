@@ -19,6 +19,7 @@ from vecferry.state.run import Run
 PARTS = tuple(
     Partition(id=PartitionId(f"{unit} keys-{n:03}"), bounds="") for unit in ("7", '"ann lee"', "null") for n in range(2)
 )
+UNITS = tuple(Unit(collection="T", value=value, total=10) for value in ("7", '"ann lee"', "null"))
 
 
 @pytest.fixture
@@ -35,12 +36,10 @@ def run(location: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
     monkeypatch.setattr(history, "load_plan", lambda _: NoPlan())
     job = Job(
         key="k", source="mariadb x", target="qdrant y", facts={}, plan="",
-        collections=(Target(source="T", target="T", partitions=PARTS),),
+        collections=(Target(source="T", target="T", partitions=PARTS, units=UNITS),),
     )  # fmt: skip
     with Ledger(location) as ledger:
-        run = ledger.open_run(job)
-        run.add_units([Unit(collection="T", value=v, total=10) for v in ("7", '"ann lee"', "null")])
-        yield run
+        yield ledger.open_run(job)
 
 
 class NoPlan:
