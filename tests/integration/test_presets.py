@@ -6,6 +6,7 @@ import hashlib
 import json
 import uuid
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +25,12 @@ from vecferry.migration import Migration, Settings
 from vecferry.model import IdKind, IdRule
 from vecferry.planning.model import IfExists, OnConflict, Policy
 from vecferry.planning.options import PlanOptions
-from vecferry.planning.presets import load_preset
+from vecferry.planning.presets import load_preset, parse_preset
 from vecferry.testing.crash import Fault, Outcome, run
 from vecferry.testing.mariadb import MariaDBDatabase, MariaDBServer
 from vecferry.testing.postgres import PostgresDatabase, PostgresServer
 from vecferry.testing.servers import QdrantServer
+from vecferry.verification.model import DATA_LEVELS, VerifyOptions
 
 pytestmark = pytest.mark.qdrant
 
@@ -411,3 +413,74 @@ def test_a_preset_that_does_not_fit_is_refused(
     assert message in " ".join(done.stderr.split())
     assert "->" in done.stderr
     assert not (ferry.folder / "out").exists()
+
+
+def langchain_tables(database: PostgresDatabase) -> None:
+    """Two collections of LangChain's in one table, as langchain-postgres makes them."""
+    database.execute(
+        "CREATE EXTENSION IF NOT EXISTS vector;"
+        "CREATE TABLE langchain_pg_collection (uuid uuid PRIMARY KEY, name varchar NOT NULL UNIQUE, cmetadata json);"
+        "CREATE TABLE langchain_pg_embedding (id varchar PRIMARY KEY, embedding vector(3), document varchar,"
+        " cmetadata jsonb, collection_id uuid REFERENCES langchain_pg_collection (uuid) ON DELETE CASCADE);"
+        "INSERT INTO langchain_pg_collection SELECT md5(n)::uuid, n FROM unnest(ARRAY['first', 'second']) AS n;"
+        "INSERT INTO langchain_pg_embedding SELECT md5(g::text)::uuid::text, ARRAY[g, 1, 2]::vector, 'text ' || g,"
+        " jsonb_build_object('page', g), md5(CASE WHEN g < 7 THEN 'first' ELSE 'second' END)::uuid"
+        " FROM generate_series(1, 10) AS g"
+    )
+
+
+def test_a_preset_is_told_again_to_what_comes_after(
+    postgres: PostgresDatabase, qdrant_server: QdrantServer, client: QdrantClient, move: Mover
+) -> None:
+    """verify, compare, repair and sync see the tables as the migration did: two collections of what is one table."""
+    langchain_tables(postgres)
+    source, target, preset = postgres.url, qdrant_server.url, load_preset("langchain-pgvector")
+    rule = replace(preset.tables[0], target=f"{move.prefix}{{value}}")
+    preset, ledger = replace(preset, tables=(rule,)), str(move.folder / "ledger.db")
+    done = move(source, target, preset=preset)
+    assert done.verification is not None
+    assert done.verification.ok, explained(done)
+
+    proof = migration.verify(source, target, preset=preset, ledger=ledger).verification
+    assert proof.ok
+    assert [c.records for c in proof.collections] == [6, 4]
+    measured = migration.compare(source, target, preset=preset, options=VerifyOptions(queries=3))
+    assert [one.target is not None for one in measured] == [True, True]
+    client.delete(f"{move.prefix}second", points_selector=[str(uuid.UUID(hashlib.md5(b"9").hexdigest()))], wait=True)
+    mended = migration.repair(source, target, preset=preset, ledger=ledger)
+    assert [one.rewritten for one in mended.collections] == [0, 1]
+    assert mended.after.ok
+    postgres.execute("UPDATE langchain_pg_embedding SET document = 'new' WHERE cmetadata = '{\"page\": 2}'")
+    wishes = Settings(plan=PlanOptions(preset=preset), ledger=ledger, reports=None)
+    synced = migration.sync(source, target, settings=wishes)
+    assert [(one.added, one.changed) for one in synced.drifts] == [(0, 1), (0, 0)]
+    assert synced.verification is not None
+    assert synced.verification.ok
+
+
+def test_a_preset_reads_a_target_that_has_no_card(
+    postgres: PostgresDatabase, qdrant_server: QdrantServer, move: Mover
+) -> None:
+    """And a column that it renames is counted by its own name, too, on either side."""
+    postgres.execute(
+        "CREATE EXTENSION IF NOT EXISTS vector;"
+        "CREATE TABLE pages (id uuid PRIMARY KEY, lang text, body text, embedding vector(3));"
+        "INSERT INTO pages SELECT md5(g::text)::uuid, CASE WHEN g < 4 THEN 'de' ELSE 'en' END, 'text ' || g,"
+        " ARRAY[g, 1, 2]::vector FROM generate_series(1, 10) AS g"
+    )
+    text = "tables: [{table: pages, names: {lang: language}, document: body, metric: l2}]"
+    preset = parse_preset(text, name="pages.yaml")
+    name = f"{move.prefix}pages"
+    assert move(postgres.url, qdrant_server.url, preset=preset, indexes="none").differences == 0
+    options = VerifyOptions(by=("lang",), levels=DATA_LEVELS)
+    pair, ledger = (f"{name}=pages",), str(move.folder / "ledger.db")
+    back = (qdrant_server.url, postgres.url)
+    proof = migration.verify(*back, collections=pair, preset=preset, options=options, ledger=ledger).verification
+    assert proof.differences == 0
+    assert migration.verify(*back, collections=pair, options=options, ledger=ledger).verification.differences
+    onward = migration.verify(
+        postgres.url, qdrant_server.url, collections=(f"pages={name}",), preset=preset, options=options, ledger=ledger
+    ).verification
+    seen = migration.inspect(postgres.url, by=("lang",), preset=preset)
+    for (found,) in (onward.collections[0].breakdowns, seen.profiles[0].breakdowns):
+        assert [(group.value, group.records) for group in found.groups] == [("en", 7), ("de", 3)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -19,7 +19,7 @@ from vecferry.planning.inspect import select
 from vecferry.planning.options import PlanOptions
 from vecferry.planning.patterns import Pattern, parse_patterns
 from vecferry.planning.presets import Preset
-from vecferry.planning.tabled import by_preset, forms_of, keys_of, read_as, written_forms
+from vecferry.planning.tabled import by_preset, forms_of, keys_of, read_as, unconditional, written_forms
 from vecferry.protocols import Database, Tabular
 from vecferry.report.build import of_verification, store_facts
 from vecferry.report.model import Report
@@ -163,7 +163,8 @@ def _seen(
         read_as(goal, by_preset(goal, PlanOptions(preset=preset)).transforms.tables)
         preset = None
     told = transforms.tables or preset is not None
-    read = transforms if told else replace(transforms, tables=written_forms(origin, goal))
+    forms, conditions = ({}, {}) if told else unconditional(written_forms(origin, goal))
+    read = transforms if told else replace(transforms, tables=forms)
     options = PlanOptions(collections=tuple(collections), transforms=read, preset=preset)
     seen, options = wished(origin, options, paying=True)
     pairs = pair_up(seen, goal, options.collections, url=url)
@@ -171,7 +172,26 @@ def _seen(
         for spec in goal.collections():
             if spec.qualified_name in {there for _, there in pairs} and (done := transforms_of(spec)):
                 observer(Notice(collection=spec.name, message=_MOVED_THROUGH.format(", ".join(done))))
+    _tell_conditions(seen, {here for here, _ in pairs}, conditions, observer)
     return seen, pairs
+
+
+def _tell_conditions(seen: Database, chosen: set[str], left: Mapping[str, str], observer: Observer) -> None:
+    """Say which rows count: all of a table whose card alone tells a condition; none where a plan's fits no row."""
+    for name in sorted(chosen & left.keys()):
+        observer(Notice(level="warning", collection=name, message=_ALL_ROWS.format(left[name])))
+    wheres = {name: form.where for name, form in forms_of(seen, chosen).items() if form.where}
+    for spec in seen.collections() if wheres else ():
+        if spec.qualified_name in chosen & wheres.keys() and not spec.count:
+            message = _NO_ROW.format(wheres[spec.qualified_name])
+            observer(Notice(level="warning", collection=spec.name, message=message))
+
+
+_ALL_ROWS = (
+    "Its card says that only some rows were moved ({}), and a card is not believed: all rows are compared. To compare "
+    "those alone, say so yourself: --transform PLAN or --preset FILE."
+)
+_NO_ROW = "No row of the table meets the condition of the plan ({}): nothing is compared."
 
 
 def _with_set_aside(
@@ -184,7 +204,8 @@ def _with_set_aside(
     stop: Stop | None,
 ) -> VerifyOptions:
     options = options or VerifyOptions()
-    options = replace(options, by=keys_of(forms_of(seen, [here for here, _ in pairs]), options.by))
+    tables = {**forms_of(goal, [there for _, there in pairs]), **forms_of(seen, [here for here, _ in pairs])}
+    options = replace(options, by=keys_of(tables, options.by))
     aside = set_aside_before(seen, goal, pairs, ledger=ledger, observer=observer, stop=stop or Stop())
     return replace(options, set_aside={**aside, **options.set_aside})
 
