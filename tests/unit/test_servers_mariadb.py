@@ -14,7 +14,7 @@ import pytest
 from vecferry.errors import Unavailable
 from vecferry.testing import debian
 from vecferry.testing import mariadb as testing_mariadb
-from vecferry.testing.mariadb import HOST, PASSWORD, running_mariadb
+from vecferry.testing.mariadb import HOST, PASSWORD
 from vecferry.testing.skips import skip
 
 
@@ -115,7 +115,7 @@ def test_a_running_server_is_named_and_never_stopped(mariadb_server, monkeypatch
     """What VECFERRY_TEST_MARIADB_URL names is used as it is, its password a reference."""
     monkeypatch.setenv("VECFERRY_TEST_SECRET", mariadb_server.password)
     url = f"mariadb://{mariadb_server.user}@{HOST}:{mariadb_server.port}/mysql?password=env:VECFERRY_TEST_SECRET"
-    named = running_mariadb(url)
+    named = testing_mariadb.MariaDBServer.named_by(url)
     named.stop()
     named.kill()
     with named.fresh_database() as database:

@@ -12,7 +12,7 @@ import pytest
 from vecferry.errors import Unavailable, Unsupported
 from vecferry.testing import pgserver
 from vecferry.testing import postgres as testing_postgres
-from vecferry.testing.postgres import HOST, PASSWORD, PostgresPrograms, running_postgres
+from vecferry.testing.postgres import HOST, PASSWORD, PostgresPrograms
 from vecferry.testing.skips import skip
 
 
@@ -89,8 +89,8 @@ def test_a_password_is_wanted_over_tcp_only(start_postgres, tmp_path):
         server.connect(password="wrong")
     with server.connect(host=str(server.socket), password="") as trusted:
         assert trusted.execute("SHOW work_mem").fetchall() == [("5MB",)]
-    assert PASSWORD not in repr(server) + server.url()
-    assert Path(server.url().rpartition("file:")[2]).read_text() == PASSWORD
+    assert PASSWORD not in repr(server) + server.url("x")
+    assert Path(server.url("x").rpartition("file:")[2]).read_text() == PASSWORD
 
 
 def test_tls_is_signed_by_the_given_authority_only(postgres_with_tls, tmp_path):
@@ -142,7 +142,7 @@ def test_a_running_server_is_named_and_never_stopped(postgres_server, monkeypatc
     url = (
         f"postgresql://{postgres_server.user}@{HOST}:{postgres_server.port}/postgres?password=env:VECFERRY_TEST_SECRET"
     )
-    named = running_postgres(url)
+    named = testing_postgres.PostgresServer.named_by(url)
     named.stop()
     named.kill()
     with named.fresh_database() as database:

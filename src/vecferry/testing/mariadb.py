@@ -13,25 +13,22 @@ strict SQL mode, `max_allowed_packet` of 16 MiB.
 from __future__ import annotations
 
 import contextlib
-import os
 import socket
-import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vecferry.testing import certificate, debian
 from vecferry.testing.ports import HOST, free_ports
-from vecferry.testing.process import Server, hand_over, ran, room_for, running, unprivileged
-from vecferry.url import StoreUrl
+from vecferry.testing.process import hand_over, ran, room_for, running, unprivileged
+from vecferry.testing.sql_server import PASSWORD, SqlDatabase, SqlServer, fresh_name
 
 if TYPE_CHECKING:
     import pymysql
 
 USER = "vecferry"
-PASSWORD = "the-password-of-the-test-server"
 _PROGRAM = "usr/sbin/mariadbd"
 _SETTINGS = {
     "innodb-flush-log-at-trx-commit": "2",  # a killed server loses nothing; only a machine that crashes may
@@ -43,24 +40,13 @@ _TABLES = ("system_tables", "performance_tables", "system_tables_data", "sys_sch
 
 
 @dataclass(kw_only=True)
-class MariaDBServer(Server):
-    """A MariaDB server.
+class MariaDBServer(SqlServer):
+    """A MariaDB server."""
 
-    Attributes:
-        socket: its unix socket, None for a server that is not ours.
-        query: what the options of a store URL have to say, `password=…`.
-    """
-
-    host: str = HOST
-    port: int
+    scheme = "mariadb"
+    name: str = "MariaDB"
+    port: int = 3306
     user: str = USER
-    password: str = field(default=PASSWORD, repr=False)
-    socket: Path | None = None
-    query: str = ""
-
-    def url(self, database: str) -> str:
-        """The store URL of a database, its password a reference."""
-        return f"mariadb://{self.user}@{self.host}:{self.port}/{database}{self.query}"
 
     def connect(self, database: str | None = None, **options: Any) -> pymysql.Connection[Any]:
         """A connection by PyMySQL, autocommit unless `options` say otherwise."""
@@ -73,7 +59,7 @@ class MariaDBServer(Server):
     @contextmanager
     def fresh_database(self) -> Iterator[MariaDBDatabase]:
         """An empty database of a name of its own, dropped afterwards."""
-        database = MariaDBDatabase(server=self, name=f"vf_{uuid.uuid4().hex}")
+        database = MariaDBDatabase(server=self, name=fresh_name())
         _executed(self.connect(), f"CREATE DATABASE {database.name}", None)
         try:
             yield database
@@ -89,20 +75,8 @@ class MariaDBServer(Server):
 
 
 @dataclass(frozen=True, slots=True)
-class MariaDBDatabase:
+class MariaDBDatabase(SqlDatabase[MariaDBServer]):
     """One database of a server."""
-
-    server: MariaDBServer
-    name: str
-
-    @property
-    def url(self) -> str:
-        """The store URL, its password a reference."""
-        return self.server.url(self.name)
-
-    def url_with(self, **options: str) -> str:
-        """The store URL with further options."""
-        return "&".join([self.url, *(f"{name}={value}" for name, value in options.items())])
 
     def connect(self, **options: Any) -> pymysql.Connection[Any]:
         """A connection by PyMySQL, autocommit unless `options` say otherwise."""
@@ -133,7 +107,6 @@ def start_mariadb(
             (port,) = free_ports(1)
             given = {**_SETTINGS, **secured, **(settings or {}), "bind-address": HOST, "port": str(port)}
             return MariaDBServer(
-                name="MariaDB",
                 port=port,
                 ports=(port,),
                 folder=room,
@@ -144,21 +117,6 @@ def start_mariadb(
             )
 
         yield from running(build)
-
-
-def running_mariadb(url: str) -> MariaDBServer:
-    """Somebody else's server, named by a store URL of a user who may create databases; never stopped by us."""
-    parsed = StoreUrl.parse(url)
-    password = parsed.secret("password")
-    return MariaDBServer(
-        name="MariaDB",
-        host=parsed.host or HOST,
-        port=parsed.port or 3306,
-        user=parsed.options.get("user", USER),
-        password=password.reveal() if password else "",
-        query=f"?password={password.reference}" if password else "",
-        folder=Path(os.devnull),
-    )
 
 
 def _prepare(room: Path) -> None:

@@ -141,10 +141,10 @@ def start_s3() -> Iterator[Callable[..., S3Server]]:
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[PostgresServer]:
     """A PostgreSQL with pgvector shared by the session; `postgres` is a database of it."""
-    from vecferry.testing.postgres import running_postgres
+    from vecferry.testing.postgres import PostgresServer
 
     if url := os.environ.get("VECFERRY_TEST_POSTGRES_URL"):
-        yield running_postgres(url)
+        yield PostgresServer.named_by(url)
         return
     with contextlib.ExitStack() as stack:
         yield _postgres(stack)
@@ -174,10 +174,10 @@ def start_postgres() -> Iterator[Callable[..., PostgresServer]]:
 @pytest.fixture(scope="session")
 def mariadb_server() -> Iterator[MariaDBServer]:
     """A MariaDB shared by the session; `mariadb` is a database of it."""
-    from vecferry.testing.mariadb import running_mariadb
+    from vecferry.testing.mariadb import MariaDBServer
 
     if url := os.environ.get("VECFERRY_TEST_MARIADB_URL"):
-        yield running_mariadb(url)
+        yield MariaDBServer.named_by(url)
         return
     with contextlib.ExitStack() as stack:
         yield _mariadb(stack)

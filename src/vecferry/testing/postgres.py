@@ -16,18 +16,17 @@ import contextlib
 import os
 import signal
 import time
-import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vecferry.errors import Unavailable, Unsupported
 from vecferry.testing import certificate, debian, pgserver
 from vecferry.testing.ports import HOST, free_ports
-from vecferry.testing.process import POLL_S, STOPPED_WITHIN_S, Server, hand_over, ran, room_for, running, unprivileged
-from vecferry.url import StoreUrl
+from vecferry.testing.process import POLL_S, STOPPED_WITHIN_S, hand_over, ran, room_for, running, unprivileged
+from vecferry.testing.sql_server import PASSWORD, SqlDatabase, SqlServer, fresh_name
 
 if TYPE_CHECKING:
     import psycopg
@@ -35,7 +34,6 @@ if TYPE_CHECKING:
 POWERS = frozenset({"tls", "icu", "pg_trgm"})
 """what Debian's PostgreSQL can and the one of PyPI cannot"""
 USER = "postgres"
-PASSWORD = "the-password-of-the-test-server"
 _STATUS_LINE = 7
 _SETTINGS = {
     "fsync": "off",  # a killed server recovers all the same; only a machine that crashes may lose something
@@ -56,26 +54,18 @@ class PostgresPrograms:
 
 
 @dataclass(kw_only=True)
-class PostgresServer(Server):
+class PostgresServer(SqlServer):
     """A PostgreSQL server.
 
     Attributes:
-        socket: the folder of its unix socket, None for a server that is not ours.
         powers: what it can of `POWERS`.
-        query: what the options of a store URL have to say, `password=…`.
     """
 
-    host: str = HOST
-    port: int
+    scheme = "postgresql"
+    name: str = "PostgreSQL"
+    port: int = 5432
     user: str = USER
-    password: str = field(default=PASSWORD, repr=False)
-    socket: Path | None = None
     powers: frozenset[str] = POWERS
-    query: str = ""
-
-    def url(self, database: str = "postgres") -> str:
-        """The store URL of a database, its password a reference."""
-        return f"postgresql://{self.user}@{self.host}:{self.port}/{database}{self.query}"
 
     def connect(self, database: str = "postgres", **options: Any) -> psycopg.Connection[Any]:
         """A connection by psycopg, autocommit unless `options` say otherwise."""
@@ -88,7 +78,7 @@ class PostgresServer(Server):
     @contextmanager
     def fresh_database(self, *, extensions: Sequence[str] = ("vector",)) -> Iterator[PostgresDatabase]:
         """An empty database of a name of its own with these extensions, dropped afterwards."""
-        name = f"vf_{uuid.uuid4().hex}"
+        name = fresh_name()
         with self.connect() as connection:
             connection.execute(f"CREATE DATABASE {name}")
         try:
@@ -120,20 +110,8 @@ class PostgresServer(Server):
 
 
 @dataclass(frozen=True, slots=True)
-class PostgresDatabase:
+class PostgresDatabase(SqlDatabase[PostgresServer]):
     """One database of a server."""
-
-    server: PostgresServer
-    name: str
-
-    @property
-    def url(self) -> str:
-        """The store URL, its password a reference."""
-        return self.server.url(self.name)
-
-    def url_with(self, **options: str) -> str:
-        """The store URL with further options: `url_with(schema="rag")`."""
-        return "&".join([self.url, *(f"{name}={value}" for name, value in options.items())])
 
     def connect(self, **options: Any) -> psycopg.Connection[Any]:
         """A connection by psycopg, autocommit unless `options` say otherwise."""
@@ -178,7 +156,6 @@ def start_postgres(
             switches = [f"--{name}={value}" for name, value in given.items()]
             places = ["-D", str(room / "data"), "-h", HOST, "-p", str(port), "-k", str(room)]
             return PostgresServer(
-                name="PostgreSQL",
                 port=port,
                 ports=(port,),
                 folder=room,
@@ -191,21 +168,6 @@ def start_postgres(
             )
 
         yield from running(build)
-
-
-def running_postgres(url: str) -> PostgresServer:
-    """Somebody else's server, named by a store URL of its superuser; never stopped by us."""
-    parsed = StoreUrl.parse(url)
-    password = parsed.secret("password")
-    return PostgresServer(
-        name="PostgreSQL",
-        host=parsed.host or HOST,
-        port=parsed.port or 5432,
-        user=parsed.options.get("user", USER),
-        password=password.reveal() if password else "",
-        query=f"?password={password.reference}" if password else "",
-        folder=Path(os.devnull),
-    )
 
 
 def postgres_programs() -> PostgresPrograms:
