@@ -42,6 +42,7 @@ REASONS = {
     "unsupported-power": Reason("this store lacks the optional power that the test is about", accepted_in_ci=True),
     "platform": Reason("this operating system cannot do what the test needs", accepted_in_ci=True),
     "python-version": Reason("a package that the test needs has no wheel for this Python", accepted_in_ci=True),
+    "compiler": Reason("no C compiler was at hand: the Python code alone was tested", accepted_in_ci=True),
     "root-user": Reason("root ignores the file permissions that the test relies on", accepted_in_ci=True),
 }
 

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from qdrant_client.grpc import points_pb2 as pb
 
 from vecferry import arrow
-from vecferry.connectors.qdrant._codec import grpc_read, grpc_write, rest, restore
+from vecferry.connectors.qdrant._codec import columns, grpc_read, grpc_write, rest, restore
 from vecferry.connectors.qdrant._codec.cells import Cells
 from vecferry.connectors.qdrant._codec.floats import is_fragile
 from vecferry.connectors.qdrant._codec.form import Form
@@ -124,9 +124,13 @@ def field(number: int, body: bytes) -> bytes:
 
 def over_grpc(form: Form, batch: pa.RecordBatch, wire: str = "unpacked") -> pa.RecordBatch:
     sent = grpc_write.upsert("codec", grpc_write.points(form.rows(batch), form))
-    page = grpc_read.page(answer(sent, wire), EntryReader())
+    data = answer(sent, wire)
+    page = grpc_read.page(data, EntryReader())
     cells = {v.name: grpc_read.cells(page.data, page.spans, v) for v in form.read_vectors}
-    return restore.batch(form, page.ids, page.payloads, cells)
+    found = restore.batch(form, page.ids, page.payloads, cells)
+    if columns.Reader.possible(form) and (short := columns.Reader(form).read(data, 0, rows=len(data))):
+        assert columns.Reader(form).batch(short[1]).equals(found)
+    return found
 
 
 def over_rest(form: Form, batch: pa.RecordBatch) -> pa.RecordBatch:

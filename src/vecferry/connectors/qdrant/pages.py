@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import pyarrow as pa
 
-from vecferry.connectors.qdrant._codec import grpc_read, rest, restore
+from vecferry.connectors.qdrant._codec import columns, grpc_read, rest, restore
 from vecferry.connectors.qdrant._codec.form import Form
 from vecferry.connectors.qdrant._codec.shard_keys import ShardKey, of_shard
 from vecferry.connectors.qdrant._codec.values import EntryReader
@@ -84,6 +84,7 @@ class GrpcPages:
     def __init__(self, server: Server, grpc: Grpc, name: str, form: Form, shard: ShardKey | None) -> None:
         self._server, self._grpc, self._name, self._form, self._shard = server, grpc, name, form, shard
         self._entries = EntryReader()
+        self._columns = columns.Reader(form) if columns.Reader.possible(form) else None
         self._vectors = [vector.name for vector in form.read_vectors]
 
     def ask(self, start: str, limit: int) -> bytes:
@@ -94,12 +95,23 @@ class GrpcPages:
         return grpc_read.next_id(answer)
 
     def decode(self, answer: bytes) -> Iterator[Points]:
-        for part in grpc_read.parts(answer, self._entries):
-            yield part.ids, self._batch(part)
+        at = 0
+        while at < len(answer):
+            ids, batch, at = self._part(answer, at, rows=grpc_read.PART_ROWS)
+            if ids:
+                yield ids, batch
 
     def get(self, points: Sequence[str]) -> pa.RecordBatch:
         answer = self._grpc.call(GET, grpc_read.get(self._name, points, vectors=self._vectors, shard=self._shard))
-        return self._batch(grpc_read.page(answer, self._entries, result=1))
+        return self._part(answer, 0, rows=len(answer), result=1)[1]
+
+    def _part(self, answer: bytes, at: int, *, rows: int, result: int = 2) -> tuple[list[str], pa.RecordBatch, int]:
+        """(ids, batch, the byte behind them) of points from byte `at` on."""
+        if self._columns is not None and (found := self._columns.read(answer, at, rows=rows, result=result)):
+            end, page = found
+            return page.ids, self._columns.batch(page), end
+        part, end = grpc_read.part(answer, at, self._entries, result=result, rows=rows)
+        return part.ids, self._batch(part), end
 
     def _batch(self, page: grpc_read.Page) -> pa.RecordBatch:
         if page.wide:

@@ -6,7 +6,7 @@ float), in between packed, and from 1.17 as `dense { data packed }`. Each is rea
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -52,26 +52,24 @@ def next_id(data: bytes) -> str | None:
 
 def page(data: bytes, reader: EntryReader, *, result: int = 2) -> Page:
     """All points of a `ScrollResponse` (field `result` = 2) or a `GetResponse` (1)."""
-    return next(parts(data, reader, result=result, rows=len(data)), Page(data))
+    return part(data, 0, reader, result=result, rows=len(data))[0]
 
 
-def parts(data: bytes, reader: EntryReader, *, result: int = 2, rows: int = PART_ROWS) -> Iterator[Page]:
-    """The points of an answer, `rows` at a time."""
+def part(data: bytes, at: int, reader: EntryReader, *, result: int = 2, rows: int = PART_ROWS) -> tuple[Page, int]:
+    """(the next points of an answer from byte `at` on, at most `rows`; the byte behind them)."""
     out = Page(data)
-    for number, start, end in fields(data, 0, len(data)):
+    for number, start, end in fields(data, at, len(data)):
         if number == result:
             _point(out, start, end, reader)
             if len(out.ids) == rows:
-                yield out
-                out = Page(data)
-    if out.ids:
-        yield out
+                return out, end
+    return out, len(data)
 
 
 def _point_id(data: bytes, at: int, end: int) -> str:
-    if data[at] == 0x12:
-        return data[at + 2 : end].decode()
-    return str(read_varint(data, at + 1)[0]) if end > at else "0"
+    if at == end:
+        return "0"
+    return data[at + 2 : end].decode() if data[at] == 0x12 else str(read_varint(data, at + 1)[0])
 
 
 def _point(out: Page, at: int, end: int, reader: EntryReader) -> None:

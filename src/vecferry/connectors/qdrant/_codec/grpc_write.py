@@ -21,6 +21,7 @@ from vecferry.connectors.qdrant._codec.grpc_read import shard_selector
 from vecferry.connectors.qdrant._codec.values import (
     PAYLOAD_ENTRY,
     STRUCT_ENTRY,
+    all_entries,
     entries,
     entry,
     integer_entries,
@@ -89,7 +90,7 @@ def _payloads(rows: Rows, form: Form) -> list[bytes]:
 def _metadata(rows: Rows, key: str | None, inner: list[bytes] | None = None) -> list[bytes]:
     """The metadata as entries of the payload; `inner` are further entries of the object under `key`."""
     number, depth = (PAYLOAD_ENTRY, 0) if key is None else (STRUCT_ENTRY, 1)
-    bodies = [None if value is None else entries(number, value, depth) for value in rows.objects()]
+    bodies = all_entries(number, rows.metadata, depth)
     if key is None:
         return [body or b"" for body in bodies]
     if inner is not None:

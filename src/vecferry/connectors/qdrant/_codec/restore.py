@@ -7,7 +7,8 @@ document, so that nothing of it is lost.
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -42,12 +43,23 @@ def batch(
         CorruptData: an envelope that we did not write.
     """
     envelopes = [take_envelope(form.layout, payload) if form.ours else _NOTHING for payload in payloads]
-    try:
+    with trusted(form, points):
         columns = _ids(form, points, payloads, envelopes)
         columns |= _texts(form, payloads, envelopes)
         for vector in form.spec.vectors:
             columns[arrow.column(vector)] = to_column(vector, _vector(form, vector, vectors, envelopes))
         return arrow.build(form.spec, columns)
+
+
+@contextmanager
+def trusted(form: Form, points: Sequence[str]) -> Iterator[None]:
+    """What is wrong with an envelope of these points, named.
+
+    Raises:
+        CorruptData: an envelope that we did not write.
+    """
+    try:
+        yield
     except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
         raise CorruptData(
             f"A point of {form.spec.name} carries a '{ENVELOPE}' that vecferry did not write: {error}.",
@@ -59,8 +71,6 @@ def batch(
 def _ids(
     form: Form, points: Sequence[str], payloads: Sequence[Payload], envelopes: Sequence[Mapping[str, Any]]
 ) -> dict[str, Any]:
-    """The original ids; a point's own where another record's envelope was copied onto it."""
-    ids = list(points)
     if (key := form.layout.id_key) is None:
         rows = [row for row, envelope in enumerate(envelopes) if "id" in envelope]
         claims = [envelopes[row]["id"] for row in rows]
@@ -68,15 +78,26 @@ def _ids(
         rows = [row for row, payload in enumerate(payloads) if type(payload.get(key)) is str]
         claims = [payloads[row][key] for row in rows]
     kinds = [envelopes[row].get("kind") for row in rows]
-    for row, claim, place in zip(rows, claims, form.places(claims, kinds), strict=True):
-        if place == points[row]:
-            ids[row] = claim
-    columns: dict[str, Any] = {"id": ids, "seq": [envelope.get("seq") for envelope in envelopes]}
+    columns: dict[str, Any] = {
+        "id": original_ids(form, points, rows, claims, kinds),
+        "seq": [envelope.get("seq") for envelope in envelopes],
+    }
     if form.spec.id_kind is IdKind.MIXED:
         columns["id_kind"] = [
             envelope.get("kind") or told(point).value for point, envelope in zip(points, envelopes, strict=True)
         ]
     return columns
+
+
+def original_ids(
+    form: Form, points: Sequence[str], rows: Sequence[int], claims: Sequence[str], kinds: Sequence[str | None]
+) -> list[str]:
+    """The id that each of `rows` claims; a point's own where another record's envelope was copied onto it."""
+    ids = list(points)
+    for row, claim, place in zip(rows, claims, form.places(claims, kinds), strict=True):
+        if place == points[row]:
+            ids[row] = claim
+    return ids
 
 
 # --------------------------------------------------------------------------- texts
@@ -97,10 +118,10 @@ def _vector(
 ) -> Cells:
     if vector not in form.scaled:
         cells = vectors[vector.name]
-        cells.values = _cast(cells.values, vector)
+        cells.values = cast(cells.values, vector)
     elif form.keeps_bits:
         cells = vectors[kept_name(vector.name)]
-        cells.values = _cast(cells.values, vector)
+        cells.values = cast(cells.values, vector)
     else:
         cells = _unscaled(form, vector, vectors[vector.name], envelopes)
     if vector.kind is VectorKind.MULTI:
@@ -110,7 +131,8 @@ def _vector(
     return cells
 
 
-def _cast(values: NDArray[Any], vector: VectorSpec) -> NDArray[Any]:
+def cast(values: NDArray[Any], vector: VectorSpec) -> NDArray[Any]:
+    """Numbers from the wire as those of the vector's own type."""
     kind = dtype(vector)
     return values.astype(kind, copy=False) if kind.kind == "f" else np.rint(values).astype(kind)
 
@@ -122,9 +144,14 @@ def _unscaled(form: Form, vector: VectorSpec, cells: Cells, envelopes: Sequence[
         told_length = envelope.get("n")
         if told_length is not None:
             told_length = told_length if form.one_length else told_length.get(vector.name, 1.0)
-            lengths[cells.share(row)] = _numbers(told_length)
+            lengths[cells.share(row)] = numbers(told_length)
         if "v" in envelope and vector.name in envelope["v"]:
             kept.append((row, envelope["v"][vector.name]))
+    return unscaled(vector, cells, lengths, kept)
+
+
+def unscaled(vector: VectorSpec, cells: Cells, lengths: NDArray[np.float64], kept: Sequence[tuple[int, str]]) -> Cells:
+    """Vectors with their lengths put back, of shape (values,); `kept` are rows whose bits were noted, in base64."""
     values = norms.unscale(as_stored(cells.values, vector), lengths, dtype(vector))
     for row, text in kept:
         share = cells.share(row)
@@ -144,6 +171,6 @@ def _same_direction(original: NDArray[Any], restored: NDArray[Any]) -> bool:
     return bool(np.all((cosine > _ALIKE) | (lengths == 0) | ~np.isfinite(cosine)))
 
 
-def _numbers(told_length: Any) -> Any:
+def numbers(told_length: Any) -> Any:
     """A length, or the list of lengths of a multi-vector; those that JSON cannot say exactly are text."""
     return [float(item) for item in told_length] if isinstance(told_length, list) else float(told_length)

@@ -11,6 +11,9 @@ import struct
 from collections.abc import Mapping
 from typing import Any
 
+import orjson
+
+from vecferry.connectors.qdrant._codec.native import native
 from vecferry.connectors.qdrant._codec.wire import field, fields, head, read_varint, varint
 
 STRUCT_ENTRY, PAYLOAD_ENTRY = 1, 3
@@ -113,6 +116,22 @@ def _nested(value: Any, depth: int) -> bytes:
 
 
 # --------------------------------------------------------------------------- columns
+
+
+def all_entries(number: int, texts: list[bytes | None], depth: int) -> list[bytes | None]:
+    """The `entries` of a column of JSON objects, given as their texts; None gives None.
+
+    Raises:
+        Unsayable: gRPC cannot carry a value; JSON can.
+    """
+    loads = orjson.loads
+    if native is None:
+        return [None if text is None else entries(number, loads(text), depth) for text in texts]
+    made: list[bytes | None]
+    made, odd = native.entries(number, texts, depth)
+    for row in odd:
+        made[row] = entries(number, loads(texts[row] or b""), depth)
+    return made
 
 
 def text_entries(number: int, key: str, texts: list[bytes | None]) -> list[bytes]:

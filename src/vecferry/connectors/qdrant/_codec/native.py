@@ -1,0 +1,15 @@
+"""The loops over bytes in C (`_native/`), where this installation was compiled (docs/adr/0030); None elsewhere."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+_NAME = "vecferry.connectors.qdrant._codec._native"
+_found = find_spec(_NAME)
+native: ModuleType | None = import_module(_NAME) if _found is not None and _found.has_location else None
+"""The folder of the C sources alone is no module."""

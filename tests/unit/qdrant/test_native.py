@@ -1,0 +1,229 @@
+"""What is written in C does what the Python beside it does, or leaves it to that; whatever bytes it is given."""
+
+from __future__ import annotations
+
+import struct
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from vecferry.connectors.qdrant._codec import columns, grpc_read, restore, values
+from vecferry.connectors.qdrant._codec.form import Form
+from vecferry.connectors.qdrant._codec.native import native
+from vecferry.connectors.qdrant._codec.values import PAYLOAD_ENTRY, STRUCT_ENTRY, EntryReader, Unsayable, entries, entry
+from vecferry.connectors.qdrant._codec.wire import field
+from vecferry.errors import CorruptData, VecferryError
+from vecferry.model import Card, CollectionSpec, IdKind, Metric, VectorSpec
+from vecferry.tags import canonical
+from vecferry.testing.skips import skip
+
+if native is None:
+    skip("compiler")
+
+TEXTS = st.text(max_size=40) | st.sampled_from(["", "\0", '"\\/\b\f\n\r\t\x1f\x7f', "é€😀", "x" * 200, "\u2028"])
+NUMBERS = (
+    st.integers(-(2**63), 2**64 - 1)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.sampled_from([-0.0, 1e15, 1e16, 999999999999999.0, 1e-7, 5e-324, 2.0**63, 10**17, 10**18, -(10**18), 0, -1])
+)
+VALUES = st.recursive(
+    st.none() | st.booleans() | NUMBERS | TEXTS,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXTS, inner, max_size=20),
+    max_leaves=20,
+)
+OBJECTS = st.dictionaries(TEXTS, VALUES, max_size=20)
+
+
+def slow_entries(number: int, text: bytes, depth: int) -> bytes | None:
+    try:
+        return entries(number, orjson.loads(text), depth)
+    except Unsayable:
+        return None
+
+
+@given(OBJECTS, st.sampled_from([PAYLOAD_ENTRY, STRUCT_ENTRY]), st.sampled_from([0, 1, 23]))
+def test_objects_become_the_same_entries(value: dict[str, Any], number: int, depth: int) -> None:
+    text = canonical(value)
+    (found,), odd = native.entries(number, [text], depth)
+    assert odd in ([], [0])
+    if not odd:
+        assert found == slow_entries(number, text, depth)
+
+
+@pytest.mark.parametrize("value", [{}, {"a": 1}, {"ä": ["x", {"b": [1.5, None, True]}]}, {"t": "x" * 20_000}])
+def test_ordinary_objects_are_not_left_to_python(value: dict[str, Any]) -> None:
+    assert native.entries(PAYLOAD_ENTRY, [canonical(value), None], 0) == ([entries(PAYLOAD_ENTRY, value), None], [])
+
+
+ODD = rb"""
+{ | [] | {"a"} | {"a":} | {"a":1,} | {"a":1}x | {"a": 1} | {"a":01} | {"a":-0} | {"a":1e999} | {"a":tru} | {"a":--1}
+{"a":+1} | {"a":1234567890123456789} | {"a":"\u00e9"} | {"a":"\ | {"a":"b | {"a":"\x"} | {"a":"\u00"} | nul
+""".replace(b"\n", b" | ").split(b" | ")[1:-1]
+
+
+@pytest.mark.parametrize(
+    "text", [*ODD, b"", b'{"a":"\xff"}', b'{"a":"\xed\xa0\x80"}', b'{"a":' + b"[" * 30 + b"]" * 30 + b"}"]
+)
+def test_what_is_odd_is_left_to_python(text: bytes) -> None:
+    assert native.entries(PAYLOAD_ENTRY, [text], 0) == ([None], [0])
+
+
+def test_python_takes_over_row_by_row() -> None:
+    texts = [b'{"a":1}', b'{"a":1234567890123456789}', None]
+    assert values.all_entries(PAYLOAD_ENTRY, texts, 0) == [
+        entries(PAYLOAD_ENTRY, {"a": 1}),
+        entries(PAYLOAD_ENTRY, {"a": 1234567890123456789}),
+        None,
+    ]
+    with pytest.raises(Unsayable):
+        values.all_entries(PAYLOAD_ENTRY, [b'{"a":18446744073709551615}'], 0)
+
+
+# --------------------------------------------------------------------------- reading
+
+
+def form(layout: str, *, ours: bool = True) -> Form:
+    vectors = (VectorSpec(dim=2, metric=Metric.COSINE),)
+    card = Card(id_kind=IdKind.TEXT, vectors=vectors, layout=layout) if ours else None
+    kind = IdKind.TEXT if ours else IdKind.INT
+    return Form(CollectionSpec(name="c", id_kind=kind, vectors=vectors, card=card), foreign_layout=layout)
+
+
+FORMS = {
+    "plain": form("plain"),
+    "flat": form("flat"),
+    "langchain": form("langchain"),
+    "synaplan": form("synaplan"),
+    "foreign": form("flat", ours=False),
+    "foreign plain": form("plain", ours=False),
+}
+NOTES = st.fixed_dictionaries(
+    {},
+    optional={
+        "seq": st.integers(0, 2**62) | st.none() | st.just("x"),
+        "n": st.floats(1e-3, 9e3) | st.just("1e+20") | st.just(2),
+        "id": TEXTS,
+        "t": st.just({"/a": "datetime"}) | st.just({}),
+        "k": st.just({"document": 1}),
+        "null": st.just(["document"]),
+        "v": st.just({"": "AACAPwAAAAA="}),
+    },
+)
+PAYLOADS = st.fixed_dictionaries(
+    {},
+    optional={
+        "document": TEXTS | st.none() | st.just(1),
+        "page_content": TEXTS,
+        "text": TEXTS,
+        "uri": TEXTS,
+        "_point_id": TEXTS,
+        "metadata": OBJECTS | st.just([]),
+        "more": VALUES,
+        "_vf": NOTES | st.just(1),
+    },
+)
+VECTORS = st.sampled_from(
+    [
+        b"".join(b"\x0d" + struct.pack("<f", x) for x in (0.6, 0.8)),
+        field(1, struct.pack("<ff", 1, 0)),
+        field(101, field(1, struct.pack("<ff", 0, 1))),
+        field(1, struct.pack("<f", 1)),
+    ]
+)
+POINT_IDS = st.sampled_from([field(2, b"6ba7b810-9dad-11d1-80b4-00c04fd430c8"), b"\x08\x07", b"\x08\xff\xff\x03", b""])
+
+
+def point(point_id: bytes, payload: dict[str, Any], vector: bytes | None) -> bytes:
+    whole = b"".join(entry(2, key, value) for key, value in payload.items())
+    raw = field(1, point_id) + whole + (field(4, field(1, vector)) if vector is not None else b"")
+    return field(2, raw)
+
+
+@st.composite
+def answers(draw: st.DrawFn) -> bytes:
+    def sayable(payload: dict[str, Any]) -> bool:
+        try:
+            point(b"", payload, None)
+        except Unsayable:
+            return False
+        return True
+
+    points = draw(st.lists(st.tuples(POINT_IDS, PAYLOADS.filter(sayable), st.none() | VECTORS), max_size=3))
+    return b"\x0a\x02\x08\x01" + b"".join(point(*one) for one in points) + b"\x19" + bytes(8)
+
+
+def by_python(made: Form, data: bytes) -> Any:
+    page = grpc_read.page(data, EntryReader())
+    cells = {v.name: grpc_read.cells(page.data, page.spans, v) for v in made.read_vectors}
+    return restore.batch(made, page.ids, page.payloads, cells)
+
+
+def compare(made: Form, data: bytes) -> bool:
+    """False where C left it to Python; else both are seen to be the same, errors too."""
+    reader = columns.Reader(made)
+    short = reader.read(data, 0, rows=len(data))
+    if short is None:
+        return False
+    try:
+        expected = by_python(made, data)
+    except CorruptData:
+        with pytest.raises(CorruptData):
+            reader.batch(short[1])
+        return True
+    assert reader.batch(short[1]).equals(expected)
+    return True
+
+
+@settings(max_examples=300)
+@given(st.sampled_from(sorted(FORMS)), answers())
+def test_points_become_the_same_batch(name: str, data: bytes) -> None:
+    compare(FORMS[name], data)
+
+
+@pytest.mark.parametrize(
+    "name, payload",
+    [
+        ("plain", {"document": "d", "uri": "u", "metadata": {"b": [1, 2.5], "a": {"c": None}}, "_vf": {"seq": 3}}),
+        ("plain", {"_vf": {"id": "x", "n": 2.5}}),
+        ("flat", {"document": "d", "b": True, "a": -1, "_vf": {"t": {"/a": "int"}}}),
+        ("langchain", {"page_content": "d", "metadata": {}}),
+        ("synaplan", {"_point_id": "doc_1", "text": "d", "user": 7}),
+        ("foreign", {"x": 1, "_vf": 1}),
+    ],
+)
+def test_ordinary_points_are_not_left_to_python(name: str, payload: dict[str, Any]) -> None:
+    vector = b"".join(b"\x0d" + struct.pack("<f", x) for x in (0.6, 0.8))
+    assert compare(FORMS[name], point(b"\x08\x07", payload, vector) * 3)
+
+
+@settings(max_examples=300)
+@given(st.sampled_from(sorted(FORMS)), answers(), st.data())
+def test_damaged_answers_are_never_read_as_something_else(name: str, data: bytes, draw: st.DataObject) -> None:
+    damaged = bytearray(data)
+    for _ in range(draw.draw(st.integers(1, 3))):
+        damaged[draw.draw(st.integers(0, len(damaged) - 1))] = draw.draw(st.integers(0, 255))
+    cut = bytes(damaged[: draw.draw(st.integers(0, len(damaged)))])
+    reader = columns.Reader(FORMS[name])
+    for torn in (bytes(damaged), cut):
+        short = reader.read(torn, 0, rows=10)
+        if short is not None:
+            try:
+                reader.batch(short[1]).validate(full=True)
+            except VecferryError:
+                continue
+
+
+def test_parts_follow_one_another() -> None:
+    made, reader = FORMS["foreign"], columns.Reader(FORMS["foreign"])
+    data = b"".join(point(b"\x08" + bytes([number]), {"n": number}, None) for number in range(1, 8))
+    at, ids = 0, []
+    while at < len(data):
+        found = reader.read(data, at, rows=3)
+        assert found is not None
+        at, page = found
+        ids += page.ids
+    assert ids == list("1234567")
+    assert made.spec.name == "c"
