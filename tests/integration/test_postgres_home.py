@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +13,17 @@ import pytest
 import vecferry
 from vecferry.connectors.postgres import catalog
 from vecferry.errors import ConfigError, Conflict
+from vecferry.events import Notice, Observer
+from vecferry.migration import sync, verify
+from vecferry.migration.proving import Proof
 from vecferry.migration.settings import Settings
-from vecferry.model import Card, CollectionSpec, IdKind, VectorSpec
-from vecferry.planning import tabled
+from vecferry.model import CollectionSpec, IdKind, VectorSpec
 from vecferry.planning.model import IfExists
 from vecferry.planning.options import PlanOptions
 from vecferry.registry import open_database
 from vecferry.tables import Column, Form, Index, Table
 from vecferry.testing.postgres import PostgresDatabase
+from vecferry.transforms import Recipe
 
 RICH = """
 CREATE TABLE rich (
@@ -192,29 +196,49 @@ def test_a_card_that_somebody_changed_runs_no_sql_of_theirs(postgres: PostgresDa
     assert postgres.execute("SELECT count(*) FROM precious") == [(0,)]
 
 
-@pytest.mark.parametrize("where, kept", [("id > 1", True), ("TRUE); COMMIT; DROP TABLE items; --", False)])
-def test_a_condition_in_a_card_is_a_condition(postgres: PostgresDatabase, where: str, kept: bool) -> None:
-    """verify reads tables as the target's card says; whoever may write that card is not the source's owner."""
-    postgres.execute("CREATE TABLE items (id int PRIMARY KEY, e vector(2))")
-    with closing(open_database(postgres.url)) as source:
-        (spec,) = source.collections()
-        form = Form(key=("id",), vectors={"": "e"}, where=where)
-        origin = {
-            "kind": source.identity.kind,
-            "namespace": spec.namespace,
-            "name": spec.name,
-            "config": {"form": form.as_json()},
-        }
-        target = OneCollection(replace(spec, card=Card(origin=origin)))
-        found = tabled.written_forms(source, target)  # type: ignore[arg-type]
-        assert found == ({"public/items": form} if kept else {})
+ITEMS = """
+CREATE TABLE items (id int PRIMARY KEY, lang text, e vector(2));
+INSERT INTO items SELECT n, CASE WHEN n % 2 = 0 THEN 'en' ELSE 'de' END, '[1,2]' FROM generate_series(1, 10) n
+"""
 
 
-@dataclass
-class OneCollection:
-    """A double of a target, of which only its collections are asked."""
+def heard(run: Callable[[Observer], Proof]) -> tuple[int | None, str]:
+    """(differences, what was warned of) of a verification."""
+    told: list[str] = []
+    proof = run(lambda event: told.append(event.message) if isinstance(event, Notice) else None)
+    return proof.verification.differences, " ".join(told)
 
-    spec: CollectionSpec
 
-    def collections(self) -> list[CollectionSpec]:
-        return [self.spec]
+def test_a_card_never_says_which_rows_are_compared(postgres, other, tmp_path):
+    """Who may write a card is not the source's owner: one that says FALSE would make an empty target equal."""
+    postgres.execute(ITEMS)
+    move(postgres.url, other.url, ("items",), tmp_path / "ledger.db")
+    condition = "'{origin,config,form,where}', '\"FALSE\"'"
+    other.execute(f"UPDATE _vecferry_cards SET card = jsonb_set(card::jsonb, {condition})::json")
+    other.execute("DELETE FROM items")
+    options = {"ledger": str(tmp_path / "none.db")}
+    differences, told = heard(lambda observer: verify(postgres.url, other.url, observer=observer, **options))
+    assert differences == 10
+    assert "only some rows were moved (FALSE)" in told
+    with pytest.raises(ConfigError, match="only some rows were moved: FALSE"):
+        sync(postgres.url, other.url)
+    assert other.execute("SELECT count(*) FROM items") == [(0,)]
+
+
+def test_a_condition_of_the_plan_holds_where_the_plan_is_named(postgres, tmp_path):
+    """And one that no row meets is told: nothing was compared then."""
+    postgres.execute(ITEMS)
+    away = f"files:{tmp_path / 'away'}"
+    form = Form(key=("id",), vectors={"": "e"}, columns=("lang",), where="lang = 'en'")
+    chosen = Recipe(tables={"public/items": form})
+    options = PlanOptions(transforms=chosen)
+    vecferry.migrate(
+        postgres.url, away, settings=Settings(plan=options, ledger=str(tmp_path / "ledger.db"), reports=None)
+    )
+    assert heard(lambda observer: verify(postgres.url, away, transforms=chosen, observer=observer)) == (0, "")
+    differences, told = heard(lambda observer: verify(postgres.url, away, observer=observer))
+    assert differences == 5
+    assert "--transform PLAN" in told
+    nothing = Recipe(tables={"public/items": replace(form, where="lang = 'fr'")})
+    _, told = heard(lambda observer: verify(postgres.url, away, transforms=nothing, observer=observer))
+    assert "No row of the table meets the condition of the plan (lang = 'fr'): nothing is compared." in told

@@ -19,7 +19,7 @@ from vecferry.planning.inspect import select
 from vecferry.planning.options import PlanOptions
 from vecferry.planning.patterns import Pattern, parse_patterns
 from vecferry.planning.presets import Preset
-from vecferry.planning.tabled import by_preset, forms_of, keys_of, read_as, unconditional, written_forms
+from vecferry.planning.tabled import by_preset, forms_of, keys_of, read_as, written_forms
 from vecferry.protocols import Database, Tabular
 from vecferry.report.build import of_verification, store_facts
 from vecferry.report.model import Report
@@ -163,7 +163,7 @@ def _seen(
         read_as(goal, by_preset(goal, PlanOptions(preset=preset)).transforms.tables)
         preset = None
     told = transforms.tables or preset is not None
-    forms, conditions = ({}, {}) if told else unconditional(written_forms(origin, goal))
+    forms, conditions = ({}, {}) if told else written_forms(origin, goal)
     read = transforms if told else replace(transforms, tables=forms)
     options = PlanOptions(collections=tuple(collections), transforms=read, preset=preset)
     seen, options = wished(origin, options, paying=True)

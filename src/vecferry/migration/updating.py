@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from vecferry.engine.stop import Stop
+from vecferry.errors import ConfigError
 from vecferry.events import Observer, silent
 from vecferry.migration.moving import migrate
 from vecferry.migration.proving import pair_up
@@ -61,7 +62,13 @@ def _named(
         wishes = by_preset(origin, PlanOptions(collections=tuple(collections), preset=preset))
         if any(rule != Rule(source=rule.source) for rule in wishes.transforms.collections):
             return tuple(collections), Recipe()
-        read = Recipe(tables=wishes.transforms.tables if preset else written_forms(origin, goal))
+        forms, conditions = ({}, {}) if preset else written_forms(origin, goal)
+        read = Recipe(tables=wishes.transforms.tables if preset else forms)
         read_as(origin, read.tables)
         pairs = pair_up(origin, goal, wishes.collections, url=shown(source))
+    for name in sorted(conditions.keys() & {here for here, _ in pairs}):
+        raise ConfigError(
+            f"The card of what was made of '{name}' says that only some rows were moved: {conditions[name]}.",
+            hint="A card is not believed: say yourself which rows are meant, with --transform PLAN or --preset FILE.",
+        )
     return tuple(f"{here}={there.rpartition('/')[2]}" for here, there in pairs), read

@@ -18,7 +18,6 @@ from vecferry.planning.presets import Preset, TableWish, proposed, skeleton
 from vecferry.protocols import Database, Tabular, require
 from vecferry.tables import Form, Table, guess
 from vecferry.tables.check import check
-from vecferry.tables.expression import one_piece
 from vecferry.tables.wish import shape
 from vecferry.transforms import Rule, View
 
@@ -172,15 +171,17 @@ def keys_of(tables: Mapping[str, Form], names: Sequence[str]) -> tuple[str, ...]
     return tuple(keys.get(name, name) for name in names)
 
 
-def written_forms(source: Database, target: Database) -> dict[str, Form]:
-    """Table of `source` -> the form in which a collection of `target` was made of it, as that one's card tells.
+def written_forms(source: Database, target: Database) -> tuple[dict[str, Form], dict[str, str]]:
+    """(table of `source` -> the form in which a collection of `target` was made of it, table -> the form's condition).
 
-    A form that does not fit the table any more is left out, as is one whose condition is no single piece of SQL.
+    Cards tell both, and who wrote a card is not known: one that says FALSE would have nothing compared. So the forms
+    have no condition; which rows count is said by a plan. A form that does not fit the table any more is left out.
     """
     if not isinstance(source, Tabular):
-        return {}
+        return {}, {}
     tables = {_name(table): table for table in source.tables()}
-    found = {}
+    found: dict[str, Form] = {}
+    conditions: dict[str, str] = {}
     for spec in target.collections():
         origin = spec.card.origin if spec.card is not None else {}
         name = "/".join((*origin.get("namespace", ()), origin.get("name", "")))
@@ -188,10 +189,10 @@ def written_forms(source: Database, target: Database) -> dict[str, Form]:
         if form is not None and name in tables:
             with suppress(ConfigError):
                 made = Form.from_json(form)
-                one_piece(made.where or "")
                 check(tables[name], made)
-                found[name] = made
-    return found
+                found[name] = replace(made, where=None)
+                conditions |= {name: made.where} if made.where else {}
+    return found, conditions
 
 
 def _form(spec: CollectionSpec) -> Form:
