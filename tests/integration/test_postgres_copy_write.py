@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime
 from typing import Any
 
 import numpy as np
@@ -99,19 +98,6 @@ def test_floats(connection, kind, width, data):
     found = read(connection, kind, wire.number(pa.array(values, arrow_type), f">f{width // 8}"), len(values))
     back = [None if text is None else float(text) for text in found]
     assert pa.array(back, arrow_type).equals(pa.array(values, arrow_type)) or any(v != v for v in values)  # noqa: PLR0124
-
-
-@given(values=st.lists(st.none() | st.datetimes(datetime(1, 1, 1), datetime(9999, 1, 1))))  # noqa: DTZ001 # naive by type
-def test_timestamps(connection, values):
-    array = pa.array(values, pa.timestamp("us"))
-    check(connection, "timestamp", wire.timestamp(array), values)
-    aware = [None if value is None else value.replace(tzinfo=UTC) for value in values]
-    check(connection, "timestamptz", wire.timestamp(pa.array(aware, pa.timestamp("us", "UTC"))), aware)
-
-
-@given(values=st.lists(st.none() | st.dates(date(1, 1, 1), date(9999, 1, 1))))
-def test_dates(connection, values):
-    check(connection, "date", wire.date(pa.array(values, pa.date32())), values)
 
 
 @given(values=st.lists(st.none() | st.binary()))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 from vecferry.engine.model import RunResult
@@ -12,7 +12,7 @@ from vecferry.report.build import of_migration
 from vecferry.report.model import Report, RunFacts
 from vecferry.report.write import read_json, write_html, write_json
 from vecferry.state.ledger import Ledger
-from vecferry.verification.model import Comparison, Verification
+from vecferry.verification.model import Verification
 
 
 def of_run(
@@ -21,7 +21,6 @@ def of_run(
     proof: Verification | None,
     facts: RunFacts,
     ledger: Ledger,
-    comparisons: Sequence[Comparison] = (),
 ) -> Report:
     """The report of a run that has just ended."""
     rejected: dict[str, list[Rejection]] = {}
@@ -31,7 +30,6 @@ def of_run(
     return of_migration(
         plan,
         verification=proof,
-        comparisons=comparisons,
         run=facts,
         seconds=_seconds(result, facts),
         copied=copied,

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
-from vecferry.model import Pin, Rejection, StoreIdentity, VectorSpec
+from vecferry.model import Pin, Rejection, StoreIdentity
 from vecferry.planning.flows import flows_of
-from vecferry.planning.model import CollectionPlan, Plan, Profile, Verdict
+from vecferry.planning.model import CollectionPlan, Plan, Verdict
 from vecferry.report.machine import this_machine
 from vecferry.report.model import CollectionFacts, Report, RunFacts, StoreFacts
 from vecferry.report.verdict import judge
@@ -71,14 +71,10 @@ def of_verification(
     verification: Verification,
     *,
     pin: Pin | None = None,
-    comparisons: Sequence[Comparison] = (),
-    profiles: Sequence[Profile] = (),
     run: RunFacts | None = None,
 ) -> Report:
     """The report of a verification alone, whoever moved the records."""
-    compared = {comparison.collection: comparison for comparison in comparisons}
-    known = {profile.spec.qualified_name: profile for profile in profiles}
-    facts = [_found(found, known.get(found.source), compared.get(found.source)) for found in verification.collections]
+    facts = [_found(found) for found in verification.collections]
     return _report(source, target, facts, pin=pin, run=run, seconds=_seconds(run, None, verification))
 
 
@@ -130,19 +126,16 @@ def _planned(
     )
 
 
-def _found(
-    verification: CollectionVerification, profile: Profile | None, comparison: Comparison | None
-) -> CollectionFacts:
-    vectors: Iterable[VectorSpec] = profile.spec.vectors if profile else ()
+def _found(verification: CollectionVerification) -> CollectionFacts:
     return CollectionFacts(
         source=verification.source,
         target=verification.target,
         records=verification.records,
-        bytes=profile.bytes if profile else 0,
-        vectors=tuple(vectors),
-        layout=profile.layout if profile else "",
+        bytes=0,
+        vectors=(),
+        layout="",
         verification=verification,
-        comparison=comparison,
+        comparison=None,
     )
 
 

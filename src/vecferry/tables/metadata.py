@@ -15,7 +15,7 @@ from typing import Any
 
 from vecferry.errors import DataError
 from vecferry.tables.model import SPREAD, Form
-from vecferry.tags import canonical, loads
+from vecferry.tags import loads
 
 
 def to_metadata(form: Form, values: Mapping[str, Any], text: bytes | str | None) -> dict[str, Any] | None:
@@ -72,9 +72,3 @@ def from_metadata(form: Form, metadata: Mapping[str, Any] | None) -> tuple[dict[
         return values, {key.removeprefix(SPREAD): item for key, item in found.items()}, metadata is None
     whole = found[SPREAD]
     return values, None if whole == {} else whole, whole is None
-
-
-def from_metadata_text(form: Form, metadata: Mapping[str, Any] | None) -> tuple[dict[str, Any], bytes | None]:
-    """`from_metadata` with the JSON column as canonical text, None for SQL NULL; for values that JSON can say."""
-    values, whole, missing = from_metadata(form, metadata)
-    return values, None if missing or form.metadata is None else canonical(whole)

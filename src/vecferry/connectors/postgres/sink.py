@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 
 import pyarrow as pa
@@ -19,7 +18,6 @@ from vecferry.connectors.postgres.staging import Loader
 from vecferry.errors import DataError
 from vecferry.model import CollectionSpec, Receipt, Rejection
 
-_LOG = logging.getLogger("vecferry.postgres")
 _ID_BYTES = LIMITS.id_bytes or 0
 
 

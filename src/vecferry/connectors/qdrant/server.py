@@ -111,11 +111,9 @@ class Server:
                 return
             body["offset"] = found["next_page_offset"]
 
-    def first_ids(
-        self, name: str, start: int | str, limit: int = 1, *, shard: ShardKey | None = None
-    ) -> list[int | str]:
-        """The first point ids from `start` on (inclusive), in Qdrant's order: numbers, then UUIDs."""
-        body = {"offset": start, "limit": limit, "with_payload": False, "with_vector": False, **of_shard(shard)}
+    def first_ids(self, name: str, start: int | str, *, shard: ShardKey | None = None) -> list[int | str]:
+        """The first point id from `start` on (inclusive), in Qdrant's order (numbers, then UUIDs); empty behind all."""
+        body = {"offset": start, "limit": 1, "with_payload": False, "with_vector": False, **of_shard(shard)}
         found = self.rest.call("POST", collection_path(name, "/points/scroll"), body)["points"]
         return [point["id"] for point in found]
 

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from vecferry.connectors.chroma import _codec
 from vecferry.errors import ConfigError
 from vecferry.secret import Secret, default_secret
 from vecferry.url import HEADER, StoreUrl
@@ -150,8 +149,3 @@ def _headers(url: StoreUrl) -> dict[str, str]:
                 raise ConfigError(f"{option} is not a header.", hint=f"Write {HEADER}NAME=value in plain ASCII.")
             found[name] = text
     return found
-
-
-def qualified(tenant: str, database: str, name: str) -> str:
-    """A collection's name for people."""
-    return "/".join((*_codec.namespace(tenant, database), name))

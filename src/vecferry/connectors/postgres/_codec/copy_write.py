@@ -21,9 +21,6 @@ from numpy.typing import NDArray
 
 HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 TRAILER = b"\xff\xff"
-EPOCH_US = 946_684_800_000_000
-"""Microseconds from 1970 to 2000, where PostgreSQL's time begins."""
-EPOCH_DAYS = 10_957
 
 Cells = tuple[pa.LargeBinaryArray, ...]
 """Parts of one field of every row, in their order; each of shape (rows,), without nulls."""
@@ -78,17 +75,6 @@ def bigint(array: pa.Array) -> Cells:
     below = pc.if_else(negative, array, zeros).cast(pa.int64()).to_numpy(zero_copy_only=False)
     above = pc.if_else(negative, zeros, array.fill_null("0")).cast(pa.uint64()).to_numpy(zero_copy_only=False)
     return _fixed((below + above.view(np.int64)).astype(">i8"), array)
-
-
-def timestamp(array: pa.Array) -> Cells:
-    """`timestamp` and `timestamptz`, from an Arrow timestamp: microseconds since 2000."""
-    since = pc.subtract(array.cast(pa.timestamp("us")).cast(pa.int64()), EPOCH_US)
-    return number(since, ">i8")
-
-
-def date(array: pa.Array) -> Cells:
-    """`date`, from an Arrow date32: days since 2000."""
-    return number(pc.subtract(array.cast(pa.int32()), EPOCH_DAYS), ">i4")
 
 
 # --------------------------------------------------------------------------- vectors
