@@ -101,6 +101,24 @@ def plan(
     "--units/--no-units", default=None, help="Whether --by makes units. Default: where a SQL store is the source."
 )
 @click.option(
+    "--order",
+    type=click.Choice(["largest", "smallest", "value"]),
+    help="With --by: which unit is moved first. Default: the largest; of a run that goes on, as it began.",
+)
+@click.option(
+    "--first",
+    multiple=True,
+    metavar="VALUE",
+    help="With --by: this unit before all others. May be given more than once.",
+)
+@click.option(
+    "--stay",
+    "stays",
+    multiple=True,
+    metavar="VALUE",
+    help="With --by: leave this unit in the source; '*': every one that is there, to be moved one by one (resume).",
+)
+@click.option(
     "--status-table",
     metavar="URL[#TABLE]",
     help="With --by: keep a line for each unit in this SQL table (vector_migration_status), for others to read.",
@@ -170,7 +188,7 @@ def _settings(
         given["collections"] = tuple(collection.source for collection in decisions.collections)
         source, target = source or decisions.source_url, target or decisions.target_url
     settings = Settings(
-        plan=replace(plan_options(given), unit=_unit(source, given)),
+        plan=replace(plan_options(given), unit=_unit(source, given), **_priority(given)),
         decisions=decisions,
         pace=Bound.parse(given["pace"]) if given["pace"] else None,
         engine=Options(batch_bytes=given["batch_bytes"], jobs=given["jobs"], rate=given["rate"]),
@@ -187,7 +205,17 @@ def _settings(
     )
     if settings.status_table is not None and settings.plan.unit is None and decisions is None:
         raise click.UsageError("--status-table lists units: add --by COLUMN.")
+    if any(_priority(given).values()) and settings.plan.unit is None and decisions is None:
+        raise click.UsageError("--order, --first and --stay are of units: add --by COLUMN.")
     return defaults.source_url(source), defaults.target_url(target), settings
+
+
+def _priority(given: dict[str, Any]) -> dict[str, Any]:
+    """In which order units are moved, and which are not, as fields of `PlanOptions`."""
+    from vecferry.planning.priority import Order
+
+    order = Order(given["order"]) if given["order"] else None
+    return {"order": order, "first": given["first"], "stays": given["stays"]}
 
 
 def _unit(source: str | None, given: dict[str, Any]) -> str | None:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from vecferry.planning.targets import TargetState
     from vecferry.verification.drift import Drift
 
+_UNITS = 5
 _VERDICT = {
     Verdict.EXACT: "green",
     Verdict.RESTORABLE: "cyan",
@@ -124,6 +125,7 @@ def the_plan(console: Console, plan: Plan) -> None:
     if plan.left_out:
         left_out = ", ".join(plan.left_out)
         console.print(f"Left out, empty and of unknown dimension: {left_out}\n", markup=False, highlight=False)
+    _units(console, plan)
     _changes(console, plan)
     _estimate(console, plan)
     _cells(console, plan)
@@ -165,6 +167,26 @@ def drifts(console: Console, found: Sequence[Drift], *, delete: bool) -> None:
     table(console, "What differs", heads, rows, numbers=heads[2:])
     if not delete and any(one.extra for one in found):
         console.print("What only the target has stays there; --delete would remove it.\n")
+
+
+def _units(console: Console, plan: Plan) -> None:
+    """In which order units are moved, and which stay."""
+    from vecferry.tables.units import rows_by_unit, shown
+
+    rows = []
+    for collection in plan.collections:
+        units = rows_by_unit(collection.partitions)
+        moved = [f"{shown(unit)} ({count:,})" for unit, count in units.items() if unit not in collection.stays]
+        stay = [shown(unit) for unit in collection.stays]
+        if units:
+            rows.append((collection.source, len(units), _some(moved), _some(stay)))
+    if rows:
+        heads = ("collection", "units", "moved in this order (records)", "stay in the source")
+        table(console, "Unit by unit", heads, rows, numbers=("units",))
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:_UNITS]) + (f" and {len(names) - _UNITS:,} more" if len(names) > _UNITS else "")
 
 
 def _changes(console: Console, plan: Plan) -> None:

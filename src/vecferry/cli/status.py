@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 SHOWN = 20
 """Units that are listed unless all are asked for."""
-_FIRST = ("in_progress", "failed", "pending", "completed", "stays")
+_FIRST = ("in_progress", "failed", "paused", "pending", "completed", "stays")
 """What a person looks for first."""
 _HEADS = ("unit", "state", "moved", "started", "finished", "error")
 

@@ -29,7 +29,7 @@ def job(plan: Plan, request: Mapping[str, str] | None = None) -> Job:
                 source=collection.source,
                 target=collection.target.qualified_name,
                 partitions=collection.partitions,
-                units=() if collection in plan.kept else tuple(planned(collection)),
+                units=() if collection in (*plan.kept, *plan.synced) else tuple(planned(collection)),
             )
             for collection in plan.collections
         ),

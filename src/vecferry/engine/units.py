@@ -13,8 +13,9 @@ from vecferry.errors import Interrupted, LedgerError, UnitsFailed, UnitsPaused, 
 from vecferry.events import UnitChanged
 from vecferry.model import Partition
 from vecferry.planning.model import CollectionPlan
+from vecferry.planning.priority import Rank
 from vecferry.state.model import Unit, UnitState
-from vecferry.tables.units import shown, unit_of
+from vecferry.tables.units import rows_by_unit, shown, unit_of
 
 if TYPE_CHECKING:
     from vecferry.state.run import Run
@@ -61,16 +62,11 @@ def planned(plan: CollectionPlan) -> list[Unit]:
         Unit(
             collection=plan.source,
             value=value,
-            total=rows(parts),
+            total=rows,
             state=UnitState.STAYS if value in plan.stays else UnitState.PENDING,
         )
-        for value, parts in by_unit(plan.partitions).items()
+        for value, rows in rows_by_unit(plan.partitions).items()
     ]
-
-
-def rows(partitions: Sequence[Partition]) -> int:
-    """The rows of a unit when these partitions of it were made."""
-    return sum(part.estimated_rows or 0 for part in partitions)
 
 
 def copied(crew: Crew, pause: Pause, copy: Callable[[Crew], None]) -> bool:
@@ -91,6 +87,8 @@ class Care:
 
     prove: Prove
     grow: Grow
+    rank: Rank | None = None
+    """the order of units, where it is not that of the plan"""
 
 
 @dataclass(slots=True)
@@ -134,7 +132,9 @@ class Walk:
     def _todo(self, parts: Mapping[str, Sequence[Partition]]) -> list[Unit]:
         left_alone = {unit.value for unit in self.failed}
         todo = (unit for unit in self._units() if not (unit.settled or unit.paused or unit.value in left_alone))
-        return [unit for unit in todo if unit.value in parts]
+        found = [unit for unit in todo if unit.value in parts]
+        rank = self.care.rank
+        return sorted(found, key=lambda unit: rank(unit.value, unit.total)) if rank is not None else found
 
     def _each(self, todo: Sequence[Unit], parts: Mapping[str, Sequence[Partition]]) -> None:
         for unit in todo:

@@ -2,6 +2,7 @@
 
 from vecferry.engine.gentle import Bound
 from vecferry.migration.history import PaceStatus, RunStatus, UnitStatus, status, watch
+from vecferry.migration.holding import pause, resume, stay
 from vecferry.migration.looking import inspect, plan
 from vecferry.migration.moving import migrate
 from vecferry.migration.proving import Proof, compare, repair, verify
@@ -28,12 +29,15 @@ __all__ = [
     "compare",
     "inspect",
     "migrate",
+    "pause",
     "plan",
     "read_report",
     "repair",
+    "resume",
     "retire",
     "rewrite_report",
     "status",
+    "stay",
     "sync",
     "verify",
     "watch",

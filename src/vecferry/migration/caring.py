@@ -8,13 +8,15 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from vecferry.engine.job import job
-from vecferry.engine.units import Came, Care, by_unit, rows
+from vecferry.engine.units import Came, Care
 from vecferry.migration import journal
 from vecferry.migration.settings import Settings
 from vecferry.model import Partition
 from vecferry.planning.model import CollectionPlan, Plan
+from vecferry.planning.priority import rank
 from vecferry.protocols import Database
 from vecferry.state.run import Run
+from vecferry.tables.units import rows_by_unit, unit_of
 from vecferry.verification.part import prove
 from vecferry.verification.passes import Both
 from vecferry.verification.tries import Tries
@@ -33,12 +35,12 @@ class Units:
     origin: Database
     settings: Settings
     both: Callable[[], Both]
-    _larger: set[tuple[str, str]] = field(default_factory=set)
+    _larger: dict[str, set[str]] = field(default_factory=dict)
 
     @property
     def care(self) -> Care:
         """What the engine is given."""
-        return Care(self._prove, self._grow)
+        return Care(self._prove, self._grow, rank(self.settings.plan))
 
     def _prove(self, collection: str, partitions: Sequence[Partition]) -> int:
         target = self._of(collection).target.qualified_name
@@ -53,23 +55,19 @@ class Units:
             observer=both.observer,
             work="The migration",
         )
-        found = by_unit(tries.call("looking for new units", partial(self._partitions, collection)))
+        found = tries.call("looking for new units", partial(self._partitions, collection))
         plan = self._of(collection)
-        known = by_unit(plan.partitions)
-        if new := [part for unit, parts in found.items() if unit not in known for part in parts]:
+        known = rows_by_unit(plan.partitions)
+        if new := [part for part in found if unit_of(part.id) not in (None, *known)]:
             self._take_up(plan, new)
-        larger = [unit for unit, parts in found.items() if unit in known and self._is_larger(collection, unit, parts)]
-        self._larger |= {(collection, unit) for unit in larger}
-        return Came(new, larger)
+        larger = {unit for unit, rows in rows_by_unit(found).items() if rows > known.get(unit, rows)}
+        fresh = larger - self._larger.get(collection, set())  # once: a product writes on, and this shall end
+        self._larger.setdefault(collection, set()).update(larger)
+        return Came(new, sorted(fresh))
 
     def _partitions(self, collection: str) -> list[Partition]:
         with closing(self.origin.source(collection)) as source:
             return list(source.partitions())
-
-    def _is_larger(self, collection: str, unit: str, now: Sequence[Partition]) -> bool:
-        """Whether it holds more rows than were planned; said once, since a product writes on and this shall end."""
-        before = rows(by_unit(self._of(collection).partitions)[unit])
-        return rows(now) > before and (collection, unit) not in self._larger
 
     def _take_up(self, plan: CollectionPlan, new: Sequence[Partition]) -> None:
         records = plan.records + sum(part.estimated_rows or 0 for part in new)

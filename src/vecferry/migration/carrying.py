@@ -8,14 +8,16 @@ from dataclasses import replace
 
 from vecferry.engine.model import RunResult
 from vecferry.engine.run import migrate_collections
-from vecferry.events import Event, Observer, Stage, StageFinished, StageStarted
+from vecferry.events import Event, Notice, Observer, Stage, StageFinished, StageStarted
 from vecferry.hooks import reach
 from vecferry.migration import backup, journal
 from vecferry.migration.caring import Units
 from vecferry.migration.reporting import of_run, write_report
 from vecferry.migration.result import Migration
+from vecferry.migration.staying import told, without
 from vecferry.migration.trip import Held, Trip
-from vecferry.planning.model import CollectionPlan, IfExists, Plan
+from vecferry.planning.model import CollectionPlan, IfExists
+from vecferry.planning.tabled import keys_of
 from vecferry.process import let_go
 from vecferry.state.model import Outcome, Step
 from vecferry.verification.elsewhere import LEAST_AHEAD, Helper
@@ -27,9 +29,9 @@ from vecferry.verification.run import verify
 
 def carry_out(trip: Trip, held: Held) -> Migration:
     """Back up, copy, verify, report; the run is closed when all of it is done."""
-    if held.backup is not None and not held.idle:
     if trip.watch is not None:
         trip.watch.noted_in(held.run)
+    if held.backup is not None and not held.idle:
         backup.write(trip, held.plan, held.run, held.backup)
     units = Units(held.plan, held.run, trip.origin, trip.settings, lambda: _both(trip, held))
     with Helper(trip.goal) as helper:
@@ -42,14 +44,14 @@ def carry_out(trip: Trip, held: Held) -> Migration:
             observer=_ahead(trip, held, helper) if trip.settings.verify else trip.recorder,
             stop=trip.stop,
             care=units.care,
-        )
             rate=trip.watch.rate if trip.watch else None,
+        )
         held = replace(held, plan=units.plan)
         repairs = _synchronise(trip, held, helper)
         proof = _verify(trip, held, trip.settings.verify, helper) if trip.settings.verify else None
-    result = _with_repairs(result, repairs)
     if trip.watch is not None:
         trip.watch.tell()
+    result = _with_repairs(result, repairs)
     report = of_run(held.plan, result, proof, trip.recorder.facts(), trip.ledger)
     written = write_report(report, trip.settings.reports / held.run.id) if trip.settings.reports else None
     held.run.close(Outcome.DONE if proof is None or proof.sound else Outcome.DIFFERENT)
@@ -88,7 +90,8 @@ def _mend(trip: Trip, held: Held, collection: CollectionPlan, helper: Helper) ->
     held.run.mark(name, Step.PREPARED)
     trip.recorder(StageStarted(stage=Stage.COPY, collection=name))
     options = _options(trip, held, trip.settings.verify or VerifyOptions())
-    both = Both(trip.origin, trip.goal, options, trip.recorder, trip.stop, helper)
+    origin = without(trip.origin, trip.stayed(held.plan))
+    both = Both(origin, trip.goal, options, trip.recorder, trip.stop, helper)
     done = mend(both, (name, collection.target.qualified_name), delete_extra=trip.settings.delete_extra)
     seconds = time.monotonic() - began
     held.run.spend(name, Stage.COPY.value, seconds)
@@ -107,8 +110,11 @@ def _verify(trip: Trip, held: Held, options: VerifyOptions, helper: Helper) -> V
     let_go()  # what the copy needed; the process that reads the target back needs as much
     collections = held.plan.collections
     pairs = [(collection.source, collection.target.qualified_name) for collection in collections]
+    stayed = trip.stayed(held.plan)
+    for name, units in stayed.items():
+        trip.recorder(Notice(collection=name, message=told(units)))
     proof = verify(
-        trip.origin,
+        without(trip.origin, stayed),
         trip.goal,
         pairs,
         options=_options(trip, held, options),
@@ -126,7 +132,7 @@ def _options(trip: Trip, held: Held, options: VerifyOptions) -> VerifyOptions:
     """`options` with what this run knows: profiles, what the target was promised, what was set aside."""
     return replace(
         options,
-        by=_keys(held.plan, options.by),
+        by=keys_of(held.plan.tables, options.by),
         profiles={profile.spec.qualified_name: profile for profile in held.profiles},
         promised={c.target.qualified_name: c.signed(held.run.id) for c in held.plan.collections},
         set_aside=journal.left_out_of(trip.ledger, held.plan, held.run.id),
@@ -135,15 +141,11 @@ def _options(trip: Trip, held: Held, options: VerifyOptions) -> VerifyOptions:
     )
 
 
-def _keys(plan: Plan, names: Sequence[str]) -> tuple[str, ...]:
-    """The metadata keys under which records have these columns of their tables; other keys as they are."""
-    keys = {column: key for form in plan.tables.values() for key, column in form.own.items()}
-    return tuple(keys.get(name, name) for name in names)
-
-
 def _shared(trip: Trip, held: Held) -> Iterator[str]:
     """The target collections in which records that only the target has are to stay."""
     synced = set() if trip.settings.delete_extra else {drift.source for drift in held.drifts}
+    stayed = trip.stayed(held.plan)  # what comes to a user who stays may stand in either store
+    yield from (c.target.qualified_name for c in held.plan.collections if c.source in stayed)
     for collection in held.plan.collections:
         stays = collection.if_exists is IfExists.SYNC and not trip.settings.delete_extra
         if stays or collection.if_exists is IfExists.APPEND or collection.source in synced:

@@ -24,7 +24,18 @@ from vecferry.state.model import CollectionState, Outcome, RunInfo
 from vecferry.state.paths import ledger_option
 
 _NO_FORM = frozenset(
-    {"--collection", "--accept", "--if-exists", "--on-conflict", "--backup", "--name", "--delete", "--unit"}
+    {
+        "--collection",
+        "--accept",
+        "--if-exists",
+        "--on-conflict",
+        "--backup",
+        "--name",
+        "--delete",
+        "--unit",
+        "--order",
+        "--stay",
+    }
 )
 """Options that say nothing of the form in which records stand in the target; names are compared by themselves."""
 

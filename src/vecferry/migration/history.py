@@ -17,6 +17,7 @@ from vecferry.state.ledger import Ledger
 from vecferry.state.model import CollectionState, RunInfo, Step, Unit, UnitState
 from vecferry.tables.units import shown, unit_of
 
+PAUSED = "paused"
 LOOK_EVERY = 1.0
 """Seconds between two looks of `watch`."""
 
@@ -38,7 +39,7 @@ class UnitStatus:
 
     Attributes:
         value: as the store prints it, `null` where the column is empty.
-        state: pending, in_progress, completed, failed or stays.
+        state: pending, in_progress, completed, failed, stays or paused.
         moved: records that the target holds of `total`; of a unit that is not completed, those committed so far.
         started, finished: UTC.
     """
@@ -72,7 +73,10 @@ class PaceStatus:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunStatus:
-    """One run. `state` is running, interrupted, failed, done, different or dropped; times are UTC."""
+    """One run. `state` is running, paused, interrupted, failed, done, different or dropped; times are UTC.
+
+    `holder` names the process that has it, waiting where it is paused; empty where there is none.
+    """
 
     id: str
     created: datetime
@@ -90,7 +94,8 @@ class RunStatus:
     @property
     def unit_counts(self) -> dict[str, int]:
         """State -> units that stand there; states without any are left out."""
-        counts = {state.value: sum(unit.state == state.value for unit in self.units) for state in UnitState}
+        states = (*(state.value for state in UnitState), PAUSED)
+        counts = {state: sum(unit.state == state for unit in self.units) for state in states}
         return {state: count for state, count in counts.items() if count}
 
 
@@ -125,9 +130,18 @@ def watch(
         while run is not None:
             found = _status(opened, _run(opened, run))
             yield found
-            if found.state != "running":
+            if not found.holder:
                 return
             wait(every)
+
+
+def run_status(ledger: Ledger, run: str) -> RunStatus:
+    """One run of an open ledger.
+
+    Raises:
+        ConfigError: no run has that id.
+    """
+    return _status(ledger, _run(ledger, run))
 
 
 def _run(ledger: Ledger, run: str) -> RunInfo:
@@ -139,16 +153,17 @@ def _run(ledger: Ledger, run: str) -> RunInfo:
 
 def _status(ledger: Ledger, info: RunInfo) -> RunStatus:
     plan = load_plan(info.plan)
-    records = {collection.source: collection.records for collection in plan.collections}
     kept = _there(plan, info)
+    done = {state.source: kept.get(state.source, state.total.read) for state in info.collections}
+    records = {c.source: max(c.records, done.get(c.source, 0)) for c in plan.collections}  # it may have grown since
     return RunStatus(
         id=info.id,
         created=datetime.fromtimestamp(info.created, UTC),
         source=plan.source_url,
         target=plan.target_url,
-        records=plan.records,
-        done=sum(kept.get(state.source, state.total.read) for state in info.collections),
-        state="running" if info.running else str(info.outcome or "unknown"),
+        records=max(plan.records, sum(records.values())),
+        done=sum(done.values()),
+        state=_state(info),
         error=info.error,
         holder=info.holder,
         collections=tuple(
@@ -157,7 +172,7 @@ def _status(ledger: Ledger, info: RunInfo) -> RunStatus:
                 target=state.target,
                 step=state.step,
                 records=records.get(state.source, 0),
-                done=kept.get(state.source, state.total.read),
+                done=done[state.source],
             )
             for state in info.collections
         ),
@@ -181,6 +196,12 @@ def _pace(ledger: Ledger, run: str) -> PaceStatus | None:
     )
 
 
+def _state(info: RunInfo) -> str:
+    if info.paused:
+        return PAUSED
+    return "running" if info.running else str(info.outcome or "unknown")
+
+
 def _units(units: list[Unit], info: RunInfo) -> Iterator[UnitStatus]:
     """Units with what their partitions' checkpoints say of those that are not through."""
     records = committed(info.collections) if units else {}
@@ -189,8 +210,8 @@ def _units(units: list[Unit], info: RunInfo) -> Iterator[UnitStatus]:
         yield UnitStatus(
             collection=unit.collection,
             value=shown(unit.value),
-            state=unit.state.value,
-            total=unit.total,
+            state=PAUSED if unit.paused and not unit.settled else unit.state.value,
+            total=max(unit.total, moved),
             moved=moved,
             started=_utc(unit.started),
             finished=_utc(unit.finished),

@@ -29,7 +29,7 @@ def request(settings: Settings) -> dict[str, str]:
     wished = settings.plan
     return {
         "--collection": ", ".join(wished.collections) or "all",
-        "--layout": wished.layout,
+        "--layout": wished.layout if wished.made is None else _fingerprint(wished.made),
         "--exact-vectors": wished.exact_vectors.value,
         "--accept": ", ".join(f"{shape}={policy}" for shape, policy in sorted(wished.policies.items())) or "nothing",
         "--if-exists": wished.if_exists.value,
@@ -44,14 +44,16 @@ def request(settings: Settings) -> dict[str, str]:
         "id rule": f"{wished.id_rule.namespace} {wished.id_rule.template!r}",
         "--preset": _preset(wished),
         "--unit": wished.unit or "none",
+        "--stay": ", ".join(wished.stays) or "none",
+        "--order": ", ".join((*wished.first, wished.order or "largest")),
         "--plan": f"with fingerprint {fingerprint(settings.decisions)[:12]}" if settings.decisions else "none",
         **({"--pace": str(settings.pace)} if settings.pace is not None else {}),
     }
 
 
 def resumed(settings: Settings) -> dict[str, str]:
-    """The same, of a call that goes on with a run: it may do so at another pace."""
-    return {name: said for name, said in request(settings).items() if name != "--pace"}
+    """The same, of a call that goes on with a run: it may do so at another pace, and in another order."""
+    return {name: said for name, said in request(settings).items() if name not in {"--pace", "--order"}}
 
 
 def _transforms(recipe: Recipe) -> str:
@@ -63,8 +65,11 @@ def _transforms(recipe: Recipe) -> str:
 def _preset(wished: PlanOptions) -> str:
     if wished.preset is None and not wished.tables:
         return "none"
-    said = msgspec.json.encode((wished.preset, wished.tables))
-    return f"with fingerprint {hashlib.blake2b(said, digest_size=6).hexdigest()}"
+    return _fingerprint((wished.preset, wished.tables))
+
+
+def _fingerprint(said: object) -> str:
+    return f"with fingerprint {hashlib.blake2b(msgspec.json.encode(said), digest_size=6).hexdigest()}"
 
 
 def goes_on(unfinished: RunInfo, settings: Settings) -> bool:
@@ -103,9 +108,6 @@ def as_begun(settings: Settings, unfinished: RunInfo) -> Settings:
     return settings if settings.backup is not None or chosen == "none" else replace(settings, backup=Path(chosen))
 
 
-def ended(ledger: Ledger, run: str) -> datetime | None:
-    """When a run of this ledger ended, or began where it has not; None where the ledger does not know it."""
-    info = ledger.run(run)
 def at_its_pace(ledger: Ledger, source: StoreIdentity, target: StoreIdentity, settings: Settings) -> Settings:
     """`settings` with the pace that the run to be resumed began at, where this call says nothing of one."""
     if settings.pace is not None or settings.restart:
@@ -115,6 +117,9 @@ def at_its_pace(ledger: Ledger, source: StoreIdentity, target: StoreIdentity, se
     return settings if said is None else replace(settings, pace=Bound.parse(said))
 
 
+def ended(ledger: Ledger, run: str) -> datetime | None:
+    """When a run of this ledger ended, or began where it has not; None where the ledger does not know it."""
+    info = ledger.run(run)
     return None if info is None else datetime.fromtimestamp(info.finished or info.created, UTC)
 
 

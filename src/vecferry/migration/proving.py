@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 from vecferry.engine.stop import Stop
 from vecferry.errors import NotFound
 from vecferry.events import Notice, Observer, silent
-from vecferry.migration.remembered import set_aside_before
+from vecferry.migration.remembered import set_aside_before, stays_there
+from vecferry.migration.staying import told, without
 from vecferry.migration.stores import held_still, opened, shown
 from vecferry.migration.throttled import Again
 from vecferry.migration.views import wished
@@ -72,6 +73,7 @@ def verify(
     with _both(source, target, recorder, stop) as (origin, goal, pin):
         seen, pairs = _seen(origin, goal, (collections, transforms, preset), source, recorder)
         options = _with_set_aside(options, seen, goal, pairs, ledger, recorder, stop)
+        seen, options = _without_what_stays(seen, goal, pairs, ledger, options, recorder)
         proof = verify_databases(seen, goal, pairs, options=options, observer=recorder, stop=stop)
         sides = store_facts(origin.identity, shown(source)), store_facts(goal.identity, shown(target))
     return Proof(proof, of_verification(*sides, proof, pin=pin, run=recorder.facts()))
@@ -125,6 +127,7 @@ def repair(
     with _both(source, target, observer, stop) as (origin, goal, _):
         seen, pairs = _seen(origin, goal, (collections, transforms, preset), source, observer)
         options = _with_set_aside(options, seen, goal, pairs, ledger, observer, stop)
+        seen, options = _without_what_stays(seen, goal, pairs, ledger, options, observer)
         return repair_databases(
             seen, goal, pairs, delete_extra=delete_extra, options=options, observer=observer, stop=stop
         )
@@ -208,6 +211,22 @@ def _with_set_aside(
     options = replace(options, by=keys_of(tables, options.by))
     aside = set_aside_before(seen, goal, pairs, ledger=ledger, observer=observer, stop=stop or Stop())
     return replace(options, set_aside={**aside, **options.set_aside})
+
+
+def _without_what_stays(
+    seen: Database,
+    goal: Database,
+    pairs: Sequence[Pair],
+    ledger: str | None,
+    options: VerifyOptions,
+    observer: Observer,
+) -> tuple[Database, VerifyOptions]:
+    """(the source without the units that are to stay there, options by which the target may hold records of theirs)."""
+    stayed = stays_there(seen, goal, pairs, ledger=ledger)
+    for name, units in stayed.items():
+        observer(Notice(collection=name, message=told(units)))
+    shared = options.shared | {there for here, there in pairs if here in stayed}
+    return without(seen, stayed), replace(options, shared=shared)
 
 
 _MOVED_THROUGH = (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from functools import partial
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from vecferry.engine.stop import Stop
 from vecferry.errors import LedgerError, NotFound, StoreFull
 from vecferry.events import Notice, Observer
 from vecferry.migration.journal import LOOKED_AT, set_aside
+from vecferry.migration.staying import staying
 from vecferry.planning.model import CollectionPlan, IfExists
 from vecferry.protocols import Database, Existing
 from vecferry.state.ledger import Ledger
@@ -48,6 +49,32 @@ def set_aside_before(
         there = _there(goal, target, list(left), tries) if left else frozenset()
         found[source] = {id_: reason for id_, reason in left.items() if id_ not in there}
     return found
+
+
+def stays_there(
+    origin: Database, goal: Database, pairs: Sequence[Pair], *, ledger: str | None
+) -> dict[str, frozenset[str]]:
+    """The same as `stayed_before`, for whom no ledger is open; one that is not there, or cannot be read, knows none."""
+    location = ledger_location(ledger)
+    if not is_url(location) and not Path(location).exists():
+        return {}
+    with suppress(LedgerError, StoreFull), Ledger(location) as opened:
+        return stayed_before(opened, origin, goal, pairs)
+    return {}
+
+
+def stayed_before(opened: Ledger, origin: Database, goal: Database, pairs: Sequence[Pair]) -> dict[str, frozenset[str]]:
+    """Source collection -> the units that the last run which moved it in units let stay in the source."""
+    found = {pair[0]: _stayed(opened, _runs_of(opened, origin, goal, pair), pair[0]) for pair in pairs}
+    return {collection: units for collection, units in found.items() if units}
+
+
+def _stayed(ledger: Ledger, runs: Iterable[tuple[RunInfo, CollectionPlan]], collection: str) -> frozenset[str]:
+    for info, _ in runs:
+        units = [unit for unit in ledger.units(info.id) if unit.collection == collection]
+        if units:
+            return staying(units).get(collection, frozenset())
+    return frozenset()
 
 
 _UNREADABLE = "The ledger cannot be read: {} Records that a run set aside count as missing."

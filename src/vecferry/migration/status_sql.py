@@ -33,7 +33,7 @@ NAME = "vector_migration_status"
 COLUMN = "user_id"
 VALUE_CHARS = 255
 """Characters of a value that is a text."""
-_STATES = tuple(state.value for state in UnitState if state is not UnitState.STAYS)
+_STATES = tuple(state.value for state in UnitState)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +111,7 @@ class Writer:
         self._place = place
         self._engine = place.engine()
         self._made: tuple[Table, set[int | str]] | None = None
+        self._states = frozenset(_STATES)
 
     def write(self, rows: Mapping[int | str, Mapping[str, Any]], *, whole: bool) -> None:
         """Insert or update a row for each value, in one transaction; `whole` says that all values are whole numbers.
@@ -123,7 +124,8 @@ class Writer:
             table, there = known or self._make(connection, whole=whole)
             column = table.c[self._place.column]
             texts = isinstance(column.type, String)
-            for value, row in rows.items():
+            for value, told in rows.items():
+                row = told if told["status"] in self._states else {**told, "status": UnitState.PENDING.value}
                 key = str(value) if texts else value
                 if key in there:
                     connection.execute(table.update().where(column == key).values(**row))
@@ -136,6 +138,7 @@ class Writer:
         """(the table, created where it is missing; the values that have a row)."""
         table = _table(self._place, whole=self._whole(connection, default=whole))
         table.create(connection, checkfirst=True)
+        self._states = self._known(connection)
         return table, set(connection.scalars(select(table.c[self._place.column])))
 
     def _whole(self, connection: Connection, *, default: bool) -> bool:
@@ -145,6 +148,12 @@ class Writer:
             return default
         columns = {c["name"]: c["type"] for c in catalog.get_columns(self._place.table, self._place.schema)}
         return not isinstance(columns.get(self._place.column), String)
+
+    def _known(self, connection: Connection) -> frozenset[str]:
+        """The states that the column takes: a table of one's own may know no `stays`."""
+        columns = inspect(connection).get_columns(self._place.table, self._place.schema)
+        kinds = [column["type"] for column in columns if column["name"] == "status"]
+        return frozenset(getattr(kinds[0], "enums", None) or _STATES) if kinds else frozenset(_STATES)
 
     def close(self) -> None:
         """Let the connections go."""

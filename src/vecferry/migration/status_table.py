@@ -2,9 +2,10 @@
 
     vector_migration_status(user_id PRIMARY KEY, total_chunks, migrated_chunks, status, started_at, completed_at, error)
 
-is what teams draw for themselves; `status` is pending, in_progress, completed or failed, times are UTC. A table that is
-there is used as it is; rows of other values stay. A thread of its own writes, so that a slow database slows nothing,
-and one that fails is told of once and tried again with the next change.
+is what teams draw for themselves; `status` is pending, in_progress, completed, failed or stays, times are UTC. A table
+that is there is used as it is, and one whose ENUM has no `stays` gets `pending`; rows of other values stay. A thread of
+its own writes, so that a slow database slows nothing, and one that fails is told of once and tried again with the next
+change.
 """
 
 from __future__ import annotations
@@ -185,10 +186,10 @@ def _row(of_value: Iterable[Unit]) -> dict[str, Any]:
 
 
 def _state(states: set[UnitState]) -> str:
-    """Of several, the one that says most; what stays where it is has not begun."""
+    """Of several, the one that says most."""
     if len(states) == 1:
         (state,) = states
-        return UnitState.PENDING.value if state is UnitState.STAYS else state.value
+        return state.value
     return (UnitState.FAILED if UnitState.FAILED in states else UnitState.IN_PROGRESS).value
 
 

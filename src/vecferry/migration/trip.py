@@ -16,7 +16,9 @@ from vecferry.migration.finished import finished
 from vecferry.migration.gently import Watch
 from vecferry.migration.patient import patiently
 from vecferry.migration.preflight import Decision, Memory, Refused, decide, propose
+from vecferry.migration.remembered import stayed_before
 from vecferry.migration.settings import Ask, Settings
+from vecferry.migration.staying import Staying, without
 from vecferry.migration.stores import forget, pin, pin_again
 from vecferry.migration.syncing import left_out
 from vecferry.model import IdKind, Pin
@@ -116,6 +118,13 @@ class Trip:
             raise
         return Held(run, plan, origin, decision.backup, found.profiles, drifts)
 
+    def stayed(self, plan: Plan) -> Staying:
+        """The units of the plan's collections that are to stay in the source, by the run that moved them in units."""
+        if not any(form.by for form in plan.tables.values()):
+            return {}
+        pairs = [(c.source, c.target.qualified_name) for c in plan.collections]
+        return stayed_before(self.ledger, self.origin, self.goal, pairs)
+
     def _decide(self, plan: Plan, found: Inspection, origin: Database) -> Decision:
         memory = Memory(
             unfinished=journal.unfinished_ids(self.ledger),
@@ -125,7 +134,7 @@ class Trip:
         return decide(
             plan,
             found,
-            (origin, self.goal),
+            (without(origin, self.stayed(plan)), self.goal),
             self.settings,
             self.ask,
             memory=memory,

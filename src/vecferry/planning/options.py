@@ -10,6 +10,7 @@ from vecferry.layouts import layout as find_layout
 from vecferry.model import FieldIndex, IdRule, IndexKind, JsonObject, Keep
 from vecferry.planning.model import IfExists, OnConflict, Policy
 from vecferry.planning.presets import Preset, TableWish
+from vecferry.planning.priority import Order
 from vecferry.transforms.model import Recipe
 
 AUTO = "auto"
@@ -35,6 +36,9 @@ class PlanOptions:
         tables: what that preset says of each table that was found, by qualified name; nobody asks for it directly.
         made: the preset by which new tables of a SQL target are made (`vecferry.planning.made`).
         unit: a column (or the metadata key that it is) whose values are units: each is moved and proven on its own.
+        order, first: the units named in `first` are moved first, the others behind them in this order; by default the
+            largest first. A run that is resumed goes on in its own order where neither says another.
+        stays: units that are not moved; `*` for every one that is there when the run begins.
     """
 
     collections: tuple[str, ...] = ()
@@ -53,6 +57,9 @@ class PlanOptions:
     tables: Mapping[str, TableWish] = field(default_factory=dict)
     made: Preset | None = None
     unit: str | None = None
+    order: Order | None = None
+    first: tuple[str, ...] = ()
+    stays: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse now what would be refused after a whole inspection.

@@ -21,6 +21,7 @@ from vecferry.planning.model import CollectionPlan, Inspection, Plan, Profile
 from vecferry.planning.names import not_onto_itself, target_names
 from vecferry.planning.options import AUTO, PlanOptions
 from vecferry.planning.patterns import parse_patterns
+from vecferry.planning.priority import arranged
 from vecferry.planning.proofs import prove_targets
 from vecferry.planning.tabled import forms_of, made_as, name_template, own_options, place_of
 from vecferry.planning.vectors import described, map_vectors
@@ -65,7 +66,7 @@ def make_plan(
         source=source.identity,
         target=target.identity,
         pin=inspection.pin,
-        collections=tuple(plans),
+        collections=tuple(arranged(plans, options)),
         left_out=tuple(profile.spec.qualified_name for profile in left_out),
         tables=forms_of(source, names),
     )

@@ -7,10 +7,11 @@ The id of a unit's partition is the value, as JSON text, and the partition's nam
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 import orjson
 
-from vecferry.model import PartitionId
+from vecferry.model import Partition, PartitionId
 from vecferry.tables.model import Column
 from vecferry.tables.types import is_int
 
@@ -28,6 +29,16 @@ def unit_of(partition: str) -> str | None:
     return found[1] if found else None
 
 
+def rows_by_unit(partitions: Iterable[Partition]) -> dict[str, int]:
+    """Unit -> the rows that its partitions were made of, in their order; empty where the collection has no units."""
+    found: dict[str, int] = {}
+    for partition in partitions:
+        unit = unit_of(partition.id)
+        if unit is not None:
+            found[unit] = found.get(unit, 0) + (partition.estimated_rows or 0)
+    return found
+
+
 def as_unit(text: str | None, column: Column) -> str:
     """The JSON text of a value that the store prints as `text`."""
     if text is None:
@@ -42,6 +53,9 @@ def text_of(unit: str) -> str | None:
 
 
 def shown(unit: str) -> str:
-    """A unit for a person: its text as it is; `null` where the column is empty."""
+    """A unit for a person: its text as it is; `null` where the column is empty.
+
+    A text that would show as nothing, or as that `null`, stands in quotes.
+    """
     value = orjson.loads(unit)
-    return value if isinstance(value, str) else unit
+    return value if isinstance(value, str) and value.strip() and value != "null" else unit

@@ -17,6 +17,7 @@ from vecferry.model import CollectionSpec, IdRule, Keep, StoreIdentity
 from vecferry.planning.model import CollectionPlan, IfExists, OnConflict, Plan, Policy
 from vecferry.planning.options import PlanOptions
 from vecferry.planning.presets import Preset, TableWish
+from vecferry.planning.priority import Order
 from vecferry.state.ledger import Ledger
 from vecferry.state.model import CollectionState, Outcome, RunInfo, Step
 from vecferry.transforms import Recipe
@@ -47,7 +48,11 @@ OTHERWISE: dict[str, Any] = {
     "preset": Preset(tables=(TableWish(table="docs"),)),
     "tables": {"docs": TableWish(table="docs")},
     "transforms": Recipe(transforms=(TransformStep(drop=("page",)),)),
+    "made": Preset(tables=(TableWish(table="docs"),)),
     "unit": "page",
+    "order": Order.SMALLEST,
+    "first": ("7",),
+    "stays": ("7",),
 }
 
 

@@ -1,0 +1,77 @@
+"""In which order the units of a collection are moved, and which of them stay where they are. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+import orjson
+
+from vecferry.errors import ConfigError
+from vecferry.planning.model import CollectionPlan
+from vecferry.tables.units import rows_by_unit, shown, unit_of
+
+if TYPE_CHECKING:
+    from vecferry.planning.options import PlanOptions
+
+ALL = "*"
+"""In the place of a unit: every one that is there when the run begins."""
+_NAMED = 10
+Rank = Callable[[str, int], tuple[object, ...]]
+"""(unit as JSON text, its rows) -> what units are sorted by."""
+
+
+class Order(StrEnum):
+    """Which unit is moved first."""
+
+    LARGEST = "largest"
+    SMALLEST = "smallest"
+    VALUE = "value"
+    """numbers before texts, each in their order; rows without a value come last"""
+
+
+def rank(options: PlanOptions) -> Rank | None:
+    """How the options sort units: those that are named, then the others; None where they say nothing of it."""
+    if options.order is None and not options.first:
+        return None
+    places = {name: place for place, name in enumerate(options.first)}
+    order = options.order or Order.LARGEST
+
+    def key(unit: str, rows: int) -> tuple[object, ...]:
+        by_rows = {Order.LARGEST: -rows, Order.SMALLEST: rows, Order.VALUE: 0}[order]
+        return places.get(shown(unit), len(places)), by_rows, *_by_value(unit)
+
+    return key
+
+
+def _by_value(unit: str) -> tuple[int, int, str]:
+    value = orjson.loads(unit)
+    if isinstance(value, int):
+        return 0, value, ""
+    return (2, 0, "") if value is None else (1, 0, value)
+
+
+def arranged(plans: Sequence[CollectionPlan], options: PlanOptions) -> list[CollectionPlan]:
+    """`plans` with their partitions in the order of their units, and the units that stay.
+
+    Raises:
+        ConfigError: no collection has a unit that the options name.
+    """
+    known = {shown(unit) for plan in plans for unit in rows_by_unit(plan.partitions)}
+    named = [name for name in (*options.first, *options.stays) if name != ALL and name not in known]
+    if named:
+        some = ", ".join(sorted(known)[:_NAMED]) + (" …" if len(known) > _NAMED else "")
+        raise ConfigError(f"There is no unit '{named[0]}'.", hint=f"The units: {some or 'none; add --by COLUMN'}.")
+    return [_arranged(plan, options) for plan in plans]
+
+
+def _arranged(plan: CollectionPlan, options: PlanOptions) -> CollectionPlan:
+    rows, key = rows_by_unit(plan.partitions), rank(options)
+    stays = tuple(unit for unit in rows if ALL in options.stays or shown(unit) in options.stays)
+    if key is None or not rows:
+        return replace(plan, stays=stays)
+    units = {unit: key(unit, count) for unit, count in rows.items()}
+    partitions = sorted(plan.partitions, key=lambda part: units[unit_of(part.id) or ""])
+    return replace(plan, partitions=tuple(partitions), stays=stays)
