@@ -199,3 +199,11 @@ def test_a_view_always_counts_as_written_to(mariadb: MariaDBDatabase, store: Any
     mariadb.execute("CREATE VIEW seen AS SELECT id, embedding FROM own")
     store.use("seen", Form(key=("id",), vectors={"": "embedding"}))
     assert store.source("seen").watch()()
+
+
+@pytest.mark.parametrize("where", ["FALSE", "TRUE); DROP TABLE own; -- "])
+def test_a_card_never_says_which_rows_of_its_table_there_are(mariadb: MariaDBDatabase, store: Any, where: str) -> None:
+    """Its condition would be SQL of whoever may write into the side table, run by whoever reads."""
+    written(store, own(), plain_records(own(), 3))
+    mariadb.execute("UPDATE _vecferry_cards SET form = JSON_SET(form, '$.where', %s)", [where])
+    assert [spec.count for spec in store.collections()] == [3]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
@@ -242,3 +243,14 @@ def test_a_condition_of_the_plan_holds_where_the_plan_is_named(postgres, tmp_pat
     nothing = Recipe(tables={"public/items": replace(form, where="lang = 'fr'")})
     _, told = heard(lambda observer: verify(postgres.url, away, transforms=nothing, observer=observer))
     assert "No row of the table meets the condition of the plan (lang = 'fr'): nothing is compared." in told
+
+
+def test_a_card_of_a_table_never_says_which_of_its_rows_there_are(postgres, other, tmp_path):
+    """Its condition would be SQL of whoever may write into the side table, run by whoever reads."""
+    postgres.execute(ITEMS)
+    move(postgres.url, other.url, ("items",), tmp_path / "ledger.db")
+    for where in ("FALSE", "TRUE); COMMIT; DROP TABLE items; --"):
+        form = {**Form(key=("id",), vectors={"": "e"}).as_json(), "where": where}
+        other.execute("UPDATE _vecferry_cards SET form = %s", [json.dumps(form)])
+        with closing(open_database(other.url)) as database:
+            assert [spec.count for spec in database.collections()] == [10]

@@ -41,7 +41,7 @@ TYPICAL = """
 'a,"b".(c)\\d', -9223372036854775808, '2024-02-29 23:59:59.123456+05:30', '0044-03-15 BC', '1066-10-14 01:02:03',
 1e-30, 0.1, 5e-324, true, '\\x00ff', '6f9619ff-8b86-d011-b42d-00c04fc964ff', ARRAY['x,y', 'q"', NULL],
 ARRAY[4611686018427387904, NULL], ARRAY[0.1, 1.0], '{"b": 12345678901234567890123, "a": [1.50, {"z": null}]}',
-'{"b":1.0, "b":2}', '1 mon 2 days', '10.0.0.1/8', -32768, E'text\nof\u2028lines', 7, '[0.1,1e-38,3.4028235e38]',
+'{"b":1.0, "c":2}', '1 mon 2 days', '10.0.0.1/8', -32768, E'text\nof\u2028lines', 7, '[0.1,1e-38,3.4028235e38]',
 '[0.1,65504,-0.5]', B'1010000011', '{1:0.1,9:-2}/9'
 """
 EXTREME = """
@@ -49,6 +49,8 @@ EXTREME = """
 '{}', '{}', 'null', '[]', NULL, NULL, NULL, '', NULL, '[1,2,3]', NULL, NULL, NULL
 """
 BARE = "'ü', 0, '9999-12-31 23:59:59+00', '9999-12-31', '0001-01-01 00:00:00', -0.10, NULL, '-0'"
+
+TWICE = f"""'a key twice', 1, {"NULL, " * 13} '{{"b":1.0, "b":2}}'"""
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +61,7 @@ def project(postgres_server):
         database.execute("INSERT INTO private_notes (owner, body, embedding) VALUES ('ann', 'a', '[1,2,3]')")
         database.execute(ODD)
         database.execute(f"ALTER DATABASE {database.name} SET timezone = '<-0330>+03:30'")  # west of Greenwich
-        for row in (TYPICAL, EXTREME, BARE):
+        for row in (TYPICAL, EXTREME, BARE, TWICE):
             database.execute(f"INSERT INTO odd VALUES ({row})")
         yield database
 
@@ -159,7 +161,7 @@ def test_it_goes_on_behind_a_position(double, opened):
     assert source.describe().id_kind is IdKind.COMPOSITE
     (partition,) = source.partitions()
     chunks = list(source.read(partition))
-    assert [chunk.batch.num_rows + len(chunk.rejected) for chunk in chunks] == [1, 1, 1]
+    assert [chunk.batch.num_rows + len(chunk.rejected) for chunk in chunks] == [1, 1, 1, 1]
     for number, chunk in enumerate(chunks):
         rest = list(source.read(partition, after=chunk.position))
         assert [one.position for one in rest] == [one.position for one in chunks[number + 1 :]]

@@ -5,7 +5,7 @@ A card belongs to a table by its name: who drops a table of ours by hand leaves 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from uuid import uuid4
 
 import msgspec
@@ -24,6 +24,7 @@ class Kept:
 
     Attributes:
         card: None for a table that was made without one.
+        form: how its rows are records: all of them. Its condition is SQL, which a card has no say in.
         own: the table is of our own make (`ddl.own`), with an envelope; not somebody's that was adopted or made again.
         uid: new whenever the table is made anew.
     """
@@ -99,7 +100,7 @@ def _decoded(row: Row) -> tuple[str, Kept]:
     try:
         kept = Kept(
             card=msgspec.json.decode(card or b"null", type=Card | None),
-            form=msgspec.json.decode(form or b"", type=Form),
+            form=replace(msgspec.json.decode(form or b"", type=Form), where=None),
             own=own == b"1",
             uid=(uid or b"").decode(),
         )

@@ -35,9 +35,9 @@ def table(spec: CollectionSpec, database: str) -> Table | None:
 
 
 def form(spec: CollectionSpec) -> Form | None:
-    """The form in which the records of `spec` were read from such a table."""
+    """The form in which the records of `spec` were read from such a table; all rows of the new one count."""
     config = spec.config
-    return Form.from_json(config["form"]) if "table" in config and "form" in config else None
+    return replace(Form.from_json(config["form"]), where=None) if "table" in config and "form" in config else None
 
 
 def configured(spec: CollectionSpec) -> CollectionSpec:

@@ -6,7 +6,7 @@ A card belongs to a table by its name: who drops a table of ours by hand leaves 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
@@ -20,7 +20,11 @@ from vecferry.tables import Form
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """What stands in the side table about one table."""
+    """What stands in the side table about one table.
+
+    Attributes:
+        form: how its rows are records: all of them. Its condition is SQL, which a card has no say in.
+    """
 
     card: Card
     form: Form
@@ -84,7 +88,8 @@ def decoded(name: str, card: Any, form: Any) -> Kept:
         CorruptData: they cannot be read, or are of a later vecferry.
     """
     try:
-        kept = Kept(msgspec.json.decode(card, type=Card), msgspec.json.decode(form, type=Form))
+        read = msgspec.json.decode(form, type=Form)
+        kept = Kept(msgspec.json.decode(card, type=Card), replace(read, where=None))
     except (msgspec.MsgspecError, TypeError) as error:
         raise CorruptData(
             f"The card of the table {name} cannot be read: {error}.",
