@@ -226,11 +226,16 @@ class Rejection:
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """A batch and the position strictly after it: one value, so that no off-by-one can be written."""
+    """A batch and the position strictly after it: one value, so that no off-by-one can be written.
+
+    Attributes:
+        misfits: of those rejected, the records that lack nothing but a vector that fits, without it; for who makes one.
+    """
 
     batch: pa.RecordBatch
     position: Position
     rejected: tuple[Rejection, ...] = ()
+    misfits: pa.RecordBatch | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -159,12 +159,15 @@ def test_supabases_documents(postgres: PostgresDatabase, tmp_path: Path, move: M
     assert rows == [(hit.page_content, hit.metadata) for hit in wanted]
 
 
-def test_such_a_table_is_for_its_own_store_and_one_vector(tmp_path: Path, move: Mover) -> None:
+def test_such_a_table_is_for_its_own_store(postgres: PostgresDatabase, tmp_path: Path, move: Mover) -> None:
     """Refused before anything is written, with what would help."""
     filled(tmp_path / "a")
     with pytest.raises(ConfigError, match="is a table of postgresql") as refused:
         move(f"chroma:{tmp_path / 'a'}", f"files:{tmp_path / 'f'}", made=load_preset("langchain-pgvectorstore"))
     assert refused.value.hint
+    with pytest.raises(ConfigError, match="has no payload in the layout 'langchain'") as refused:
+        move(f"chroma:{tmp_path / 'a'}", postgres.url, layout="langchain")
+    assert "--layout langchain-pgvector" in (refused.value.hint or "")
     assert target_preset("langchain") is None
     with pytest.raises(ConfigError, match="does not say how"):
         target_preset("synaplan-brag")

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 @options.stores
 @options.paired
 @options.transform
+@options.preset
 @click.option("--delete", is_flag=True, help="Also delete records that only the target has.")
 @options.accept
 @options.dry_run("after counting what differs")
@@ -30,8 +31,8 @@ if TYPE_CHECKING:
 @options.queries()
 @options.reports
 @options.restart
-@options.ledger
 @options.pace
+@options.ledger
 @options.listening
 @options.as_json
 def sync(source: str | None, target: str | None, *, as_json: bool, **given: Any) -> int:
@@ -70,13 +71,17 @@ def _settings(given: dict[str, Any]) -> Settings:
     from vecferry.verification.model import VerifyOptions
 
     return Settings(
-        plan=PlanOptions(policies=parse_policies(given["accepted"]), transforms=common.recipe(given["transform"])),
+        plan=PlanOptions(
+            policies=parse_policies(given["accepted"]),
+            transforms=common.recipe(given["transform"]),
+            preset=common.preset(given["preset"]),
+        ),
         verify=VerifyOptions(queries=given["queries"], by=given["by"]),
         backup=given["backup"],
         delete_extra=given["delete"],
         ledger=given["ledger"],
         reports=given["reports"],
+        pace=Bound.parse(given["pace"]) if given["pace"] else None,
         restart=given["restart"],
         dry_run=given["dry_run"],
     )
-        pace=Bound.parse(given["pace"]) if given["pace"] else None,

@@ -189,6 +189,8 @@ def _unreadable(profile: Profile) -> Iterator[Cell]:
     if profile.rejected:
         reasons = "; ".join(_reasons(profile.rejected))
         meaning = f"The source cannot give these records whole: {reasons}. They would be left out and listed."
+        if "dimensions" in reasons:
+            meaning += " A vector of another length is made anew from its text by re_embed: {missing: true, …}."
         yield _left_out(UNREADABLE, profile.rejected, meaning)
 
 

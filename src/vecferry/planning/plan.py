@@ -23,7 +23,7 @@ from vecferry.planning.options import AUTO, PlanOptions
 from vecferry.planning.patterns import parse_patterns
 from vecferry.planning.priority import arranged
 from vecferry.planning.proofs import prove_targets
-from vecferry.planning.tabled import forms_of, made_as, name_template, own_options, place_of
+from vecferry.planning.tabled import forms_of, made_as, name_template, own_options, place_of, see_layout
 from vecferry.planning.vectors import described, map_vectors
 from vecferry.protocols import Configurable, Database
 from vecferry.version import __version__
@@ -41,6 +41,7 @@ def make_plan(
         IdCollision: two source ids would fall on one target id.
         NotFound: a pattern fits no collection.
     """
+    see_layout(target, options)
     patterns = parse_patterns(options.collections)
     chosen = [p for p in inspection.profiles if not patterns or any(pattern.fits(p.spec) for pattern in patterns)]
     _check_patterns(inspection, options)

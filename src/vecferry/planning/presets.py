@@ -113,8 +113,13 @@ def target_preset(name: str) -> Preset | None:
     found = load_preset(name)
     if any(table.make for table in found.tables):
         return found
-    able = ", ".join(preset.name for preset in _own().values() if any(table.make for table in preset.tables))
-    raise ConfigError(f"The preset '{name}' does not say how its table is made.", hint=f"These do: {able}.")
+    said = f"The preset '{name}' does not say how its table is made."
+    raise ConfigError(said, hint=f"These do: {', '.join(makers())}.")
+
+
+def makers() -> list[str]:
+    """Our presets that say how a new table is made."""
+    return [preset.name for preset in _own().values() if any(table.make for table in preset.tables)]
 
 
 def parse_preset(text: str, *, name: str) -> Preset:

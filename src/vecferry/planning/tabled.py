@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 from vecferry.errors import ConfigError
+from vecferry.layouts import FLAT, PLAIN
 from vecferry.limits import Limits
 from vecferry.model import CollectionSpec, IdRule
 from vecferry.planning.flows import flow_of
@@ -14,7 +15,7 @@ from vecferry.planning.inspect import select
 from vecferry.planning.made import make
 from vecferry.planning.options import AUTO, PlanOptions
 from vecferry.planning.patterns import parse_patterns
-from vecferry.planning.presets import Preset, TableWish, proposed, skeleton
+from vecferry.planning.presets import Preset, TableWish, makers, proposed, skeleton
 from vecferry.protocols import Database, Tabular, require
 from vecferry.tables import Form, Table, guess
 from vecferry.tables.check import check
@@ -113,6 +114,19 @@ def own_options(source: Database, name: str, options: PlanOptions, limits: Limit
         indexes=wish.indexes if wish.indexes and options.indexes == AUTO else options.indexes,
         target_config={**(wish.config if limits.payload_indexes else {}), **options.target_config},
     )
+
+
+def see_layout(target: Database, options: PlanOptions) -> None:
+    """See that nobody asks for a framework's payloads in a store of tables, where they would be passed over.
+
+    Raises:
+        ConfigError: they are asked for.
+    """
+    if isinstance(target, Tabular) and options.layout not in {AUTO, PLAIN.name, FLAT.name}:
+        raise ConfigError(
+            f"A table has no payload in the layout '{options.layout}'.",
+            hint=f"Name the table that is to be made, --layout {' or '.join(makers())}; or leave --layout out.",
+        )
 
 
 def made_as(target: Database, spec: CollectionSpec, title: str, options: PlanOptions) -> CollectionSpec:

@@ -45,11 +45,13 @@ class Chain:
     Attributes:
         spec: describes the batches that come out.
         new_ids: the records are called otherwise than in the source.
+        mends: records whose vector does not fit get a new one.
     """
 
     def __init__(self, steps: Sequence[Step], spec: CollectionSpec, embedders: Embedders) -> None:
         self.spec = spec
         self.new_ids = any(step.ids is not None for step in steps)
+        self.mends = any(step.re_embed is not None and step.re_embed.missing for step in steps)
         self._transforms: list[Transform] = []
         for kind, group in groupby(steps, lambda step: step.kind if step.kind in _ALONE else ""):
             for transform in _made(kind, list(group), self.spec, spec.name, embedders):

@@ -90,7 +90,8 @@ class ReEmbed(Model):
         models: text of the value under `by` -> model; `*` for every other record.
         vector: name of the vector that is replaced, or added where there is none; by default the only dense one.
         metric: of the new vector; by default that of the one it replaces, else cosine.
-        missing: only records without a vector, or with one of zeros, get a new one; the others keep theirs.
+        missing: only records without a vector, with one of zeros, or with one of another length than the others get a
+            new one; the others keep theirs.
     """
 
     by: str = ""

@@ -87,8 +87,8 @@ def is_changed(source: Source) -> bool:
 
 
 def transformed(source: Source, chain: Chain) -> Source:
-    """`source` through `chain`, with the power to fetch by id where the ids are still those of the store."""
-    if isinstance(source, Fetchable) and not chain.new_ids:
+    """`source` through `chain`, with the power to fetch by id where the store knows the same ids and records."""
+    if isinstance(source, Fetchable) and not chain.new_ids and not chain.mends:
         return _Fetching(source, chain, source)
     return Transformed(source, chain)
 
@@ -106,12 +106,22 @@ class Transformed:
         return list(self._source.partitions())
 
     def read(self, partition: Partition, *, after: Position | None = None) -> Iterator[Chunk]:
-        for chunk in self._source.read(partition, after=after):
+        for given in self._source.read(partition, after=after):
+            chunk = _mendable(given) if self._chain.mends else given
             batch, aside = self._chain.apply(chunk.batch)
             yield Chunk(batch, chunk.position, chunk.rejected + aside)
 
     def close(self) -> None:
         self._source.close()
+
+
+def _mendable(chunk: Chunk) -> Chunk:
+    """`chunk` with the records whose vector does not fit among the others, without it."""
+    if chunk.misfits is None:
+        return chunk
+    known = set(chunk.misfits.column("id").to_pylist())
+    rejected = tuple(rejection for rejection in chunk.rejected if rejection.id not in known)
+    return Chunk(pa.concat_batches([chunk.batch, chunk.misfits]), chunk.position, rejected)
 
 
 class _Fetching(Transformed):

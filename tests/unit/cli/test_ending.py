@@ -49,6 +49,22 @@ def test_the_next_command_means_the_same(monkeypatch: pytest.MonkeyPatch) -> Non
         command.make_context(name, arguments)  # raises where the command has no such option
 
 
+def test_a_preset_goes_along(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where rows are records by it; once, also where a collection is made anew."""
+    monkeypatch.delenv("VECFERRY_LEDGER", raising=False)
+    found = again("--preset", "langchain-pgvector")
+    for line in (found.sync(), found.verify(), found.compare()):
+        _, name, *arguments = shlex.split(line)
+        assert arguments == ["memory:a", "memory:b", "--preset", "langchain-pgvector"]
+        command = cli.get_command(click.Context(cli), name)
+        assert command is not None
+        command.make_context(name, arguments)  # raises where the command has no such option
+    context = move.migrate.make_context("migrate", ["memory:a", "memory:b", "--preset", "mine.yaml"])
+    with context:
+        anew = ending.Again.of("memory:a", "memory:b", context.params).recreate([("a", "b")])
+    assert anew.count("--preset mine.yaml") == 1
+
+
 def test_what_nobody_gave_is_not_in_the_next_command(monkeypatch: pytest.MonkeyPatch) -> None:
     """A ledger that the environment names is found there again."""
     monkeypatch.setenv("VECFERRY_LEDGER", "elsewhere.db")

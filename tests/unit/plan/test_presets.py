@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import jsonschema
@@ -11,10 +12,12 @@ import pytest
 import yaml
 
 from vecferry.errors import ConfigError
-from vecferry.model import IdKind
+from vecferry.model import CollectionSpec, IdKind, VectorSpec
+from vecferry.planning.made import make
 from vecferry.planning.presets import Preset, load_preset, parse_preset, preset_schema, proposed, skeleton
 from vecferry.planning.recipe import load_recipe
 from vecferry.tables import Column, ForeignKey, Form, Join, Table, guess
+from vecferry.tables.check import check
 from vecferry.tables.keys import id_kind
 from vecferry.tables.wish import Wish, shape
 
@@ -217,7 +220,7 @@ def test_the_published_schema_is_in_step() -> None:
 
 def test_the_example_of_the_how_to_is_a_preset() -> None:
     page = (Path(__file__).parents[3] / "docs" / "how-to" / "write-a-preset.md").read_text(encoding="utf-8")
-    first, second = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    first, second, third = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
     preset = parse_preset(first, name="manuals.yaml")
     manuals = _table("manuals", "id integer", "title text", "lang text", key="id")
     chunks = _table(
@@ -229,6 +232,16 @@ def test_the_example_of_the_how_to_is_a_preset() -> None:
     assert forms[0].keys == ("manual", "page", "draft", "manuals_title", "manuals_lang")
     assert (forms[1].vectors, forms[1].columns) == ({}, ("title", "lang"))
     assert load_recipe(second).transforms[0].re_embed is not None
+    wish = parse_preset(third, name="shop.yaml").tables[0]
+    spec = CollectionSpec(name="docs", id_kind=IdKind.INT, vectors=(VectorSpec(dim=3),))
+    assert wish.make is not None
+    made = make(spec, wish, wish.make, "docs").config
+    table, form = Table.from_json(made["table"]), Form.from_json(made["form"])
+    check(table, form)
+    assert [column.type for column in table.columns] == ["bigint", "text", "jsonb", "vector(3)", "jsonb"]
+    with pytest.raises(ConfigError, match="has 2 vectors") as refused:
+        make(replace(spec, vectors=(VectorSpec(dim=3), VectorSpec(name="b", dim=3))), wish, wish.make, "docs")
+    assert refused.value.hint
     assert all(f"`{name}`" in page for name in PRESETS)
 
 

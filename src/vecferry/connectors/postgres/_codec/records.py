@@ -100,13 +100,13 @@ class Reading:
         """
         fields = Fields(rows, len(self.parts))
         try:
-            batch, rejected = self._batch(fields)
+            batch, rejected, misfits = self._batch(fields)
         except (UnicodeDecodeError, pa.ArrowInvalid) as error:
             raise DataError(
                 f"{self.spec.qualified_name} holds text that is no UTF-8.",
                 hint="The database has no encoding (SQL_ASCII): mend the text, or move the table to one that has.",
             ) from error
-        return Chunk(batch, Position(orjson.dumps(self._last_key(fields)).decode()), rejected)
+        return Chunk(batch, Position(orjson.dumps(self._last_key(fields)).decode()), rejected, misfits)
 
     def last_key(self, rows: Rows) -> list[str]:
         """The key of the last row, as texts."""
@@ -122,7 +122,8 @@ class Reading:
 
     # ----------------------------------------------------------------------- parts of a batch
 
-    def _batch(self, fields: Fields) -> tuple[pa.RecordBatch, tuple[Rejection, ...]]:
+    def _batch(self, fields: Fields) -> tuple[pa.RecordBatch, tuple[Rejection, ...], pa.RecordBatch | None]:
+        """(records, those that cannot be read, of those the ones that lack but their one vector)."""
         at = len(self._keys) + len(self._id)
         columns: dict[str, pa.Array] = {"id": self._ids(fields)}
         wrong: dict[int, str] = {}
@@ -136,7 +137,10 @@ class Reading:
         at += len(self._texts)
         made = self._own_metadata(fields, at, columns) if self._own else self._metadata_of(fields, at)
         columns |= {"metadata": _as_json(made.metadata), "tags": _as_json(made.tags)}
-        return self._without(arrow.build(self.spec, columns), {**made.unreadable, **wrong})
+        batch = arrow.build(self.spec, columns)
+        short = [row for row in wrong if row not in made.unreadable] if len(self.spec.vectors) == 1 else []
+        misfits = batch.take(pa.array(short, pa.int64())) if short else None
+        return *self._without(batch, {**made.unreadable, **wrong}), misfits
 
     def _ids(self, fields: Fields) -> pa.Array:
         if self._id:
