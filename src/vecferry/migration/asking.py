@@ -50,11 +50,12 @@ _CODE = f"import sys, pickle; sys.path[:] = pickle.load(sys.stdin.buffer); impor
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What is asked: the records next to those of this collection, by this vector of theirs."""
+    """What is asked: the records next to those of this collection, by this vector of theirs, with such pauses."""
 
     url: str
     collection: str
     vector: str
+    pause: float
 
 
 class Asker:
@@ -186,7 +187,7 @@ def answers(question: Question) -> Iterator[float]:
                 asked.ask(query, vector=question.vector)
                 took = time.perf_counter() - began
                 yield took
-                time.sleep(max(PAUSE_S, _REST * took))
+                time.sleep(max(question.pause, _REST * took))
 
 
 def _queries(database: Database, question: Question) -> list[NDArray[np.float32]]:

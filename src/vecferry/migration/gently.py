@@ -19,6 +19,7 @@ from vecferry.engine.pace import Rate
 from vecferry.engine.stop import Stop, interrupted
 from vecferry.errors import Unsupported
 from vecferry.events import Eased, Notice, Observer
+from vecferry.migration import asking
 from vecferry.migration.asking import Asker, Question
 from vecferry.migration.settings import Settings
 from vecferry.migration.stores import shown
@@ -59,7 +60,7 @@ def gently(
     spec, vector = _asked(origin, url, settings)
     name = spec.qualified_name
     observer(Notice(collection=name, message="Measuring how long its searches take before it is read (--pace)."))
-    with Asker(Question(url, name, vector.name)) as asker:
+    with Asker(Question(url, name, vector.name, asking.PAUSE_S)) as asker:
         idle = asker.idle(stop)
         gentle = Gentle(settings.pace.of(idle), ceiling=settings.engine.rate)
         watch = Watch(name, asker, idle, gentle, observer=observer, stop=stop)
