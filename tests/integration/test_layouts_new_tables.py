@@ -21,9 +21,12 @@ from tests.integration.test_layouts_langchain import NGrams, documents, written
 from tests.integration.test_layouts_llamaindex import chroma, nodes, query, told
 from tests.integration.test_layouts_sql import QUERIES, WHEELS, check, dsn, pgvector
 from tests.integration.test_presets import Mover
+from vecferry.cli.app import run
+from vecferry.cli.exits import Exit
 from vecferry.errors import ConfigError, Conflict
 from vecferry.planning.model import IfExists, OnConflict
 from vecferry.planning.presets import load_preset, target_preset
+from vecferry.planning.yaml import load_plan
 from vecferry.testing.postgres import PostgresDatabase
 
 IDS = [str(uuid.UUID(int=number + 100)) for number in range(7)] + ["no-uuid"]
@@ -171,3 +174,25 @@ def test_such_a_table_is_for_its_own_store(postgres: PostgresDatabase, tmp_path:
     assert target_preset("langchain") is None
     with pytest.raises(ConfigError, match="does not say how"):
         target_preset("synaplan-brag")
+
+
+def test_by_the_command_line(
+    postgres: PostgresDatabase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`--layout` names it; a plan file keeps it; what is run again goes on, and what follows finds the table."""
+    monkeypatch.setenv("VECFERRY_LEDGER", str(tmp_path / "ledger.db"))
+    monkeypatch.chdir(tmp_path)
+    store = filled(tmp_path / "a")
+    stores = (f"chroma:{tmp_path / 'a'}", postgres.url)
+    assert run(["plan", *stores, "--layout", "llamaindex-pgvector", "--output", "plan.yaml", "-q"]) == Exit.DONE
+    told = load_plan(Path("plan.yaml").read_text()).collections[0].target
+    assert (told.name, told.config["form"]["key"]) == ("data_handbook", ["node_id"])
+    assert run(["migrate", "--plan", "plan.yaml", "--yes", "-q"]) == Exit.DONE
+    columns = "SELECT attname FROM pg_attribute WHERE attrelid = 'data_handbook'::regclass AND attnum > 0"
+    assert [name for (name,) in postgres.execute(columns)] == ["id", "text", "metadata_", "node_id", "embedding", "_vf"]
+    store.add_documents(documents()[:1], ids=["later"])
+    for command in (["sync", "--yes"], ["verify"]):
+        assert run([command[0], *stores, *command[1:], "-q"]) == Exit.DONE, capsys.readouterr()
+    assert postgres.execute("SELECT count(*) FROM data_handbook") == [(len(IDS) + 4,)]
+    again = ["migrate", *stores, "--layout", "llamaindex-pgvector", "--if-exists", "recreate", "--yes", "-q"]
+    assert run(again) == Exit.DONE, capsys.readouterr()
