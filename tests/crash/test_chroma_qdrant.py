@@ -16,7 +16,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vecferry.testing.crash import Fault, Outcome, run
+from tests.crash.killing import run
+from vecferry.testing.crash import Fault, Outcome
 from vecferry.testing.skips import skip
 
 RECORDS = 2500

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sqlite3
-import subprocess
 import sys
 import time
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from tests.crash import durable_store
+from tests.crash import durable_store, killing
+from tests.crash.killing import run
+from tests.warm import Process
 from vecferry.hooks import POINTS
-from vecferry.testing.crash import Fault, Outcome, command, reached, run
+from vecferry.testing.crash import Fault, Outcome, reached
 from vecferry.testing.skips import skip
 
 PROGRAM = "tests.crash.program"
@@ -149,7 +151,7 @@ def test_a_second_process_is_refused(source, untouched, tmp_path):
         assert second.returncode == 3
         assert f"is held by process {frozen.pid} on " in second.stderr
         frozen.send_signal(signal.SIGCONT)
-        frozen.communicate(timeout=60)
+        frozen.communicate(timeout=120)
         assert frozen.returncode == 0
     finally:
         frozen.kill()
@@ -165,12 +167,16 @@ def test_a_frozen_holder_is_fenced(source, untouched, tmp_path):
     options = ("--lease", "1.5", "--jobs", "1", "--commit", "3600")
     frozen = start(source, tmp_path, *options, fault=Fault(point="batch.before", nth=5, signal="stop"))
     try:
+        while not (is_free(tmp_path / "ledger.db") and is_free(tmp_path / "target.db")):  # a heartbeat was on its way
+            frozen.send_signal(signal.SIGCONT)
+            frozen.send_signal(signal.SIGSTOP)
+            until(lambda: is_stopped(frozen.pid))
         time.sleep(1.6)
         taken = go(source, tmp_path, *options)
         assert taken.returncode == 0, taken.stderr
         before = writes(tmp_path)
         frozen.send_signal(signal.SIGCONT)
-        _, said = frozen.communicate(timeout=60)
+        _, said = frozen.communicate(timeout=120)
         assert frozen.returncode == 3
         assert said.startswith("RunLocked")
         assert writes(tmp_path) == before
@@ -197,7 +203,7 @@ def test_ctrl_c_finishes_what_is_in_flight(source, untouched, tmp_path):
     try:
         frozen.send_signal(signal.SIGINT)
         frozen.send_signal(signal.SIGCONT)
-        _, said = frozen.communicate(timeout=60)
+        _, said = frozen.communicate(timeout=120)
         assert frozen.returncode == 3, said
         assert said.startswith("Interrupted")
         assert "Run the same command again" in said
@@ -209,24 +215,33 @@ def test_ctrl_c_finishes_what_is_in_flight(source, untouched, tmp_path):
     assert TOTAL <= writes(tmp_path) < TOTAL + durable_store.CHUNK_ROWS * 2
 
 
-def start(source: Path, folder: Path, *options: str, fault: Fault) -> subprocess.Popen[str]:
+def start(source: Path, folder: Path, *options: str, fault: Fault) -> Process:
     """The command in the background, frozen at `fault`."""
     if sys.platform != "linux":
         skip("platform", "/proc says whether a process is frozen")
     log = folder / "background"
-    process = subprocess.Popen(
-        command(PROGRAM, arguments(source, folder, *options), log=log, fault=fault),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, **environment()},
-    )
-    deadline = time.monotonic() + 60
-    while reached(log)[fault.point] < fault.nth or not is_stopped(process.pid):
-        assert process.poll() is None, process.communicate()
+    process = killing.start(PROGRAM, arguments(source, folder, *options), log=log, fault=fault, env=environment())
+    until(lambda: process.poll() is not None or (reached(log)[fault.point] >= fault.nth and is_stopped(process.pid)))
+    assert process.poll() is None, process.communicate()
+    return process
+
+
+def until(true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 120
+    while not true():
         assert time.monotonic() < deadline
         time.sleep(0.02)
-    return process
+
+
+def is_free(database: Path) -> bool:
+    """Nobody is in the middle of writing to it."""
+    with closing(sqlite3.connect(database, timeout=0, isolation_level=None)) as connection:
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError:
+            return False
+        connection.execute("ROLLBACK")
+    return True
 
 
 def is_stopped(pid: int) -> bool:

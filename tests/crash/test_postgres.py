@@ -14,10 +14,11 @@ from pathlib import Path
 import pytest
 
 import vecferry
+from tests.crash.killing import run
 from vecferry.arrow import from_records
 from vecferry.model import CollectionSpec, Metric, VectorSpec
 from vecferry.testing.contracts.cases import plain_records
-from vecferry.testing.crash import Fault, Outcome, run
+from vecferry.testing.crash import Fault, Outcome
 from vecferry.testing.postgres import PostgresDatabase
 
 RECORDS = 2_000

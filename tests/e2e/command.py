@@ -12,9 +12,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.warm import MEASURED, Process
+
 PROGRAM = Path(sysconfig.get_path("scripts")) / "vecferry"
 PATIENCE = 150.0
 """Seconds after which a process that does not end is a failure of the test."""
+Started = subprocess.Popen[str] | Process
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,7 @@ class Vecferry:
 
     folder: Path
     env: dict[str, str] = field(default_factory=dict)
-    _started: list[subprocess.Popen[str]] = field(default_factory=list)
+    _started: list[Started] = field(default_factory=list)
 
     @property
     def ledger(self) -> Path:
@@ -62,20 +65,26 @@ class Vecferry:
         env: dict[str, str] | None = None,
         preexec: Callable[[], None] | None = None,
         stdin: int = subprocess.DEVNULL,
-    ) -> subprocess.Popen[str]:
-        """Start it, and leave it to the caller."""
+        cold: bool = False,
+    ) -> Started:
+        """Start it, and leave it to the caller; `cold`: as a shell does, with nothing imported yet."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        process = subprocess.Popen(
-            [str(PROGRAM), *map(str, arguments)],
-            cwd=self.folder,
-            env={**os.environ, "VECFERRY_LEDGER": str(self.ledger), "COLUMNS": "160", **self.env, **(env or {})},
-            stdin=stdin,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-            preexec_fn=preexec,  # noqa: PLW1509 - sets a limit of the process, before any thread of it
-        )
+        command = [str(PROGRAM), *map(str, arguments)]
+        there = {**os.environ, "VECFERRY_LEDGER": str(self.ledger), "COLUMNS": "160", **self.env, **(env or {})}
+        if cold or preexec or MEASURED in there:
+            process: Started = subprocess.Popen(
+                command,
+                cwd=self.folder,
+                env=there,
+                stdin=stdin,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                start_new_session=True,
+                preexec_fn=preexec,  # noqa: PLW1509 - sets a limit of the process, before any thread of it
+            )
+        else:
+            process = Process(command, cwd=self.folder, env=there, stdin=stdin)
         self._started.append(process)
         return process
 
@@ -90,7 +99,7 @@ class Vecferry:
             os.close(theirs)
             os.close(ours)
 
-    def end(self, process: subprocess.Popen[str], *, expect: int | None = 0) -> Done:
+    def end(self, process: Started, *, expect: int | None = 0) -> Done:
         """Wait for a process that was started."""
         try:
             out, err = process.communicate(timeout=PATIENCE)
@@ -98,7 +107,7 @@ class Vecferry:
             process.kill()
             out, err = process.communicate()
             raise AssertionError(f"The command does not end.\n--- out\n{out}\n--- err\n{err}") from None
-        done = Done(process.returncode, out, err)
+        done = Done(process.wait(), out, err)
         assert expect is None or done.code == expect, f"expected exit {expect}: {done}"
         return done
 
@@ -110,7 +119,7 @@ class Vecferry:
                 process.communicate()
 
 
-def wait_until(reached: Callable[[], bool], process: subprocess.Popen[str] | None = None) -> None:
+def wait_until(reached: Callable[[], bool], process: Started | None = None) -> None:
     """Look again and again, until `reached()` or the process has ended."""
     deadline = time.monotonic() + PATIENCE
     while not reached():

@@ -22,7 +22,7 @@ def test_the_key_is_seen_nowhere(larger: Path, start_qdrant: Any, vecferry: Vecf
     known = {"QDRANT_API_KEY": CANARY}
     move = ("migrate", f"chroma:{larger}", server.url, "--yes", "--log", "events.jsonl", "--queries", "3")
 
-    process = vecferry.start(*move, "--rate", "2000", "--batch-bytes", "16384", env=known)
+    process = vecferry.start(*move, "--rate", "2000", "--batch-bytes", "16384", env=known, cold=True)
     wait_until(lambda: copied(vecferry.folder / "events.jsonl") > 0, process)
     lines = arguments_of(process.pid)
     assert any("migrate" in line for line in lines)

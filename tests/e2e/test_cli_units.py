@@ -50,6 +50,8 @@ def test_watched_killed_and_run_again(
     wait_until(lambda: moved(source).get("ann lee", ("", 0))[1] > 0, first)
     assert moved(source)["bob"] == ("pending", 0)
     watching = vecferry.start("status", "--watch")
+    assert watching.stdout is not None
+    first_line = watching.stdout.readline()
     (run,) = vecferry("status", "--json").json["runs"]
     (ann,) = [unit for unit in run["units"] if unit["value"] == "ann lee"]
     assert (ann["state"], ann["total"]) == ("in_progress", 400)
@@ -57,7 +59,7 @@ def test_watched_killed_and_run_again(
     first.send_signal(signal.SIGKILL)
     vecferry.end(first, expect=-signal.SIGKILL)
     watched = vecferry.end(watching).out.splitlines()
-    assert "BRAG ann lee: in progress, " in watched[0]
+    assert "BRAG ann lee: in progress, " in first_line
     assert watched[-1].startswith("interrupted, ")
     assert watched[-1].endswith("3 units: 2 pending, 1 in progress")
 
