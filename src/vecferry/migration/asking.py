@@ -36,11 +36,12 @@ PAUSE_S = 0.15
 """Between two searches, at least: a handful a second."""
 _REST = 2
 """A pause is at least so many times as long as the search before it: one that is slow is asked seldom."""
-WARM_UP = 5
-IDLE_SAMPLES = 30
-"""Searches from which the idle p95 is taken, behind those that warm the store up."""
-_TOO_SLOW_S = 1.0
 _QUERIES = 16
+WARM_UP = _QUERIES
+"""Each is asked once before it counts: what it needs is in the store's cache then."""
+IDLE_SAMPLES = 30
+"""Searches from which the idle p95 is taken."""
+_TOO_SLOW_S = 1.0
 _GLANCE_S = 0.1
 _PATIENCE_S = 5.0
 _OPENING_S = 60.0

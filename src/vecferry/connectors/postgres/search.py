@@ -43,6 +43,12 @@ class Searches:
             connection.execute(_EXACT if exact else _candidates(k))
             return [self._nearest(connection, query, chosen, k, where) for query in queries]
 
+    def ask(self, query: NDArray[np.float32], vector: str) -> None:
+        """See `vecferry.protocols.Askable`: one statement, with the server's own settings."""
+        statement = self._statement(query, _dense(self._made, vector), 10, None)
+        with self._access.connection() as connection:
+            connection.execute(statement.encode()).fetchall()
+
     def count_where(self, where: Filter) -> int:
         """The exact number of rows that match."""
         statement = f"SELECT count(*) FROM {self._made.source} AND {condition(self._made, where)}"  # noqa: S608
@@ -53,14 +59,16 @@ class Searches:
     def _nearest(
         self, connection: Connection, query: NDArray[np.float32], vector: VectorSpec, k: int, where: Filter | None
     ) -> list[Hit]:
+        return list(self._hits(connection, self._statement(query, vector, k, where)))
+
+    def _statement(self, query: NDArray[np.float32], vector: VectorSpec, k: int, where: Filter | None) -> str:
         made, column = self._made, f"t.{quote(self._made.form.vectors[vector.name])}"
         kind = "halfvec" if vector.element is Element.FLOAT16 else "vector"
         schema = quote(self._extension.schema)
         wanted = f"'[{','.join(repr(float(value)) for value in query)}]'::{schema}.{kind}"
         distance = f"{column} OPERATOR({schema}.{_OPERATORS[vector.metric]}) {wanted}"
         source = f"{made.source} AND {column} IS NOT NULL" + (f" AND {condition(made, where)}" if where else "")
-        nearest = f"SELECT {made.reading.select_id}, ({distance})::text FROM {source} ORDER BY {distance} LIMIT {k}"  # noqa: S608
-        return list(self._hits(connection, nearest))
+        return f"SELECT {made.reading.select_id}, ({distance})::text FROM {source} ORDER BY {distance} LIMIT {k}"  # noqa: S608
 
     def _hits(self, connection: Connection, statement: str) -> Iterator[Hit]:
         for block in blocks(connection, statement, rows=_MOST_CANDIDATES, size=1 << 24):

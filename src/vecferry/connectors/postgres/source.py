@@ -219,7 +219,7 @@ class PostgresSource:
 
     def ask(self, query: NDArray[np.float32], *, vector: str = "") -> None:
         """One search, as an application asks for one."""
-        self.search(query[np.newaxis], k=10, vector=vector)
+        self._searches.ask(query, vector)
 
     def count_where(self, where: Filter) -> int:
         """The exact number of records that match, now."""
