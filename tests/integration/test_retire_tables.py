@@ -14,9 +14,11 @@ import pytest
 from tests.integration.test_mariadb_faults import grant
 from tests.integration.test_postgres_sink import as_role
 from vecferry.cli.app import run
-from vecferry.errors import AlreadyExists, AuthFailed, Conflict
-from vecferry.migration import Settings, bring_back, migrate, retire
+from vecferry.errors import AlreadyExists, AuthFailed, ConfigError, Conflict
+from vecferry.migration import Settings, bring_back, migrate, retire, verify
+from vecferry.planning.inspect import inspect
 from vecferry.planning.options import PlanOptions
+from vecferry.planning.tabled import presets_for
 from vecferry.registry import open_database
 from vecferry.testing.mariadb import MariaDBDatabase
 from vecferry.testing.postgres import PostgresDatabase
@@ -104,6 +106,35 @@ def test_an_old_name_that_is_taken_again(server: Server) -> None:
         bring_back(server.url, ["brag_archived_20260101"])
     assert list(bring_back(server.url, ["brag_archived_20260101=other"]).values()) == ["other"]
     assert "other" in tables(server)
+
+
+def test_what_was_set_aside_is_left_out_unless_it_is_named(server: Server, tmp_path: Path, ledger: str) -> None:
+    """It is no live table any more: a plain `inspect`, `migrate` or `verify` passes by, and says so."""
+    server.execute("ALTER TABLE brag RENAME TO brag_archived_20260101")
+    with pytest.raises(ConfigError, match="holds only what was set aside: brag_archived_20260101"):
+        migrate(server.url, f"files:{tmp_path}/none", settings=Settings(ledger=ledger, reports=None))
+    maria = isinstance(server, MariaDBDatabase)
+    server.execute(f"CREATE TABLE brag (id INT PRIMARY KEY, v {'VECTOR(2) NOT NULL' if maria else 'vector(2)'})")
+    told: list[str] = []
+    away = f"files:{tmp_path}/away"
+    with closing(open_database(server.url)) as database:
+        for patterns, wanted in (
+            ((), 1),
+            (("brag*",), 1),
+            (("*_archived_*",), 1),
+            (("brag", "brag_archived_20260101"), 2),
+        ):
+            found = inspect(database, url=server.url, patterns=patterns, observer=lambda e: told.append(str(e)))
+            assert len(found.profiles) == wanted
+        assert found.profiles[-1].records == ROWS
+        assert presets_for(database)[1].count("table:") == 1
+    assert len([said for said in told if "'brag_archived_20260101' is left out: it was set aside" in said]) == 2
+    server.execute("INSERT INTO brag SELECT id, v FROM brag_archived_20260101")
+    done = migrate(server.url, away, settings=Settings(ledger=ledger, reports=None))
+    assert [plan.target.name for plan in done.plan.collections] == ["brag"]
+    proof = verify(server.url, away, ledger=ledger)
+    assert [(one.source.rpartition("/")[2], one.records) for one in proof.verification.collections] == [("brag", ROWS)]
+    assert proof.verification.identical
 
 
 def test_the_rights_that_the_reference_of_mariadb_gives(

@@ -15,6 +15,7 @@ from vecferry.migration.stores import held_still, opened, shown
 from vecferry.migration.throttled import Again
 from vecferry.migration.views import wished
 from vecferry.model import CollectionSpec, Pin
+from vecferry.planning.aside import live
 from vecferry.planning.flows import transforms_of
 from vecferry.planning.inspect import select
 from vecferry.planning.options import PlanOptions
@@ -241,7 +242,7 @@ def pair_up(origin: Database, goal: Database, collections: Sequence[str], *, url
         NotFound: a pattern fits no collection of the source.
     """
     patterns = parse_patterns(collections)
-    chosen = select(list(origin.collections()), patterns, store=url)
+    chosen = select(live(origin, patterns), patterns, store=url)
     there = list(goal.collections())
     return [(spec.qualified_name, _partner(spec, patterns, there)) for spec in chosen]
 

@@ -6,7 +6,6 @@ dropped only where that was asked for in so many words.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from datetime import UTC, datetime
@@ -14,13 +13,13 @@ from datetime import UTC, datetime
 from vecferry.errors import Conflict
 from vecferry.migration.stores import opened, shown
 from vecferry.model import Belongings, CollectionSpec
+from vecferry.planning.aside import ARCHIVED, ASIDE, is_aside
 from vecferry.planning.inspect import select
 from vecferry.planning.patterns import Pattern, parse_patterns
 from vecferry.protocols import Database, Droppable, Removable, Renamable, Watched, require
 
 Changed = Callable[[str], bool]
 """Was the collection of this name written to?"""
-_ASIDE = re.compile(r"_archived_\d{8}$")
 _NAME_BYTES = 63
 """Of a name in PostgreSQL; MariaDB takes 64."""
 
@@ -43,14 +42,9 @@ def _watches(origin: Database, collections: Sequence[CollectionSpec]) -> Iterato
                 yield spec.qualified_name, source.watch()
 
 
-def is_aside(spec: CollectionSpec) -> bool:
-    """Does its name say that it was set aside?"""
-    return _ASIDE.search(spec.name) is not None
-
-
 def set_aside(collections: Sequence[CollectionSpec]) -> dict[str, str]:
     """Qualified name -> the name under which each collection is set aside."""
-    suffix = f"_archived_{datetime.now(UTC):%Y%m%d}"
+    suffix = f"{ARCHIVED}{datetime.now(UTC):%Y%m%d}"
     most = _NAME_BYTES - len(suffix)
     return {spec.qualified_name: spec.name.encode()[:most].decode(errors="ignore") + suffix for spec in collections}
 
@@ -83,7 +77,7 @@ def bring_back(url: str, collections: Sequence[str]) -> dict[str, str]:
 
 def _old_name(spec: CollectionSpec, patterns: Sequence[Pattern]) -> str:
     given = next((name for pattern in patterns if (name := pattern.rename(spec)) is not None), None)
-    return given or _ASIDE.sub("", spec.name)
+    return given or ASIDE.sub("", spec.name)
 
 
 def remove(

@@ -21,10 +21,11 @@ from vecferry.events import Observer, silent
 from vecferry.migration.arrived import Arrival, arrivals, check_arrived
 from vecferry.migration.journal import LOOKED_AT
 from vecferry.migration.moving import migrate
-from vecferry.migration.removing import is_aside, remove, set_aside, watched
+from vecferry.migration.removing import remove, set_aside, watched
 from vecferry.migration.settings import Settings
 from vecferry.migration.stores import held_still, opened, shown
 from vecferry.model import Belongings, CollectionSpec
+from vecferry.planning.aside import is_aside
 from vecferry.planning.flows import flows_of
 from vecferry.planning.inspect import select
 from vecferry.planning.names import fill

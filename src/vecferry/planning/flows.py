@@ -13,6 +13,7 @@ from vecferry.errors import ConfigError
 from vecferry.filters import Scalar
 from vecferry.layouts import PLAIN, Layout
 from vecferry.model import CollectionSpec, JsonObject
+from vecferry.planning.aside import live
 from vecferry.planning.inspect import select
 from vecferry.planning.model import CollectionPlan
 from vecferry.planning.names import fill
@@ -45,7 +46,7 @@ def plan_flows(
     """
     if recipe.flows:
         return tuple(flow for flow in recipe.flows if not patterns or any(p.fits(_named(flow)) for p in patterns))
-    specs = list(database.collections())
+    specs = live(database, [*patterns, *map(_pattern, recipe.collections)])
     for rule in recipe.collections:
         if not any(_pattern(rule).fits(spec) for spec in specs):
             known = ", ".join(spec.name for spec in specs[:10])

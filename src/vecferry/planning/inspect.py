@@ -10,6 +10,7 @@ from vecferry.errors import ConfigError, NotFound
 from vecferry.events import Notice, Observer, silent
 from vecferry.limits import Limits
 from vecferry.model import CollectionSpec, IdRule, Pin
+from vecferry.planning.aside import live
 from vecferry.planning.model import Inspection
 from vecferry.planning.patterns import Pattern, parse_patterns
 from vecferry.planning.profile import Chunks, profile, straight
@@ -45,7 +46,8 @@ def inspect(
         ConfigError: the store holds no collection at all, or a table that is asked for by name has no key.
     """
     started = time.monotonic()
-    there, wanted = list(database.collections()), parse_patterns(patterns)
+    wanted = parse_patterns(patterns)
+    there = live(database, wanted, observer)
     for spec in _left_out(database, there):
         if any(pattern.fits(spec) and "*" not in pattern.source for pattern in wanted):
             database.source(spec.qualified_name).close()  # asked for by name: this refuses, and says what would help

@@ -10,6 +10,7 @@ from vecferry.errors import ConfigError
 from vecferry.layouts import FLAT, PLAIN
 from vecferry.limits import Limits
 from vecferry.model import CollectionSpec, IdRule
+from vecferry.planning.aside import ASIDE, live
 from vecferry.planning.flows import flow_of
 from vecferry.planning.inspect import select
 from vecferry.planning.made import make
@@ -70,8 +71,8 @@ def in_units(database: Database, options: PlanOptions) -> PlanOptions:
     if options.unit is None:
         return options
     _tabular(database)
-    everything = list(database.collections())
-    chosen = select(everything, parse_patterns(options.collections), store=database.identity.where)
+    patterns = parse_patterns(options.collections)
+    chosen = select(live(database, patterns), patterns, store=database.identity.where)
     forms = {spec.qualified_name: _form(spec) for spec in chosen}
     columns = {name: _unit_column(form, options.unit) for name, form in forms.items()}
     found = {name: replace(forms[name], by=column) for name, column in columns.items() if column is not None}
@@ -94,7 +95,7 @@ def presets_for(database: Database) -> tuple[tuple[str, ...], str]:
     """(names of our presets that the tables of `database` fit, a preset of those that have vectors, as YAML)."""
     if not isinstance(database, Tabular):
         return (), ""
-    tables = list(database.tables())
+    tables = [table for table in database.tables() if not ASIDE.search(table.name)]
     names = tuple(preset.name for preset in proposed(tables, database.identity.kind))
     return names, skeleton([table for table in tables if guess(table).vectors])
 
