@@ -39,7 +39,12 @@ def build() -> bool:
     if not linker or not shutil.which(linker[0]):
         say("There is no C compiler here: vecferry runs without its compiled part, and does the same, only slower.")
         return False
-    flags = ["-O2", *shlex.split(sysconfig.get_config_var("CCSHARED") or ""), f"-I{sysconfig.get_paths()['include']}"]
+    flags = [
+        "-O3",
+        "-ffp-contract=off",
+        *shlex.split(sysconfig.get_config_var("CCSHARED") or ""),
+        f"-I{sysconfig.get_paths()['include']}",
+    ]
     unfinished = BUILT.with_suffix(f".{os.getpid()}")
     made = subprocess.run(
         [*linker, *flags, *(str(path) for path in sources if path.suffix == ".c"), "-o", str(unfinished)],

@@ -5,12 +5,13 @@ from __future__ import annotations
 import struct
 from typing import Any
 
+import numpy as np
 import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vecferry.connectors.qdrant._codec import columns, grpc_read, restore, values
+from vecferry.connectors.qdrant._codec import columns, grpc_read, norms, restore, values
 from vecferry.connectors.qdrant._codec.form import Form
 from vecferry.connectors.qdrant._codec.native import native
 from vecferry.connectors.qdrant._codec.values import PAYLOAD_ENTRY, STRUCT_ENTRY, EntryReader, Unsayable, entries, entry
@@ -177,7 +178,7 @@ def compare(made: Form, data: bytes) -> bool:
     return True
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(st.sampled_from(sorted(FORMS)), answers())
 def test_points_become_the_same_batch(name: str, data: bytes) -> None:
     compare(FORMS[name], data)
@@ -199,7 +200,7 @@ def test_ordinary_points_are_not_left_to_python(name: str, payload: dict[str, An
     assert compare(FORMS[name], point(b"\x08\x07", payload, vector) * 3)
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(st.sampled_from(sorted(FORMS)), answers(), st.data())
 def test_damaged_answers_are_never_read_as_something_else(name: str, data: bytes, draw: st.DataObject) -> None:
     damaged = bytearray(data)
@@ -227,3 +228,31 @@ def test_parts_follow_one_another() -> None:
         ids += page.ids
     assert ids == list("1234567")
     assert made.spec.name == "c"
+
+
+# --------------------------------------------------------------------------- lengths
+
+
+@pytest.mark.parametrize("dim", [0, 1, 2, 3, 31, 32, 33, 100, 768, 1537])
+def test_lengths_have_the_same_bits(dim: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    random = np.random.default_rng(dim)
+    given = random.standard_normal((60, dim)).astype(np.float32)
+    given[:20] *= np.float32(10.0) ** random.integers(-30, 30, (20, 1)).astype(np.float32)
+    given[20:30] = 0
+    found = both(given)
+    monkeypatch.setattr(norms, "native", None)
+    assert found == both(given)
+
+
+def both(given: Any) -> list[bytes]:
+    scaled, lengths = norms.scale(given)
+    return [part.tobytes() for part in (scaled, lengths, norms.unscale(scaled, lengths, np.dtype(np.float32)))]
+
+
+def test_arrays_that_do_not_fit_are_refused() -> None:
+    values, lengths = np.zeros((3, 2), np.float32), np.zeros(4)
+    for call in (lambda: native.squares(values, 2, lengths), lambda: native.squares(values, -1, lengths)):
+        with pytest.raises(ValueError, match="other sizes"):
+            call()
+    with pytest.raises(ValueError, match="other sizes"):
+        native.scaled(values, 2, np.zeros(3), np.zeros((3, 3), np.float32), False)

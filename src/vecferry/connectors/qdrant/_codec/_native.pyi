@@ -2,6 +2,9 @@
 
 from collections.abc import Callable
 
+import numpy as np
+from numpy.typing import NDArray
+
 from vecferry.connectors.qdrant._codec.columns import Keys, TextBuffers
 
 def entries(number: int, texts: list[bytes | None], depth: int, /) -> tuple[list[bytes | None], list[int]]:
@@ -39,3 +42,11 @@ def points(
         uri; metadata; seq, int64; which have a seq, one byte each; lengths, float64; vectors, each as (float32, which
         records have it, one byte each)). `float_text` gives the canonical JSON of a float.
     """
+
+def squares(values: NDArray[np.float32], dim: int, sums: NDArray[np.float64], /) -> None:
+    """The sum of each row's squares, into `sums`; `values` are contiguous rows of `dim` numbers."""
+
+def scaled(
+    values: NDArray[np.float32], dim: int, by: NDArray[np.float64], out: NDArray[np.float32], divide: bool, /
+) -> None:
+    """Each row divided by, or times, its number, into `out`."""

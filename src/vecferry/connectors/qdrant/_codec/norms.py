@@ -17,6 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vecferry.connectors.qdrant._codec.native import native
+
 _AS_GIVEN = 5e-7
 """Squared lengths this near to 1 count as 1; half of Qdrant's own bound, so that its float32 sum agrees."""
 _GRID = 1e12
@@ -40,6 +42,12 @@ def scale(values: NDArray[Any]) -> tuple[NDArray[np.float32], NDArray[np.float64
     """
     out = np.empty(values.shape, np.float32)
     lengths = np.empty(len(values), np.float64)
+    if native is not None and values.dtype == np.float32:
+        values = np.ascontiguousarray(values)
+        native.squares(values, values.shape[1], lengths)
+        lengths = _told(lengths)
+        native.scaled(values, values.shape[1], lengths, out, True)
+        return out, lengths
     for block in _blocks(values):
         wide = values[block].astype(np.float64)
         lengths[block] = _lengths(wide)
@@ -52,7 +60,11 @@ def scale(values: NDArray[Any]) -> tuple[NDArray[np.float32], NDArray[np.float64
 
 
 def _lengths(wide: NDArray[np.float64]) -> NDArray[np.float64]:
-    squares = _sums(wide * wide)
+    return _told(_sums(wide * wide))
+
+
+def _told(squares: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The length that is written down, from its square."""
     alone = (np.abs(squares - 1.0) <= _AS_GIVEN) | (squares == 0.0)
     return np.where(alone, 1.0, _rounded(np.sqrt(squares)))
 
@@ -96,6 +108,9 @@ def sayable(length: float) -> float | str:
 def unscale(stored: NDArray[Any], lengths: NDArray[np.float64], dtype: np.dtype[Any]) -> NDArray[Any]:
     """`stored` with its lengths put back, as `dtype`: one float64 product, one rounding."""
     out = np.empty(stored.shape, dtype)
+    if native is not None and stored.dtype == np.float32 == dtype:
+        native.scaled(np.ascontiguousarray(stored), stored.shape[1], lengths, out, False)
+        return out
     for block in _blocks(stored):
         wide = stored[block] * lengths[block, None]
         with np.errstate(over="ignore"):  # such a vector has strayed, and its bits are kept

@@ -8,6 +8,8 @@
 static PyMethodDef methods[] = {
     {"entries", native_entries, METH_VARARGS, NULL},
     {"points", native_points, METH_VARARGS, NULL},
+    {"squares", native_squares, METH_VARARGS, NULL},
+    {"scaled", native_scaled, METH_VARARGS, NULL},
     {NULL, NULL, 0, NULL},
 };
 
