@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from vecferry.migration import Migration
+    from vecferry.report.model import SourcePace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,7 +138,19 @@ def _told(console: Console, done: Migration) -> None:
     if done.kept:
         told = f"{done.kept:,} of them were there before, and were not written again."
         console.print(told + (mover if plan.kept else ""), markup=False, highlight=False)
+    if done.pace is not None:
+        console.print(_pace(done.pace), markup=False, highlight=False)
     _mended(console, done)
+
+
+def _pace(pace: SourcePace) -> str:
+    """What became of the pace of the source."""
+    p95, idle, bound = (f"{seconds * 1000:.1f}" for seconds in (pace.p95, pace.idle, pace.bound))
+    cuts = f"{pace.cuts:,} time{'' if pace.cuts == 1 else 's'}"
+    return (
+        f"The source's searches took {p95} ms at p95 while it was read: {idle} ms before, {bound} ms at most. The pace "
+        f"ended at {pace.per_second:,.0f} records a second and was cut {cuts}."
+    )
 
 
 def _mended(console: Console, done: Migration) -> None:

@@ -301,6 +301,7 @@ def summary(done: Migration) -> dict[str, Any]:
         "ok": proof.ok if proof else None,
         "differences": done.differences,
         "breakdowns": grouped.as_data(proof),
+        "pace": common.as_data(done.pace),
         "report": str(done.report) if done.report else None,
         "plan": common.as_data(done.plan) if done.run is None else None,
     }

@@ -63,6 +63,7 @@ def carry_out(trip: Trip, held: Held) -> Migration:
         repairs=repairs,
         seconds=report.seconds,
         report=written,
+        pace=report.run.pace if report.run else None,
     )
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from vecferry.engine.model import RunResult
 from vecferry.planning.model import Plan
+from vecferry.report.model import SourcePace
 from vecferry.verification.drift import Drift
 from vecferry.verification.model import CollectionRepair, Verification
 
@@ -23,6 +24,7 @@ class Migration:
             resumed. repairs: what was done about it, by this process.
         seconds: stage -> seconds: inspect, backup, copy, index, verify, parity.
         report: the folder's HTML report; `report.json` lies beside it.
+        pace: what became of the pace that was to be kept.
     """
 
     plan: Plan
@@ -32,6 +34,7 @@ class Migration:
     repairs: tuple[CollectionRepair, ...] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)
     report: Path | None = None
+    pace: SourcePace | None = None
 
     @property
     def records(self) -> int:

@@ -73,6 +73,23 @@ def test_what_is_of_no_interest_is_not_said(event: Event) -> None:
     assert lines(event) == []
 
 
+EASED = events.Eased(
+    collection="docs", per_second=1250.0, p95=0.0123, p95_of_all=0.011, idle=0.01, bound=0.015, cuts=2
+)
+
+
+def test_the_pace_of_the_source_stands_beside_the_progress() -> None:
+    """No line of its own: it changes every few seconds."""
+    (line,) = lines(EASED, COPY[2])
+    assert line.endswith("; pace 1,250/s, source's p95 12.3 of 15.0 ms")
+    console = Console(file=io.StringIO(), force_terminal=True, width=150)
+    with progress.bars(console) as observe:
+        observe(EASED)
+        observe(COPY[2])
+    assert isinstance(console.file, io.StringIO)
+    assert "(pace 1,250/s, source's p95 12.3 of 15.0 ms)" in console.file.getvalue()
+
+
 def test_json_lines_hold_every_field_of_every_event() -> None:
     stream = io.StringIO()
     observe = progress.json_lines(stream)
