@@ -39,6 +39,11 @@ def rows_by_unit(partitions: Iterable[Partition]) -> dict[str, int]:
     return found
 
 
+def share(rows: int, number: int, shares: int) -> int:
+    """The rows of one of so many equal shares, counted from 0; all of them together are `rows`."""
+    return rows * (number + 1) // shares - rows * number // shares
+
+
 def as_unit(text: str | None, column: Column) -> str:
     """The JSON text of a value that the store prints as `text`."""
     if text is None:

@@ -11,7 +11,8 @@ import pytest
 from vecferry.cli.status import news, totals
 from vecferry.errors import ConfigError
 from vecferry.migration import status, watch
-from vecferry.model import Partition, PartitionId
+from vecferry.model import CollectionSpec, Partition, PartitionId
+from vecferry.planning.model import CollectionPlan
 from vecferry.state.ledger import Ledger
 from vecferry.state.model import Checkpoint, Job, Outcome, Target, Unit, UnitState
 from vecferry.state.run import Run
@@ -43,10 +44,11 @@ def run(location: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
 
 
 class NoPlan:
-    """Stands for a plan of no collections."""
+    """Stands for a plan of one collection."""
 
     source_url, target_url, records = "mariadb://x/y", "qdrant+http://y", 30
-    collections = kept = synced = ()
+    kept = synced = ()
+    collections = (CollectionPlan(source="T", target=CollectionSpec(name="T"), records=30, bytes=0),)
 
 
 def units(location: str) -> dict[str, tuple[str, int, int]]:
@@ -68,6 +70,22 @@ def test_a_unit_in_progress_counts_what_is_committed(run: Run, location: str) ->
     assert found.unit_counts == {"pending": 2, "completed": 1}
     (ann,) = [unit for unit in found.units if unit.value == "ann lee"]
     assert (ann.started and ann.started.timestamp(), ann.finished and ann.finished.timestamp()) == (1.0, 2.0)
+
+
+def test_what_is_paused_and_what_grew(run: Run, location: str) -> None:
+    """A unit that got rows since it was planned is not further than all of it, nor is its run."""
+    run.change_unit(Unit(collection="T", value="7", state=UnitState.IN_PROGRESS, total=10, started=1.0))
+    run.commit("T", PARTS[0].id, Checkpoint(read=31, written=31))
+    with Ledger(location) as other:
+        other.pause(run.id, [UNITS[2]])
+    assert units(location) == {"7": ("in_progress", 31, 31), "ann lee": ("pending", 0, 10), "null": ("paused", 0, 10)}
+    (found,) = status(location)
+    assert found.unit_counts == {"pending": 1, "in_progress": 1, "paused": 1}
+    assert (found.state, found.done, found.records) == ("running", 31, 31)
+    with Ledger(location) as other:
+        other.pause(run.id)
+    looks = watch(location, wait=lambda _: run.close(Outcome.INTERRUPTED))
+    assert [(look.state, bool(look.holder)) for look in looks] == [("paused", True), ("paused", False)]
 
 
 def test_a_run_that_is_not_there(run: Run, location: str) -> None:

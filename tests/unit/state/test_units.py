@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -130,3 +132,19 @@ def test_a_run_that_ended_is_opened_again_for_what_stayed(ledger: Ledger, run: R
     with pytest.raises(ConfigError, match="followed it"):
         ledger.go_on(run.id, [SEVEN])
     assert next(unit.state for unit in ledger.units(run.id)) is UnitState.STAYS
+
+
+def test_a_ledger_of_version_2_learns_of_pauses(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    with Ledger(path) as ledger:
+        before = ledger.open_run(JOB)
+        before.close(Outcome.INTERRUPTED)
+    with closing(sqlite3.connect(path)) as connection, connection:
+        for table in ("runs", "units"):
+            connection.execute(f"ALTER TABLE {table} DROP COLUMN paused")
+        connection.execute("UPDATE vecferry_ledger SET version = 2")
+    with Ledger(path) as ledger:
+        ledger.pause(before.id, [SEVEN])
+        again = ledger.open_run(JOB)
+        assert stands(again) == {"7": "paused", '""': "pending"}
+        assert not again.paused()

@@ -80,7 +80,7 @@ class MariaSource:
             yield Partition(
                 id=PartitionId(name) if unit is None else units.partition_id(unit, name),
                 bounds=_dumped(cuts[number], cuts[number + 1], unit),
-                estimated_rows=rows // (len(cuts) - 1),
+                estimated_rows=units.share(rows, number, len(cuts) - 1),
             )
 
     def _values(self) -> list[tuple[str, int]]:

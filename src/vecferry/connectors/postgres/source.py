@@ -100,7 +100,7 @@ class PostgresSource:
             yield Partition(
                 id=PartitionId(name) if unit is None else units.partition_id(unit, name),
                 bounds=orjson.dumps([*cuts[number : number + 2], *([] if unit is None else [unit])]).decode(),
-                estimated_rows=rows // (len(cuts) - 1),
+                estimated_rows=units.share(rows, number, len(cuts) - 1),
             )
 
     def _of_unit(self, unit: str | None) -> Collection:
