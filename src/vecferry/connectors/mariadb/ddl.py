@@ -25,6 +25,7 @@ from vecferry.errors import ConfigError, Unsupported
 from vecferry.model import CollectionSpec, Element, IdKind, VectorKind, VectorSpec
 from vecferry.tables import Column, ForeignKey, Form, Index, Table
 from vecferry.tables.envelope import COLUMN as ENVELOPE
+from vecferry.tables.expression import MARIADB, one_piece
 
 NUMBER = "_vf_no"
 """Primary key of a table of ours whose ids are texts: the order in which records came."""
@@ -37,7 +38,6 @@ _TYPE = re.compile(
     r"[a-z][a-z0-9_]*( precision)?(\(\d+(,\d+)?\)|\('(?:[^'\\]|'')*'(?:,'(?:[^'\\]|'')*')*\))?( unsigned)?( zerofill)?"
 )
 _COLLATION = re.compile(r"[a-z0-9]+(_[a-z0-9]+)*")
-_TOKEN = re.compile(r"'(?:[^'\\]|''|\\.)*'|`(?:[^`]|``)+`|[()]|--|/\*|#|;|['`\\]|[^'`()\\;#/-]+|[/-]", re.DOTALL)
 
 
 # --------------------------------------------------------------------------- our own table
@@ -155,14 +155,9 @@ def expression(text: str) -> str:
     Raises:
         ConfigError: it is not; it came from a card that somebody else may have written.
     """
-    depth = 0
-    for token in _TOKEN.findall(text):
-        depth += {"(": 1, ")": -1}.get(token, 0)
-        if depth < 0 or token in {"--", "/*", "#", ";", "'", "`", "\\"}:
-            raise _unfit(text)
-    if depth or not text.strip():
+    if not text.strip():
         raise _unfit(text)
-    return text
+    return one_piece(text, MARIADB)
 
 
 def _checked(pattern: re.Pattern[str], text: str) -> str:

@@ -17,7 +17,7 @@ from vecferry.connectors.postgres.facts import IDENTIFIER_BYTES
 from vecferry.errors import ConfigError
 from vecferry.model import CollectionSpec, Metric, VectorKind
 from vecferry.tables import Form, Index, Table
-from vecferry.tables.expression import one_piece
+from vecferry.tables.expression import POSTGRES, one_piece
 from vecferry.tables.types import vector_type
 
 METHODS = ("hnsw", "ivfflat", "none")
@@ -145,7 +145,7 @@ def again(table: Table, index: Index) -> Statement:
     hostile = f"{index.name} {table.name} {table.namespace}"
     if index.definition is not None and _USING not in hostile:
         rest = index.definition.partition(_USING)[2]
-    return Statement(index.name, one_piece(_USING + _SCHEMA.sub(r"\1", rest)), unique=index.unique)
+    return Statement(index.name, one_piece(_USING + _SCHEMA.sub(r"\1", rest), POSTGRES), unique=index.unique)
 
 
 def short_name(name: str) -> str:

@@ -9,7 +9,7 @@ from vecferry.connectors.postgres.ddl import create, in_query, names, qualified,
 from vecferry.errors import Conflict
 from vecferry.model import CollectionSpec
 from vecferry.tables import Parent, Table
-from vecferry.tables.expression import one_piece
+from vecferry.tables.expression import POSTGRES, one_piece
 
 MADE = "made"
 """A setting of specs: `{}`, or `{"parent": …}` (`vecferry.tables.Parent`)."""
@@ -27,8 +27,8 @@ def parent_of(spec: CollectionSpec) -> Parent | None:
         return None
     parent = Parent.from_json(told)
     for column in parent.table.columns:
-        one_piece(column.type)
-        one_piece(column.default or "")
+        one_piece(column.type, POSTGRES)
+        one_piece(column.default or "", POSTGRES)
     return parent
 
 

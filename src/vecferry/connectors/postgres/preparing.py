@@ -19,7 +19,7 @@ from vecferry.errors import Conflict, Unsupported
 from vecferry.model import Card, CollectionSpec, Element, VectorKind, VectorSpec
 from vecferry.tables import Column, Form, Table, guess
 from vecferry.tables.check import check
-from vecferry.tables.expression import one_piece
+from vecferry.tables.expression import POSTGRES, one_piece
 from vecferry.tables.keys import id_kind
 from vecferry.tables.types import is_text, vector_type
 
@@ -189,8 +189,8 @@ def told(spec: CollectionSpec) -> tuple[Table, Form] | None:
         return None
     made = Table.from_json(table)
     for column in made.columns:
-        one_piece(column.type)
-        one_piece(column.default or "")
+        one_piece(column.type, POSTGRES)
+        one_piece(column.default or "", POSTGRES)
     for index in made.indexes:
         again(made, index)
     return made, Form.from_json(form)
