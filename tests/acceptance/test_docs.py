@@ -19,7 +19,7 @@ EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 @pytest.mark.parametrize("example", EXAMPLES, ids=[example.stem for example in EXAMPLES])
 def test_an_example_runs(example: Path) -> None:
     """Each example ends well, as a process of its own, and says something."""
-    done = subprocess.run([sys.executable, str(example)], capture_output=True, text=True, timeout=180, check=False)
+    done = subprocess.run([sys.executable, str(example)], capture_output=True, text=True, timeout=540, check=False)
     assert done.returncode == 0, done.stderr
     assert "records" in done.stdout
 

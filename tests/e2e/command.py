@@ -15,7 +15,7 @@ from typing import Any
 from tests.warm import MEASURED, Process
 
 PROGRAM = Path(sysconfig.get_path("scripts")) / "vecferry"
-PATIENCE = 150.0
+PATIENCE = 300.0
 """Seconds after which a process that does not end is a failure of the test."""
 Started = subprocess.Popen[str] | Process
 

@@ -63,6 +63,7 @@ def test_ctrl_c_twice_while_the_target_hangs(larger: Path, start_qdrant: Any, cl
     process = vecferry.start(*command, *SLOWLY, "--yes")
     wait_until(lambda: copied(log) > 0, process)
     with server.paused():
+        wait_until(lambda: unread(server) > 1000, process)
         process.send_signal(signal.SIGINT)
         assert process.stderr is not None
         lines = iter(process.stderr.readline, "")
@@ -72,6 +73,13 @@ def test_ctrl_c_twice_while_the_target_hangs(larger: Path, start_qdrant: Any, cl
     again = vecferry(*command, "--json").json
     assert again["resumed"] > 0
     assert len(points(clients(server), "docs")) == RECORDS
+
+
+def unread(server: Any) -> int:
+    """Bytes that were sent to a server and that it has not taken yet."""
+    ports = {f":{port:04X}" for port in server.ports}
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return sum(int(row[4].rpartition(":")[2], 16) for row in rows if row[1][-5:] in ports)
 
 
 def test_another_plan_for_an_unfinished_run(

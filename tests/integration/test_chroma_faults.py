@@ -140,12 +140,12 @@ def in_background(call: Callable[[], object]) -> Iterator[list[object]]:
     thread = threading.Thread(target=run)
     thread.start()
     yield ended
-    thread.join(60)
+    thread.join(180)
     assert not thread.is_alive()
 
 
 def until(true: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while not true():
         assert time.monotonic() < deadline
         time.sleep(0.01)

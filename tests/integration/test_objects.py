@@ -313,7 +313,7 @@ def test_a_killed_download_goes_on(storage, data, truth, tmp_path, small_pieces)
         "cache._pieces = cut\n"
         "open_database(sys.argv[1])\n"
     )
-    done = subprocess.run([sys.executable, "-c", program, url], check=False, timeout=60)
+    done = subprocess.run([sys.executable, "-c", program, url], check=False, timeout=300)
     assert done.returncode == 9
     (part,) = (tmp_path / "cache" / "fetched").glob("*.part")
     assert part.stat().st_size == 5 * 16_384
@@ -519,7 +519,7 @@ def test_a_run_does_not_go_on_with_another_archive(storage, data, truth, tmp_pat
         "migration.migrate(*sys.argv[1:3], settings=settings)\n"
     )
     command = [sys.executable, "-c", program, url, target, ledger]
-    assert subprocess.run(command, cwd=tmp_path, check=False, timeout=120).returncode == 9
+    assert subprocess.run(command, cwd=tmp_path, check=False, timeout=300).returncode == 9
     storage.put("chroma.tar.gz", packed(data.path, inside="newer"))
     with pytest.raises(PlanChanged, match="was replaced since this run began"):
         migration.migrate(url, target, settings=settings)

@@ -6,6 +6,7 @@ import contextlib
 import os
 import subprocess
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
@@ -487,8 +488,8 @@ def test_a_deadlock_is_retryable(postgres, sink_of):
             wait_until_blocked(postgres, 1)
             blocked = pool_of_one(lambda: other.execute("UPDATE docs SET uri = 'x' WHERE id = 'id-000000'"))
             with pytest.raises(Unavailable, match="deadlock"):
-                writing.result(30)
-            blocked.join(30)
+                writing.result(120)
+            blocked.join(120)
         other.rollback()
     assert sink.write(batch(count=2)).rows == 2
 
@@ -506,11 +507,13 @@ def pool_of_one(work) -> threading.Thread:
 def wait_until_blocked(database: PostgresDatabase, sessions: int) -> None:
     """Until so many sessions of the database wait for a lock."""
     query = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    end = time.monotonic() + 120
     with database.connect() as connection:
-        for _ in range(2_000):
+        while time.monotonic() < end:
             row = connection.execute(query).fetchone()
             if row is not None and row[0] >= sessions:
                 return
+            time.sleep(0.005)
     pytest.fail("nobody waits for a lock")
 
 

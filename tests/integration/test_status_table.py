@@ -78,7 +78,7 @@ def heard(done: Callable[[Any], Any]) -> list[str]:
 
 def until(sql: Sql, name: str, true: Callable[[dict[Any, Row]], bool]) -> dict[Any, Row]:
     """The table, as soon as what is expected stands in it."""
-    end = time.monotonic() + 20
+    end = time.monotonic() + 120
     while not true(found := rows(sql, name)):
         assert time.monotonic() < end, found
         time.sleep(0.02)

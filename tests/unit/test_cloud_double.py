@@ -10,11 +10,13 @@ import urllib.error
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from types import SimpleNamespace
 
 import chromadb
 import numpy as np
 import pytest
 
+from vecferry.testing import cloud_double
 from vecferry.testing.cloud_double import start_cloud_double
 from vecferry.testing.cloud_http import Html
 from vecferry.testing.cloud_quotas import CloudQuotas, broken
@@ -59,7 +61,7 @@ def ask(double, path, *, method="POST", body=None, headers=None):
     )
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        with opener.open(request, timeout=20) as answer:
+        with opener.open(request, timeout=120) as answer:
             return answer.status, answer.headers, json.loads(answer.read())
     except urllib.error.HTTPError as error:
         return error.code, error.headers, error.read()
@@ -267,21 +269,23 @@ def test_sparse_vectors_are_kept(double, collection, chroma_server):
     assert b"ascending" in answer
 
 
-def test_a_rate_is_kept(double, collection):
+def test_a_rate_is_kept(double, collection, monkeypatch):
     """Within a second no more than so many; the refusal says when to come back, or does not where told so."""
     double.quotas = replace(double.quotas, requests_per_second=2)
     path = room(double, collection, "count")
-    began = time.monotonic()
+    now = time.monotonic() + 10
+    monkeypatch.setattr(cloud_double, "time", SimpleNamespace(monotonic=lambda: now))
     answers = [ask(double, path, method="GET") for _ in range(6)]
-    assert time.monotonic() - began < 1, "the machine is too slow for this test to mean anything"
-    assert [status for status, _, _ in answers].count(429) >= 4
+    assert [status for status, _, _ in answers] == [200] * 2 + [429] * 4
     refused = answers[-1]
     assert refused[1]["retry-after"] == "1"
     assert b"Too many requests" in refused[2]
     double.retry_after = None
     assert ask(double, path, method="GET")[1]["retry-after"] is None
-    double.quotas = replace(double.quotas, requests_per_second=None)
+    now += 1
     assert ask(double, path, method="GET")[0] == 200
+    double.quotas = replace(double.quotas, requests_per_second=None)
+    assert [ask(double, path, method="GET")[0] for _ in range(3)] == [200] * 3
 
 
 def test_concurrency_is_per_collection_and_kind(double, client, collection):
@@ -301,7 +305,7 @@ def test_concurrency_is_per_collection_and_kind(double, client, collection):
 
 
 def until(true):
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 120
     while not true():
         assert time.monotonic() < deadline
         time.sleep(0.005)
@@ -355,7 +359,7 @@ def test_a_slow_answer_ends_with_the_fault(double, collection):
     done.join(0.3)
     assert done.is_alive()
     double.inject(Pass())
-    done.join(10)
+    done.join(120)
     assert not done.is_alive()
 
 

@@ -64,10 +64,10 @@ def test_pause_waits_for_resume() -> None:
     with injected(Fault("chunk.read", Action.PAUSE)) as faults:
         thread = Thread(target=lambda: hooks.reach("chunk.read"))
         thread.start()
-        assert faults.paused.wait(10)
+        assert faults.paused.wait(120)
         assert thread.is_alive()
         faults.resume()
-        thread.join(10)
+        thread.join(120)
         assert not thread.is_alive()
 
 

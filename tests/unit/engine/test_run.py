@@ -115,13 +115,15 @@ def test_batches_keep_to_their_bounds(tmp_path):
 def test_memory_is_bounded_and_batches_overlap(tmp_path):
     """With a slow target, no more batches are in flight than jobs, and no more bytes are read than allowed."""
     flying, peak = 0, 0
-    lock = threading.Lock()
+    lock, all_at_once = threading.Lock(), threading.Barrier(Options().jobs)
 
     def slow(number, batch):
         nonlocal flying, peak
         with lock:
             flying += 1
             peak = max(peak, flying)
+        if number <= Options().jobs:  # the first ones wait for each other
+            all_at_once.wait(60)
         time.sleep(0.01)
         with lock:
             flying -= 1

@@ -285,15 +285,19 @@ def test_a_stale_holder_can_write_nothing(path):
         assert ledger.unfinished("k") is not None
 
 
-def test_every_write_renews_the_lease(path):
+def test_every_write_renews_the_lease(path, monkeypatch):
     """A holder that commits is alive, heartbeat or not."""
-    with Ledger(path, lease_seconds=0.3) as ledger:
+    began, passed = time.time(), 0.0
+    monkeypatch.setattr("time.time", lambda: began + passed)
+    with Ledger(path, lease_seconds=30) as ledger:
         run = ledger.open_run(make_job())
         for read in range(8):
-            time.sleep(0.1)
+            passed += 20
             run.commit("docs", PART, Checkpoint(position=Position(str(read)), read=read, written=read))
         with pytest.raises(RunLocked):
             ledger.open_run(make_job())
+        passed += 31
+        assert ledger.open_run(make_job()).epoch == run.epoch + 1
 
 
 def test_a_worker_process_commits_under_its_holders_epoch(path):
