@@ -28,9 +28,9 @@ from typing import Any
 
 import httpx
 from directory import COLLECTION, directory
-from installed import COMPILED, as_installed
+from installed import COMPILED
+from measuring import machine, options
 
-from vecferry.report.machine import this_machine
 from vecferry.testing.servers import ChromaServer, QdrantServer, start_chroma, start_qdrant
 
 WAYS = ((250, 2), (500, 2), (1000, 2), (1000, 4), (2000, 2))
@@ -82,34 +82,33 @@ def peer(binary: str, chroma: ChromaServer, qdrant: QdrantServer, rows: int) -> 
     return rows / took
 
 
-def measure(options: argparse.Namespace) -> dict[str, Any]:
+def measure(given: argparse.Namespace) -> dict[str, Any]:
     """All rounds, and their medians."""
     found: dict[str, list[Any]] = {"ceiling": [], "ours": [], "peer": []}
     with tempfile.TemporaryDirectory() as copy:
-        shutil.copytree(directory(options.rows, options.dim), Path(copy) / "data")
+        shutil.copytree(directory(given.rows, given.dim), Path(copy) / "data")
         with start_chroma(folder=Path(copy)) as chroma, start_qdrant() as qdrant:
             bare = Bare(chroma)
             way = max(WAYS, key=lambda one: bare.rate(*one))
-            for _ in range(options.rounds):
+            for _ in range(given.rounds):
                 found["ceiling"].append(bare.rate(*way))
                 with tempfile.TemporaryDirectory() as work:
                     found["ours"].append(ours(chroma, qdrant, Path(work)))
                 httpx.delete(f"{qdrant.http_url}/collections/{COLLECTION}").raise_for_status()
-                if options.peer:
-                    found["peer"].append(peer(options.peer, chroma, qdrant, options.rows))
+                if given.peer:
+                    found["peer"].append(peer(given.peer, chroma, qdrant, given.rows))
                 print({name: values[-1] for name, values in found.items() if values}, flush=True)
-    return summary(options, found, way)
+    return summary(given, found, way)
 
 
-def summary(options: argparse.Namespace, found: dict[str, list[Any]], way: tuple[int, int]) -> dict[str, Any]:
+def summary(given: argparse.Namespace, found: dict[str, list[Any]], way: tuple[int, int]) -> dict[str, Any]:
     """Medians of rates, and of the ratios within each round."""
-    copies = [options.rows / one["copy"] for one in found["ours"]]
+    copies = [given.rows / one["copy"] for one in found["ours"]]
     of_ceiling = [ours / ceiling for ours, ceiling in zip(copies, found["ceiling"], strict=True)]
-    machine = this_machine()
     return {
-        "rows": options.rows,
-        "dim": options.dim,
-        "rounds": options.rounds,
+        "rows": given.rows,
+        "dim": given.dim,
+        "rounds": given.rounds,
         "compiled": COMPILED,
         "ceiling_page_and_requests": way,
         "records_per_second": {
@@ -119,16 +118,12 @@ def summary(options: argparse.Namespace, found: dict[str, list[Any]], way: tuple
         },
         "of_ceiling": round(statistics.median(of_ceiling), 3),
         "seconds": {name: round(statistics.median(o[name] for o in found["ours"]), 3) for name in found["ours"][0]},
-        "machine": {"processor": machine.processor, "cores": machine.cores, "python": machine.python},
+        "machine": machine(),
     }
 
 
 def main() -> None:
-    as_installed()
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", type=int, default=50_000)
-    parser.add_argument("--dim", type=int, default=768)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser = options(__doc__)
     parser.add_argument("--peer", help="path of a qdrant/migration binary")
     print(json.dumps(measure(parser.parse_args())))
 

@@ -35,7 +35,8 @@ from typing import Any
 
 import httpx
 from directory import COLLECTION, directory
-from installed import COMPILED, as_installed
+from installed import COMPILED
+from measuring import machine, options
 
 from vecferry import arrow
 from vecferry.connectors.qdrant._codec import grpc_write
@@ -43,7 +44,6 @@ from vecferry.connectors.qdrant._codec.form import Form
 from vecferry.connectors.qdrant.transport import UPSERT
 from vecferry.migration import plan as make_plan
 from vecferry.registry import open_database
-from vecferry.report.machine import this_machine
 from vecferry.testing.servers import QdrantServer, start_chroma, start_qdrant
 
 POINTS = 500
@@ -200,40 +200,39 @@ def workplace() -> Iterator[Path]:
         yield Path(folder)
 
 
-def measure(options: argparse.Namespace) -> dict[str, Any]:
-    folder = directory(options.rows, options.dim)
+def measure(given: argparse.Namespace) -> dict[str, Any]:
+    folder = directory(given.rows, given.dim)
     found: dict[str, list[Any]] = {"ceiling": [], "ours": [], "naive": [], "rest": [], "peer": [], "files": []}
     with start_qdrant() as server:
         made = messages(folder, server)
-        size = sum(map(len, made)) / options.rows
-        for _ in range(options.rounds):
-            found["ceiling"].append(ceiling(made, options.rows, folder, server))
+        size = sum(map(len, made)) / given.rows
+        for _ in range(given.rounds):
+            found["ceiling"].append(ceiling(made, given.rows, folder, server))
             with workplace() as work:
-                found["ours"].append(ours(folder, server.url, work, hnsw=options.hnsw))
-                found["files"].append(files(folder, options.rows, work))
+                found["ours"].append(ours(folder, server.url, work, hnsw=given.hnsw))
+                found["files"].append(files(folder, given.rows, work))
             emptied(server)
-            if options.rest:
+            if given.rest:
                 with workplace() as work:
-                    found["rest"].append(ours(folder, f"{server.url}&transport=rest", work, hnsw=options.hnsw))
+                    found["rest"].append(ours(folder, f"{server.url}&transport=rest", work, hnsw=given.hnsw))
                 emptied(server)
-            found["naive"].append(naive(folder, server, min(options.rows, options.naive_rows)))
-            if options.peer:
-                found["peer"].append(peer(options.peer, folder, server, options.rows))
+            found["naive"].append(naive(folder, server, min(given.rows, given.naive_rows)))
+            if given.peer:
+                found["peer"].append(peer(given.peer, folder, server, given.rows))
             print({name: values[-1] for name, values in found.items() if values}, flush=True)
-    return summary(options, found, size)
+    return summary(given, found, size)
 
 
-def summary(options: argparse.Namespace, found: dict[str, list[Any]], size: float) -> dict[str, Any]:
+def summary(given: argparse.Namespace, found: dict[str, list[Any]], size: float) -> dict[str, Any]:
     """Medians of rates, and medians of the ratios within each round."""
-    copies = [options.rows / one["copy"] for one in found["ours"]]
+    copies = [given.rows / one["copy"] for one in found["ours"]]
     naives = [one["all"] for one in found["naive"]]
     stages = {name: statistics.median(one[name] for one in found["ours"]) for name in found["ours"][0]}
-    machine = this_machine()
     return {
-        "rows": options.rows,
-        "dim": options.dim,
+        "rows": given.rows,
+        "dim": given.dim,
         "bytes_per_point": round(size),
-        "rounds": options.rounds,
+        "rounds": given.rounds,
         "compiled": COMPILED,
         "records_per_second": {
             "ceiling": round(statistics.median(found["ceiling"])),
@@ -258,7 +257,7 @@ def summary(options: argparse.Namespace, found: dict[str, list[Any]], size: floa
             ),
         },
         "seconds": {name: round(value, 3) for name, value in stages.items()},
-        "machine": {"processor": machine.processor, "cores": machine.cores, "python": machine.python},
+        "machine": machine(),
     }
 
 
@@ -269,11 +268,7 @@ def ratio(ours: list[float], theirs: list[float]) -> float | None:
 
 
 def main() -> None:
-    as_installed()
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", type=int, default=50_000)
-    parser.add_argument("--dim", type=int, default=768)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser = options(__doc__)
     parser.add_argument("--naive-rows", type=int, default=50_000)
     parser.add_argument("--hnsw", action="store_true", help="also let the server build its vector and payload indexes")
     parser.add_argument("--rest", action="store_true", help="also migrate over REST")

@@ -34,7 +34,8 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from installed import COMPILED, as_installed
+from installed import COMPILED
+from measuring import machine, options
 from pymysql.converters import conversions
 from pymysql.cursors import SSCursor
 
@@ -47,7 +48,6 @@ from vecferry.connectors.qdrant._codec.form import Form
 from vecferry.connectors.qdrant.transport import UPSERT
 from vecferry.model import Card, CollectionSpec, IdKind, VectorSpec
 from vecferry.registry import open_database
-from vecferry.report.machine import this_machine
 from vecferry.testing.mariadb import MariaDBDatabase, start_mariadb
 from vecferry.testing.servers import QdrantServer, start_qdrant
 
@@ -220,15 +220,15 @@ def naive(mariadb: MariaDBDatabase, qdrant: QdrantServer, rows: int, dim: int) -
     return rows / took
 
 
-def a_round(mariadb: MariaDBDatabase, qdrant: QdrantServer, options: argparse.Namespace) -> dict[str, float]:
-    rows = options.rows
+def a_round(mariadb: MariaDBDatabase, qdrant: QdrantServer, given: argparse.Namespace) -> dict[str, float]:
+    rows = given.rows
     found = {"bare_read": rows / timed(lambda: bare_read(mariadb))}
     database = open_database(mariadb.url_with(partition_rows="1000000"))
     assert isinstance(database, MariaDatabase)
     with closing(database):
         found["read"] = rows / timed(lambda: scan(database))
         batches = read(database)
-        vectors = (VectorSpec(dim=options.dim),)
+        vectors = (VectorSpec(dim=given.dim),)
         card = Card(id_kind=IdKind.INT, vectors=vectors)
         spec = CollectionSpec(name="written", id_kind=IdKind.INT, vectors=vectors, card=card)
         found["ready_write"] = rows / ready(mariadb, spec, batches)
@@ -236,20 +236,19 @@ def a_round(mariadb: MariaDBDatabase, qdrant: QdrantServer, options: argparse.Na
     found["qdrant"] = rows / ceiling(qdrant, spec, batches)
     del batches
     found["ours"] = rows / ours(mariadb, qdrant)
-    found["naive"] = naive(mariadb, qdrant, rows // 10, options.dim)
+    found["naive"] = naive(mariadb, qdrant, rows // 10, given.dim)
     return found
 
 
-def measure(options: argparse.Namespace) -> dict[str, Any]:
+def measure(given: argparse.Namespace) -> dict[str, Any]:
     """All rounds, their medians, and the medians of the ratios."""
     settings = {"innodb-buffer-pool-size": "512M", "innodb-log-file-size": "256M"}
     with start_mariadb(settings=settings) as server, server.fresh_database() as mariadb, start_qdrant() as qdrant:
-        make(mariadb, options.rows, options.dim)
+        make(mariadb, given.rows, given.dim)
         rounds = []
-        for _ in range(options.rounds):
-            rounds.append(a_round(mariadb, qdrant, options))
+        for _ in range(given.rounds):
+            rounds.append(a_round(mariadb, qdrant, given))
             print({name: round(rate) for name, rate in rounds[-1].items()}, flush=True)
-    machine = this_machine()
     ratios: dict[str, Callable[[dict[str, float]], float]] = {
         "read_of_bare": lambda one: one["read"] / one["bare_read"],
         "write_of_ready": lambda one: one["write"] / one["ready_write"],
@@ -257,23 +256,18 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         "ours_of_naive": lambda one: one["ours"] / one["naive"],
     }
     return {
-        "rows": options.rows,
-        "dim": options.dim,
-        "rounds": options.rounds,
+        "rows": given.rows,
+        "dim": given.dim,
+        "rounds": given.rounds,
         "compiled": COMPILED,
         "per_second": {name: round(statistics.median(one[name] for one in rounds)) for name in rounds[0]},
         **{name: round(statistics.median(map(ratio, rounds)), 3) for name, ratio in ratios.items()},
-        "machine": {"processor": machine.processor, "cores": machine.cores, "python": machine.python},
+        "machine": machine(),
     }
 
 
 def main() -> None:
-    as_installed()
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", type=int, default=50_000)
-    parser.add_argument("--dim", type=int, default=768)
-    parser.add_argument("--rounds", type=int, default=3)
-    print(json.dumps(measure(parser.parse_args())))
+    print(json.dumps(measure(options(__doc__).parse_args())))
 
 
 if __name__ == "__main__":

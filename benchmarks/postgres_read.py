@@ -18,28 +18,20 @@ rounds' own ratios. The last line is JSON.
 
 from __future__ import annotations
 
-import argparse
 import json
-import statistics
-import tempfile
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from installed import COMPILED, as_installed
-from qdrant_to_qdrant import rate
+from measuring import copied, medians, options, rate, told
 
 from vecferry.connectors.postgres._codec import copy_write as wire
 from vecferry.connectors.postgres.source import PostgresSource, _range
 from vecferry.connectors.qdrant._codec import grpc_write
 from vecferry.connectors.qdrant._codec.form import Form
 from vecferry.connectors.qdrant.transport import UPSERT
-from vecferry.migration import migrate
-from vecferry.migration.settings import Settings
 from vecferry.model import Partition
-from vecferry.planning.options import PlanOptions
 from vecferry.registry import open_database
 from vecferry.testing.postgres import PostgresDatabase, start_postgres
 from vecferry.testing.servers import start_qdrant
@@ -140,16 +132,7 @@ class Route:
 
     def copy(self) -> float:
         self.goal.drop(TABLE)
-        with tempfile.TemporaryDirectory() as folder:
-            settings = Settings(
-                plan=PlanOptions(collections=(TABLE,)),
-                ledger=str(Path(folder) / "ledger.db"),
-                reports=None,
-                verify=None,
-            )
-            done = migrate(*self.urls, settings=settings)
-        assert done.records == self.rows, f"{done.records} of {self.rows}"
-        return self.rows / done.seconds["copy"]
+        return copied(*self.urls, TABLE, self.rows)
 
     def round(self) -> dict[str, float]:
         """Records per second in each way, in turn."""
@@ -168,12 +151,7 @@ class Route:
 
 
 def main() -> None:
-    as_installed()
-    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("--rows", type=int, default=50_000)
-    options.add_argument("--dim", type=int, default=768)
-    options.add_argument("--rounds", type=int, default=3)
-    chosen = options.parse_args()
+    chosen = options(__doc__).parse_args()
     settings = {"max_wal_size": "8GB", "shared_buffers": "512MB"}
     with start_postgres(settings=settings) as server, server.fresh_database() as database, start_qdrant() as goal:
         fill(database, chosen.rows, chosen.dim)
@@ -181,12 +159,7 @@ def main() -> None:
         rounds = [route.round() for _ in range(chosen.rounds)]
         bytes_per_record = sum(map(len, route.messages)) / route.rows
         route.close()
-    found = {name: statistics.median(one[name] for one in rounds) for name in rounds[0]}
-    found["bytes_per_record"] = bytes_per_record
-    shown = {name: round(value, 3) if value < 2 else round(value) for name, value in found.items()}
-    for name, value in shown.items():
-        print(f"{name:>24} {value:>12,}")
-    print(json.dumps({"rows": route.rows, "dim": chosen.dim, "rounds": chosen.rounds, "compiled": COMPILED, **shown}))
+    told(chosen, route.rows, medians(rounds) | {"bytes_per_record": bytes_per_record})
 
 
 if __name__ == "__main__":

@@ -14,15 +14,7 @@ built. The last line is JSON.
 
 from __future__ import annotations
 
-import argparse
-import json
-import statistics
-import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any
-
-from installed import COMPILED, as_installed
+from measuring import medians, options, rate, told
 from qdrant_ceiling import make
 
 from vecferry.connectors.postgres._codec import rows
@@ -32,13 +24,6 @@ from vecferry.registry import open_database
 from vecferry.testing.postgres import start_postgres
 
 WRITERS = (1, 2, 4)
-
-
-def rate(work: Callable[[Any], Any], items: Sequence[Any], records: int, writers: int) -> float:
-    with ThreadPoolExecutor(writers) as pool:
-        began = time.perf_counter()
-        list(pool.map(work, items))
-        return records / (time.perf_counter() - began)
 
 
 class Target:
@@ -101,25 +86,13 @@ class Target:
 
 
 def main() -> None:
-    as_installed()
-    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("--rows", type=int, default=50_000)
-    options.add_argument("--dim", type=int, default=768)
-    options.add_argument("--rounds", type=int, default=3)
-    chosen = options.parse_args()
+    chosen = options(__doc__).parse_args()
     settings = {"max_wal_size": "8GB", "shared_buffers": "512MB"}
     with start_postgres(settings=settings) as server, server.fresh_database() as database:
         target = Target(database.url, chosen.rows, chosen.dim)
         rounds = [target.round() for _ in range(chosen.rounds)]
         target.database.close()
-    found = {name: statistics.median(one[name] for one in rounds) for name in rounds[0]}
-    found["bytes_per_record"] = target.bytes / target.records
-    shown = {name: round(value, 3) if value < 2 else round(value) for name, value in found.items()}
-    for name, value in shown.items():
-        print(f"{name:>24} {value:>12,}")
-    print(
-        json.dumps({"rows": target.records, "dim": chosen.dim, "rounds": chosen.rounds, "compiled": COMPILED, **shown})
-    )
+    told(chosen, target.records, medians(rounds) | {"bytes_per_record": target.bytes / target.records})
 
 
 if __name__ == "__main__":

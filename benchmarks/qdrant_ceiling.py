@@ -17,19 +17,15 @@ shares the machine.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
-import json
-import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from installed import COMPILED, as_installed
+from measuring import medians, options, rate, told
 
 from vecferry import arrow, digest
 from vecferry.connectors.qdrant._codec import grpc_write, rest
@@ -79,14 +75,6 @@ def metadata(row: int) -> str:
         "tenant": f"tenant-{row % 50}",
     }
     return canonical(values).decode()
-
-
-def rate(work: Callable[[Any], Any], items: Sequence[Any], rows: int) -> float:
-    """Records per second with several requests in flight."""
-    with ThreadPoolExecutor(IN_FLIGHT) as pool:
-        began = time.perf_counter()
-        list(pool.map(work, items))
-        return rows / (time.perf_counter() - began)
 
 
 def prepared(database: Any, spec: CollectionSpec) -> Any:
@@ -169,7 +157,7 @@ class Ways:
         rows, found = len(self.batches) * BATCH, {}
         for name, (work, items) in ways.items():
             prepared(self.over_grpc, self.spec)
-            found[name] = rate(work, items, rows)
+            found[name] = rate(work, items, rows, IN_FLIGHT)
         return found | {
             "rest_of_grpc": found["rest"] / found["grpc"],
             "rest_ceiling_of_ceiling": found["rest_ceiling"] / found["ceiling"],
@@ -192,27 +180,19 @@ class Ways:
 
 
 def main() -> None:
-    as_installed()
-    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("--rows", type=int, default=50_000)
-    options.add_argument("--dim", type=int, default=768)
-    options.add_argument("--rounds", type=int, default=3)
-    options.add_argument("--url")
-    chosen = options.parse_args()
+    parser = options(__doc__)
+    parser.add_argument("--url")
+    chosen = parser.parse_args()
     spec, batches = make("vecferry-ceiling", chosen.rows, chosen.dim)
     with server(chosen.url) as url:
         ways = Ways(url, spec, batches)
         rounds = [ways.round() for _ in range(chosen.rounds)]
-        found = {name: statistics.median(one[name] for one in rounds) for name in rounds[0]} | ways.read()
+        found = medians(rounds) | ways.read()
         ways.close()
     rows = len(batches) * BATCH
     found["bytes_per_record"] = sum(map(len, ways.messages)) / rows
     found["rest_bytes_per_record"] = sum(map(len, ways.bodies)) / rows
-    shown = {name: round(value, 3) if value < 2 else round(value) for name, value in found.items()}
-    shown |= alone(batches, ways.form)
-    for name, value in shown.items():
-        print(f"{name:>24} {value:>12,}")
-    print(json.dumps({"rows": rows, "dim": chosen.dim, "rounds": chosen.rounds, "compiled": COMPILED, **shown}))
+    told(chosen, rows, found, **alone(batches, ways.form))
 
 
 if __name__ == "__main__":

@@ -14,38 +14,20 @@ more than ratios of medians where other work shares the machine. The last line i
 
 from __future__ import annotations
 
-import argparse
-import json
-import statistics
-import tempfile
-import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
-from installed import COMPILED, as_installed
+from measuring import copied, medians, options, rate, told
 from qdrant_ceiling import BATCH, make
 
 from vecferry.connectors.qdrant._codec import grpc_read, grpc_write
 from vecferry.connectors.qdrant._codec.form import Form
 from vecferry.connectors.qdrant._ids import Bounds
 from vecferry.connectors.qdrant.transport import SCROLL, UPSERT
-from vecferry.migration import migrate
-from vecferry.migration.settings import Settings
-from vecferry.planning.options import PlanOptions
 from vecferry.registry import open_database
 from vecferry.testing.servers import start_qdrant
 
 IN_FLIGHT = (1, 2, 4)
 PAGE_BYTES = 2 << 20
-
-
-def rate(work: Callable[[Any], Any], items: Sequence[Any], rows: int, threads: int) -> float:
-    with ThreadPoolExecutor(threads) as pool:
-        began = time.perf_counter()
-        list(pool.map(work, items))
-        return rows / (time.perf_counter() - began)
 
 
 class Route:
@@ -98,16 +80,7 @@ class Route:
 
     def copy(self) -> float:
         self.goal.drop(self.spec.name)
-        with tempfile.TemporaryDirectory() as folder:
-            settings = Settings(
-                plan=PlanOptions(collections=(self.spec.name,)),
-                ledger=str(Path(folder) / "ledger.db"),
-                reports=None,
-                verify=None,
-            )
-            done = migrate(*self.urls, settings=settings)
-        assert done.records == self.rows, f"{done.records} of {self.rows}"
-        return self.rows / done.seconds["copy"]
+        return copied(*self.urls, self.spec.name, self.rows)
 
     def round(self) -> dict[str, float]:
         """Records per second in each way, in turn."""
@@ -125,23 +98,13 @@ class Route:
 
 
 def main() -> None:
-    as_installed()
-    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("--rows", type=int, default=100_000)
-    options.add_argument("--dim", type=int, default=128)
-    options.add_argument("--rounds", type=int, default=3)
-    chosen = options.parse_args()
+    chosen = options(__doc__, rows=100_000, dim=128).parse_args()
     with start_qdrant() as origin, start_qdrant() as goal:
         route = Route(origin.url, goal.url, chosen.rows, chosen.dim)
         rounds = [route.round() for _ in range(chosen.rounds)]
         bytes_per_record = sum(map(len, route.messages)) / route.rows
         route.close()
-    found = {name: statistics.median(one[name] for one in rounds) for name in rounds[0]}
-    found["bytes_per_record"] = bytes_per_record
-    shown = {name: round(value, 3) if value < 2 else round(value) for name, value in found.items()}
-    for name, value in shown.items():
-        print(f"{name:>24} {value:>12,}")
-    print(json.dumps({"rows": route.rows, "dim": chosen.dim, "rounds": chosen.rounds, "compiled": COMPILED, **shown}))
+    told(chosen, route.rows, medians(rounds) | {"bytes_per_record": bytes_per_record})
 
 
 if __name__ == "__main__":
