@@ -12,12 +12,11 @@ import numpy as np
 import orjson
 import pytest
 
-from vecferry.errors import ConfigError
+from vecferry.errors import ConfigError, DataError
 from vecferry.events import Event, Notice
-from vecferry.migration import Migration, Settings, caring, migrate, resume, status, stay, sync, verify
+from vecferry.migration import Migration, Settings, caring, migrate, resume, retire, status, stay, sync, verify
 from vecferry.model import Partition
-from vecferry.planning.options import PlanOptions
-from vecferry.planning.priority import Order
+from vecferry.planning.options import Order, PlanOptions
 from vecferry.registry import open_database
 from vecferry.tables.units import unit_of
 from vecferry.testing.mariadb import MariaDBDatabase
@@ -105,7 +104,7 @@ def test_users_who_stay(brag: MariaDBDatabase, target: str, settings: Settings) 
 
     found = verify(brag.url, target, ledger=settings.ledger, options=QUICKLY, observer=heard).verification
     assert found.identical
-    assert "2 units stay in the source and are not compared: ann, bob." in notices
+    assert "Not compared: 2 units (ann, bob) stay in the source." in notices
     insert(brag, {"eve": 3})
     again = Settings(ledger=settings.ledger, reports=None, verify=QUICKLY)
     assert sync(brag.url, target, settings=again).differences == 0
@@ -136,6 +135,8 @@ def test_a_user_who_stayed_is_moved_as_a_unit_of_the_same_run(
     assert stand(settings) == {"bob": "completed", "eve": "stays", "ann": "stays", '""': "stays"}
     told = dict(brag.execute("SELECT user_id, status FROM mine"))
     assert told == {"bob": "completed", "eve": "pending", "ann": "pending", "": "pending"}
+    with pytest.raises(DataError, match="3 units .* of 'BRAG' in the source, and nowhere else"):
+        retire(brag.url, collections=("BRAG",), agree=lambda _: True, ledger=settings.ledger)
     with pytest.raises(ConfigError, match="is completed"):
         stay(settings.ledger, units=["bob"])
 

@@ -212,7 +212,7 @@ def _settings(
 
 def _priority(given: dict[str, Any]) -> dict[str, Any]:
     """In which order units are moved, and which are not, as fields of `PlanOptions`."""
-    from vecferry.planning.priority import Order
+    from vecferry.planning.options import Order
 
     order = Order(given["order"]) if given["order"] else None
     return {"order": order, "first": given["first"], "stays": given["stays"]}

@@ -4,17 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 from vecferry.errors import ConfigError
 from vecferry.layouts import layout as find_layout
 from vecferry.model import FieldIndex, IdRule, IndexKind, JsonObject, Keep
 from vecferry.planning.model import IfExists, OnConflict, Policy
 from vecferry.planning.presets import Preset, TableWish
-from vecferry.planning.priority import Order
 from vecferry.transforms.model import Recipe
 
 AUTO = "auto"
 NONE = "none"
+
+
+class Order(StrEnum):
+    """Which unit is moved first."""
+
+    LARGEST = "largest"
+    SMALLEST = "smallest"
+    VALUE = "value"
+    """numbers before texts, each in their order; rows without a value come last"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,32 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from enum import StrEnum
-from typing import TYPE_CHECKING
 
 import orjson
 
 from vecferry.errors import ConfigError
 from vecferry.planning.model import CollectionPlan
+from vecferry.planning.options import Order, PlanOptions
 from vecferry.tables.units import rows_by_unit, shown, unit_of
-
-if TYPE_CHECKING:
-    from vecferry.planning.options import PlanOptions
 
 ALL = "*"
 """In the place of a unit: every one that is there when the run begins."""
 _NAMED = 10
 Rank = Callable[[str, int], tuple[object, ...]]
 """(unit as JSON text, its rows) -> what units are sorted by."""
-
-
-class Order(StrEnum):
-    """Which unit is moved first."""
-
-    LARGEST = "largest"
-    SMALLEST = "smallest"
-    VALUE = "value"
-    """numbers before texts, each in their order; rows without a value come last"""
 
 
 def rank(options: PlanOptions) -> Rank | None:

@@ -15,9 +15,8 @@ from vecferry.migration import journal
 from vecferry.migration.settings import Settings
 from vecferry.model import CollectionSpec, IdRule, Keep, StoreIdentity
 from vecferry.planning.model import CollectionPlan, IfExists, OnConflict, Plan, Policy
-from vecferry.planning.options import PlanOptions
+from vecferry.planning.options import Order, PlanOptions
 from vecferry.planning.presets import Preset, TableWish
-from vecferry.planning.priority import Order
 from vecferry.state.ledger import Ledger
 from vecferry.state.model import CollectionState, Outcome, RunInfo, Step
 from vecferry.transforms import Recipe

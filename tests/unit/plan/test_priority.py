@@ -7,8 +7,8 @@ import pytest
 from vecferry.errors import ConfigError
 from vecferry.model import CollectionSpec, Partition
 from vecferry.planning.model import CollectionPlan
-from vecferry.planning.options import PlanOptions
-from vecferry.planning.priority import Order, arranged
+from vecferry.planning.options import Order, PlanOptions
+from vecferry.planning.priority import arranged
 from vecferry.tables.units import partition_id, rows_by_unit, share, shown
 
 UNITS = {'"b"': 9, "null": 4, "10": 7, '"a"': 7, "9": 1, '"null"': 2, '" "': 3}
