@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from itertools import cycle, islice
+from statistics import median
 from typing import IO, TYPE_CHECKING, Self
 
 from vecferry.engine.gentle import p95
@@ -39,8 +40,9 @@ _REST = 2
 _QUERIES = 16
 WARM_UP = _QUERIES
 """Each is asked once before it counts: what it needs is in the store's cache then."""
-IDLE_SAMPLES = 30
-"""Searches from which the idle p95 is taken."""
+IDLE_BLOCKS, IDLE_SAMPLES = 3, 20
+"""The idle p95 is the median of those of three blocks of so many searches: what else the machine does for a moment
+would make the bound too high for the whole run."""
 _TOO_SLOW_S = 1.0
 _GLANCE_S = 0.1
 _PATIENCE_S = 5.0
@@ -104,7 +106,7 @@ class Asker:
                 "itself be a load.",
                 hint="Give the source a vector index, or leave --pace out and limit the reading with --rate RECORDS.",
             )
-        return p95([self._need(stop) for _ in range(IDLE_SAMPLES)])
+        return median(p95([self._need(stop) for _ in range(IDLE_SAMPLES)]) for _ in range(IDLE_BLOCKS))
 
     def answer(self, wait: float) -> float | str | None:
         """The next answer: its seconds, or what was wrong; None where the process is gone.

@@ -45,7 +45,8 @@ class Searches:
 
     def ask(self, query: NDArray[np.float32], vector: str) -> None:
         """See `vecferry.protocols.Askable`: one statement, with the server's own settings."""
-        statement = self._statement(query, _dense(self._made, vector), 10, None)
+        distance, source = self._distance(query, _dense(self._made, vector))
+        statement = f"SELECT {self._made.reading.select_id} FROM {source} ORDER BY {distance} LIMIT 10"  # noqa: S608
         with self._access.connection() as connection:
             connection.execute(statement.encode()).fetchall()
 
@@ -59,16 +60,19 @@ class Searches:
     def _nearest(
         self, connection: Connection, query: NDArray[np.float32], vector: VectorSpec, k: int, where: Filter | None
     ) -> list[Hit]:
-        return list(self._hits(connection, self._statement(query, vector, k, where)))
+        distance, source = self._distance(query, vector)
+        source += f" AND {condition(self._made, where)}" if where else ""
+        selected = f"{self._made.reading.select_id}, ({distance})::text"
+        return list(self._hits(connection, f"SELECT {selected} FROM {source} ORDER BY {distance} LIMIT {k}"))  # noqa: S608
 
-    def _statement(self, query: NDArray[np.float32], vector: VectorSpec, k: int, where: Filter | None) -> str:
-        made, column = self._made, f"t.{quote(self._made.form.vectors[vector.name])}"
+    def _distance(self, query: NDArray[np.float32], vector: VectorSpec) -> tuple[str, str]:
+        """(the distance from `query`, the rows that have one), in SQL."""
+        column = f"t.{quote(self._made.form.vectors[vector.name])}"
         kind = "halfvec" if vector.element is Element.FLOAT16 else "vector"
         schema = quote(self._extension.schema)
-        wanted = f"'[{','.join(repr(float(value)) for value in query)}]'::{schema}.{kind}"
+        wanted = f"'[{','.join(map(repr, query.tolist()))}]'::{schema}.{kind}"
         distance = f"{column} OPERATOR({schema}.{_OPERATORS[vector.metric]}) {wanted}"
-        source = f"{made.source} AND {column} IS NOT NULL" + (f" AND {condition(made, where)}" if where else "")
-        return f"SELECT {made.reading.select_id}, ({distance})::text FROM {source} ORDER BY {distance} LIMIT {k}"  # noqa: S608
+        return distance, f"{self._made.source} AND {column} IS NOT NULL"
 
     def _hits(self, connection: Connection, statement: str) -> Iterator[Hit]:
         for block in blocks(connection, statement, rows=_MOST_CANDIDATES, size=1 << 24):
