@@ -34,9 +34,9 @@ from typing import Any
 
 import numpy as np
 from installed import COMPILED, as_installed
+from measuring import machine
 
 from vecferry.engine.gentle import p95
-from vecferry.report.machine import this_machine
 from vecferry.testing.mariadb import MariaDBDatabase, start_mariadb
 from vecferry.testing.postgres import PostgresDatabase, start_postgres
 from vecferry.testing.servers import start_qdrant
@@ -233,13 +233,8 @@ def _measured(
 
 
 def _setting(options: argparse.Namespace) -> dict[str, Any]:
-    machine = this_machine()
     named = {name: getattr(options, name) for name in ("rows", "dim", "store", "index", "target", "pace", "load")}
-    return {
-        **named,
-        "compiled": COMPILED,
-        "machine": {"processor": machine.processor, "cores": machine.cores, "python": machine.python},
-    }
+    return {**named, "compiled": COMPILED, "machine": machine()}
 
 
 def main() -> None:
