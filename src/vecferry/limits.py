@@ -123,3 +123,5 @@ class Limits:
     """regular expression that a whole collection name must match"""
     scores: Mapping[Metric, Score] = field(default_factory=dict)
     """metric -> form of the scores that `Searchable.search` returns, for stores that search"""
+    cosine_in_single: bool = False
+    """its cosine has the sums of squares in float32, so that vectors that are too long or too short have none (NaN)"""

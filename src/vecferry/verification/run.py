@@ -150,7 +150,9 @@ def _parity(one: Pass) -> list[Check]:
 def _questions(one: Pass) -> list[Question]:
     if Level.SEARCH not in one.options.levels:
         return []
-    return questions(one.source_spec, one.target_spec, one.sample, count=one.options.queries, k=one.options.k)
+    return questions(
+        one.source_spec, one.target_spec, one.sample, one.limits, count=one.options.queries, k=one.options.k
+    )
 
 
 def _predicates(one: Pass) -> list[Filter]:

@@ -51,6 +51,18 @@ def similarity(metric: Metric, queries: NDArray[np.float64], vectors: NDArray[np
     return found
 
 
+def has_cosine(vectors: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Which of these vectors, shape (n, dim), have a cosine where the sum of their squares is taken in float32.
+
+    It must be there, and so large that squares which are too small for a normal float32 do not matter to it.
+    """
+    with np.errstate(over="ignore", under="ignore"):
+        squares = np.einsum("ij,ij->i", vectors, vectors, dtype=np.float32)
+    least = float(np.finfo(np.float32).tiny) * max(1.0, vectors.shape[1] / 16)
+    found: NDArray[np.bool_] = np.isfinite(squares) & (squares >= least)
+    return found
+
+
 Floats = NDArray[np.floating[Any]]
 
 

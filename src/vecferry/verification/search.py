@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from vecferry.arrow import dense, present
 from vecferry.errors import Unsupported
 from vecferry.limits import Limits, Score
-from vecferry.model import CollectionSpec, Hit, VectorSpec
+from vecferry.model import CollectionSpec, Hit, Metric, VectorSpec
 from vecferry.protocols import Searchable, Source
 from vecferry.verification import scores
 from vecferry.verification.exact import Nearest
@@ -28,15 +29,29 @@ Scored = tuple[str, float | None]
 
 @dataclass(slots=True)
 class Question:
-    """One vector's queries, and their true nearest records once the source has passed."""
+    """One vector's queries, and their true nearest records once the source has passed.
+
+    Attributes:
+        single: the target has no cosine for vectors that are too long or too short: they are left out, and counted.
+        odd: ids of such records that are not zero. pgvector finds them anywhere, at the distance 0 too.
+    """
 
     vector: VectorSpec
     stored: VectorSpec
     truth: Nearest
+    single: bool = False
+    queries_left: int = 0
+    records_left: int = 0
+    odd: set[str] = field(default_factory=set)
 
 
-def questions(source: CollectionSpec, target: CollectionSpec, sample: Sample, *, count: int, k: int) -> list[Question]:
-    """What to ask: for each dense vector that both sides have, with one dimension and a metric that can be measured."""
+def questions(
+    source: CollectionSpec, target: CollectionSpec, sample: Sample, limits: Limits, *, count: int, k: int
+) -> list[Question]:
+    """What to ask: for each dense vector that both sides have, with one dimension and a metric that can be measured.
+
+    `limits`: of the target.
+    """
     there = {vector.name: vector for vector in target.vectors}
     asked = []
     for vector in dense_vectors(source):
@@ -45,19 +60,31 @@ def questions(source: CollectionSpec, target: CollectionSpec, sample: Sample, *,
             continue
         queries = sample.queries(vector, count)
         if len(queries):
-            truth = Nearest(queries, vector.metric, k=k, tie=scores.tolerance(stored.element))
-            asked.append(Question(vector, stored, truth))
+            single = limits.cosine_in_single and stored.metric is Metric.COSINE
+            good = queries[scores.has_cosine(queries)] if single else queries
+            truth = Nearest(good, vector.metric, k=k, tie=scores.tolerance(stored.element))
+            asked.append(Question(vector, stored, truth, single, queries_left=len(queries) - len(good)))
     return asked
 
 
 def feed(asked: Sequence[Question], batch: pa.RecordBatch) -> None:
     """Let a batch of the source pass every question."""
     for question in asked:
-        _feed(question.truth, question.vector, batch)
+        left = _without(question, batch) if question.single else None
+        _feed(question.truth, question.vector, batch, left)
 
 
-def _feed(nearest: Nearest, vector: VectorSpec, batch: pa.RecordBatch) -> None:
-    there = present(batch, vector)
+def _without(question: Question, batch: pa.RecordBatch) -> NDArray[np.bool_]:
+    """Which records of a batch are left out; they are noted in `question`."""
+    values = dense(batch, question.vector).astype(np.float32, copy=False)
+    left: NDArray[np.bool_] = present(batch, question.vector) & ~scores.has_cosine(values)
+    question.records_left += int(left.sum())
+    question.odd.update(batch.column("id").filter(pa.array(left & values.any(axis=1))).to_pylist())
+    return left
+
+
+def _feed(nearest: Nearest, vector: VectorSpec, batch: pa.RecordBatch, left: NDArray[np.bool_] | None = None) -> None:
+    there = present(batch, vector) if left is None else present(batch, vector) & ~left
     values, ids = dense(batch, vector), batch.column("id")
     if there.all():
         nearest.add(ids, values)
@@ -69,11 +96,17 @@ def check_search(question: Question, target: Source, limits: Limits, *, tries: T
     """Ask the target and hold its answers against the truth."""
     begun = time.monotonic()
     name = question.vector.name
+    if not len(question.truth.queries):
+        return Check(level=Level.SEARCH, state=State.NOT_CHECKED, skipped=_without_cosine(question), note=_NO_COSINE)
     exact, how = _exact(question, target, limits, tries)
     result = _judge(question, exact)
     figures = dict(result.figures)
-    skipped = dict(result.skipped)
-    notes = [f"Vector '{name}'." if name else "", how]
+    skipped = {**result.skipped, **_without_cosine(question)}
+    notes = [
+        f"Vector '{name}'." if name else "",
+        how,
+        _NO_COSINE if question.queries_left + question.records_left else "",
+    ]
     if isinstance(target, Searchable):
         try:
             figures |= _approximate(question, target, tries)
@@ -94,6 +127,14 @@ def check_search(question: Question, target: Source, limits: Limits, *, tries: T
         note=" ".join(note for note in notes if note),
         seconds=time.monotonic() - begun,
     )
+
+
+_NO_COSINE = "The target has no cosine for vectors whose squares are too large or too small for float32."
+
+
+def _without_cosine(question: Question) -> dict[str, int]:
+    left = {"queries without a cosine": question.queries_left, "records without a cosine": question.records_left}
+    return {what: count for what, count in left.items() if count}
 
 
 def _exact(question: Question, target: Source, limits: Limits, tries: Tries) -> tuple[list[list[Scored]], str]:
@@ -141,10 +182,11 @@ def _judge(question: Question, answers: Sequence[Sequence[Scored]]) -> _Judgemen
     truth, slack = question.truth, question.truth.slack()
     result, overlaps, worst = _Judgement(), [], 0.0
     unscored = 0
-    for query, answer in enumerate(answers):
+    for query, given in enumerate(answers):
         near = truth.hits(query)
         known = {id_: score for score, id_ in near}
-        wanted = min(truth.k, len(near))
+        answer = _measured(question, given)
+        wanted = min(truth.k - len(given) + len(answer), len(near))
         right = sum(id_ in known for id_, _ in answer)
         overlaps.append(right / wanted if wanted else 1.0)
         apart = _apart(near, answer)
@@ -159,6 +201,13 @@ def _judge(question: Question, answers: Sequence[Sequence[Scored]]) -> _Judgemen
     else:
         result.figures["max_score_difference"] = worst
     return result
+
+
+def _measured(question: Question, answer: Sequence[Scored]) -> Sequence[Scored]:
+    """What of an answer can be held against the truth: others stand anywhere in it, and take the place of a record."""
+    if not question.single:
+        return answer
+    return [(id_, score) for id_, score in answer if id_ not in question.odd and not (score and math.isnan(score))]
 
 
 def _apart(near: Sequence[tuple[float, str]], answer: Sequence[Scored]) -> float | None:

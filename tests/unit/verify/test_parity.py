@@ -330,3 +330,11 @@ def test_vectors_too_long_to_square_are_no_queries():
     queries = sample.queries(spec.vectors[0], 20)
     assert len(queries) == 20
     assert np.abs(queries).max() < 10
+
+
+@pytest.mark.parametrize("dim", [1, 3, 1536])
+def test_which_vectors_have_a_cosine_in_single_precision(dim):
+    """The sum of their squares is there, and not of what is too small for a normal number."""
+    lengths = np.array([0, 1e-30, 1e-20, 1e-17, 1, 1e18, 3e19], np.float64)
+    vectors = (np.full((len(lengths), dim), 1 / np.sqrt(dim)) * lengths[:, None]).astype(np.float32)
+    assert scores.has_cosine(vectors).tolist() == [False, False, False, True, True, True, False]

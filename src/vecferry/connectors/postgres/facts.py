@@ -45,6 +45,7 @@ LIMITS = Limits(
     named_vectors=True,
     id_bytes=2_600,  # a btree takes 2,704 bytes for a row, after compression that cannot be relied on
     collection_name=r"[^\x00]{1,63}",
+    cosine_in_single=True,
     scores={
         Metric.COSINE: Score.ONE_MINUS,
         Metric.IP: Score.NEGATED,
