@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import socket
 import ssl
@@ -16,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.servers import check_gone
 from vecferry.errors import Unavailable
 from vecferry.testing import servers
 from vecferry.url import StoreUrl
@@ -58,12 +58,7 @@ def test_a_stopped_server_leaves_nothing(start_qdrant):
     """Process, ports and folder are gone after the with-block."""
     with servers.start_qdrant() as server:
         pid, folder, port = server.pid, server.folder, server.http_port
-    assert not folder.exists()
-    with pytest.raises(ProcessLookupError):
-        os.kill(pid, 0)
-    with socket.socket() as free:
-        free.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        free.bind((servers.HOST, port))
+    check_gone(pid, folder, port)
 
 
 def test_a_server_does_not_outlive_killed_tests(tmp_path):

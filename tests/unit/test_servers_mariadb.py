@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import socket
 import ssl
 import struct
 from pathlib import Path
@@ -11,6 +9,7 @@ from pathlib import Path
 import pymysql
 import pytest
 
+from tests.servers import check_gone
 from vecferry.errors import Unavailable
 from vecferry.testing import debian
 from vecferry.testing import mariadb as testing_mariadb
@@ -71,12 +70,7 @@ def test_a_stopped_server_leaves_nothing():
         skip("mariadb-server", error.message)
     with testing_mariadb.start_mariadb() as server:
         pid, folder, port = server.pid, server.folder, server.port
-    assert not folder.exists()
-    with pytest.raises(ProcessLookupError):
-        os.kill(pid, 0)
-    with socket.socket() as free:
-        free.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        free.bind((HOST, port))
+    check_gone(pid, folder, port)
 
 
 def test_a_password_is_wanted(start_mariadb, tmp_path):

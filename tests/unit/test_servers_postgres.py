@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import socket
 from pathlib import Path
 
 import psycopg
 import pytest
 
+from tests.servers import check_gone
 from vecferry.errors import Unavailable, Unsupported
 from vecferry.testing import pgserver
 from vecferry.testing import postgres as testing_postgres
@@ -72,12 +71,7 @@ def test_a_stopped_server_leaves_nothing():
     with testing_postgres.start_postgres(programs=programs) as server:
         held = server.connect()
         pid, folder, port = server.pid, server.folder, server.port
-    assert not folder.exists()
-    with pytest.raises(ProcessLookupError):
-        os.kill(pid, 0)
-    with socket.socket() as free:
-        free.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        free.bind((HOST, port))
+    check_gone(pid, folder, port)
     with held, pytest.raises(psycopg.OperationalError):
         held.execute("SELECT 1")
 
