@@ -28,9 +28,9 @@ def _units(help_text: str, *, required: bool = False) -> options.Option:
 def pause(run: str | None, *, units: tuple[str, ...], ledger: str | None, as_json: bool) -> int:
     r"""Let a migration wait, or one unit of it.
 
-    Its process notices within seconds: what is in flight lands, and it waits until `vecferry resume`. A pause outlives
-    the process: killed and run again, the same command waits as well. A unit that is paused is left alone, the others
-    go on; then the command ends with 4.
+    Its process notices within seconds: what is in flight lands, and it waits until `vecferry resume`; a comparison that
+    has begun is finished. A pause outlives the process: killed and run again, the same command waits as well. A unit
+    that is paused is left alone, the others go on; then the command ends with 4.
 
     \b
     Examples:

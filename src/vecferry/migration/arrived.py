@@ -5,13 +5,14 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from vecferry.engine.job import load_plan
 from vecferry.engine.stop import Stop
 from vecferry.errors import Conflict, DataError, VecferryError
 from vecferry.events import Observer
 from vecferry.migration.journal import left_out_of
+from vecferry.migration.staying import Staying, named, staying
 from vecferry.migration.stores import opened
 from vecferry.migration.views import of_plan
 from vecferry.planning.flows import flows_of
@@ -25,10 +26,14 @@ from vecferry.verification.run import verify
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """What one verified run moved of the collections that are asked about, and what it left out on purpose."""
+    """What one verified run moved of the collections that are asked about, and what it left out on purpose.
+
+    Units that stay (`stays`) are in the source alone.
+    """
 
     plan: Plan
     set_aside: Mapping[str, Mapping[str, str]]
+    stays: Staying = field(default_factory=dict)
 
 
 def arrivals(moved: Mapping[str, RunInfo], ledger: str | None) -> list[Arrival]:
@@ -39,7 +44,8 @@ def arrivals(moved: Mapping[str, RunInfo], ledger: str | None) -> list[Arrival]:
         for run, info in runs.items():
             plan = load_plan(info.plan)
             names = {name for name, mover in moved.items() if mover.id == run}
-            found.append(Arrival(_narrowed(plan, names), left_out_of(opened_ledger, plan, run)))
+            stays = staying(opened_ledger.units(run))
+            found.append(Arrival(_narrowed(plan, names), left_out_of(opened_ledger, plan, run), stays))
     return found
 
 
@@ -60,9 +66,12 @@ def check_arrived(arrival: Arrival, origin: Database, source: str, *, observer: 
 
     Raises:
         Conflict: the target cannot be opened, or it is another store by now.
-        DataError: a record is missing in the target, or changed.
+        DataError: a record is missing in the target, or changed; or users stay in the source.
     """
     plan = arrival.plan
+    for name, units in arrival.stays.items():
+        if name in {collection.source for collection in plan.collections}:
+            raise _served_here(name, units)
     with _target(plan) as goal:
         options = VerifyOptions(
             levels=DATA_LEVELS,
@@ -96,6 +105,14 @@ def _out_of_reach(plan: Plan, why: str) -> Conflict:
         f"The target {plan.target_url} cannot be compared with what the source holds now: {why} Nothing was removed.",
         hint="Run it again where the target can be reached, from the directory where it was migrated. If the target is "
         "not needed: --unverified.",
+    )
+
+
+def _served_here(name: str, units: frozenset[str]) -> DataError:
+    return DataError(
+        f"{named(units)} in '{name}' alone. Nothing was removed.",
+        hint="Have them moved: `vecferry resume --unit VALUE`, then the command that moved the others. If nobody needs "
+        "them: --unverified.",
     )
 
 

@@ -17,14 +17,14 @@ def pause(ledger: str | None = None, *, run: str | None = None, units: Sequence[
     The process that holds the run notices within seconds; without one, the next process of the run finds it so.
 
     Args:
-        run: its id; the latest that is not finished by default.
+        run: its id; by default the latest that is not finished, of those with units where units are named.
         units: values of the column that makes units, as `status` shows them.
 
     Raises:
         ConfigError: there is no such run or unit, or it is through.
     """
     with Ledger(ledger) as opened:
-        info = _run(opened, run)
+        info = _run(opened, run, units)
         opened.pause(info.id, _units(opened, info, units))
         return run_status(opened, info.id)
 
@@ -36,7 +36,7 @@ def resume(ledger: str | None = None, *, run: str | None = None, units: Sequence
         ConfigError: there is no such run or unit, or another run of the same stores followed it.
     """
     with Ledger(ledger) as opened:
-        info = _run(opened, run)
+        info = _run(opened, run, units)
         opened.go_on(info.id, _units(opened, info, units))
         return run_status(opened, info.id)
 
@@ -48,17 +48,21 @@ def stay(ledger: str | None = None, *, run: str | None = None, units: Sequence[s
         ConfigError: there is no such run or unit, or it is moved already, or is being moved.
     """
     with Ledger(ledger) as opened:
-        info = _run(opened, run)
+        info = _run(opened, run, units)
         opened.stay(info.id, _units(opened, info, units))
         return run_status(opened, info.id)
 
 
-def _run(ledger: Ledger, run: str | None) -> RunInfo:
-    """The run of this id; by default the latest that is not finished, else the latest."""
-    runs = ledger.history()
-    found = ledger.run(run) if run else next((one for one in runs if one.finished is None), next(iter(runs), None))
+def _run(ledger: Ledger, run: str | None, units: Sequence[str]) -> RunInfo:
+    """The run of this id; by default the latest that is not finished, else the latest.
+
+    Where units are named, of those that have units.
+    """
+    known = [ledger.run(run)] if run else ledger.history()
+    runs = [info for info in known if info is not None and (run or not units or ledger.units(info.id))]
+    found = next((info for info in runs if info.finished is None), next(iter(runs), None))
     if found is None:
-        what = f"The ledger knows no run '{run}'." if run else "The ledger knows no run yet."
+        what = f"The ledger knows no run '{run}'." if run else "The ledger knows no such run yet."
         raise ConfigError(what, hint="`vecferry status` lists those that it knows.")
     return found
 

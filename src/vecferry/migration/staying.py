@@ -30,9 +30,13 @@ def staying(units: Iterable[Unit]) -> dict[str, frozenset[str]]:
 
 def told(units: frozenset[str]) -> str:
     """That these units are not compared, for a person."""
-    named = ", ".join(sorted(map(shown, units))[:_NAMED]) + (" …" if len(units) > _NAMED else "")
-    count = "1 unit stays" if len(units) == 1 else f"{len(units):,} units stay"
-    return f"{count} in the source and are not compared: {named}."
+    return f"Not compared: {named(units)} in the source."
+
+
+def named(units: frozenset[str]) -> str:
+    """That these units stay, in words."""
+    some = ", ".join(sorted(map(shown, units))[:_NAMED]) + (" …" if len(units) > _NAMED else "")
+    return f"1 unit ({some}) stays" if len(units) == 1 else f"{len(units):,} units ({some}) stay"
 
 
 def without(database: Database, units: Staying) -> Database:
