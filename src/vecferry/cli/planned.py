@@ -19,8 +19,9 @@ _OPTIONS = (
         "--layout",
         default="auto",
         metavar="NAME",
-        help=f"{', '.join(('auto', *LAYOUTS))}: how payloads are written, for who shall read the target. For a new "
-        "table of PostgreSQL: the name of a preset, such as langchain-pgvectorstore, or a YAML file of yours.",
+        help=f"{', '.join(('auto', *LAYOUTS))}: how payloads are written, for who shall read the target. "
+        "For a new table of PostgreSQL or MariaDB: the name of a preset, such as langchain-pgvectorstore, or a YAML "
+        "file of yours.",
     ),
     click.option(
         "--exact-vectors",

@@ -64,7 +64,7 @@ def make(spec: CollectionSpec, wish: Wish, how: Make, title: str) -> CollectionS
         "uuid": str(uuid5(UUID(IdRule().namespace), title)),
     }
     table = _table(Table(name="", columns=how.columns, primary_key=how.primary_key, unique=how.unique), words)
-    columns = (*table.columns, Column(name=ENVELOPE, type="jsonb"))
+    columns = (*table.columns, Column(name=ENVELOPE, type=table.column(str(wish.metadata)).type))
     vectors = dict.fromkeys((spec.vectors[0].name,), next(iter((wish.vectors or {}).values())))
     form = Form(
         key=how.key or wish.key,

@@ -117,9 +117,10 @@ def target_preset(name: str) -> Preset | None:
     raise ConfigError(said, hint=f"These do: {', '.join(makers())}.")
 
 
-def makers() -> list[str]:
-    """Our presets that say how a new table is made."""
-    return [preset.name for preset in _own().values() if any(table.make for table in preset.tables)]
+def makers(store: str = "") -> list[str]:
+    """Our presets that say how a new table is made, in a kind of store or in any."""
+    fitting = (preset for preset in _own().values() if store in {"", preset.store})
+    return [preset.name for preset in fitting if any(table.make for table in preset.tables)]
 
 
 def parse_preset(text: str, *, name: str) -> Preset:

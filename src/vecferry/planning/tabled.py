@@ -124,9 +124,10 @@ def see_layout(target: Database, options: PlanOptions) -> None:
         ConfigError: they are asked for.
     """
     if isinstance(target, Tabular) and options.layout not in {AUTO, PLAIN.name, FLAT.name}:
+        able = " or ".join(makers(target.identity.kind))
         raise ConfigError(
             f"A table has no payload in the layout '{options.layout}'.",
-            hint=f"Name the table that is to be made, --layout {' or '.join(makers())}; or leave --layout out.",
+            hint=f"Name the table that is to be made, --layout {able}; or leave --layout out.",
         )
 
 

@@ -3,9 +3,10 @@
 | key        | holds                                                                                              |
 |------------|----------------------------------------------------------------------------------------------------|
 | `seq`      | the record's place in its source                                                                   |
-| `t`        | tags of the metadata: JSON Pointer -> type (`vecferry.tags`)                                       |
+| `t`        | tags of the metadata: JSON Pointer -> type (`vecferry.tags`); `tb`: base64 of them, for the store  |
+|            | that would refuse the NUL in a pointer                                                             |
 | `d` `u` `m`| base64 of a document, uri or metadata that the store would change; the column holds the nearest    |
-| `uri`      | the uri itself, where the table has no column for it                                               |
+| `uri`      | base64 of the uri, where the table has no column for it                                            |
 | `n`        | `d`, `m`, `dm`: there is no document, no metadata, and its column holds "" or {} since it is NOT NULL |
 
 A note about a value that somebody has changed since says nothing any more: the value as it stands is the record's.
@@ -34,7 +35,7 @@ from vecferry.tags import canonical, loads
 COLUMN = "_vf"
 ESCAPE = "_vf:"
 """Begins the stored form of an id that a text column cannot hold or that would read as one of another kind."""
-_NUL, _SHOWN_NUL = "\0", "\ufffd"
+_NUL, _SHOWN_NUL, _NUL_ESCAPE = "\0", "\ufffd", "\\u0000"
 _TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|-?\d[\d.]*[eE]\+?\d+|-0(?:\.0+)?(?![\d.])')
 _ODD = r"\\u0000|[:,\[]-?\d[\d.]*[eE]\+?\d|[:,\[]-0\.0"
 """Finds every JSON text that jsonb changes, and some that it does not."""
@@ -77,16 +78,21 @@ def fit(batch: pa.RecordBatch, *, jsonb: bool, nul: bool, uri: bool = True, fill
     if jsonb:
         texts["metadata"], note = _as_jsonb(texts["metadata"])
         kept += note
-    return Fitted(texts["document"], texts["uri"], texts["metadata"], _envelope(batch, kept))
+    tags = _storage(batch.column("tags"))
+    if not nul and pc.any(holds := pc.match_substring(tags, _NUL_ESCAPE)).as_py():
+        pairs = zip(tags.to_pylist(), holds.to_pylist(), strict=True)
+        kept.append(pa.array([_note("tb", text.encode()) if odd else None for text, odd in pairs], pa.string()))
+        tags = pc.if_else(holds, pa.scalar(None, tags.type), tags)
+    return Fitted(texts["document"], texts["uri"], texts["metadata"], _envelope(batch, tags, kept))
 
 
 def _storage(array: pa.Array) -> pa.Array:
     return array.storage if isinstance(array, pa.ExtensionArray) else array
 
 
-def _envelope(batch: pa.RecordBatch, kept: Sequence[pa.Array]) -> pa.Array:
+def _envelope(batch: pa.RecordBatch, tags: pa.Array, kept: Sequence[pa.Array]) -> pa.Array:
     """`{"seq":…,"t":…,…}` of every record, put together from parts that may be null; null where all are."""
-    parts = [_member("seq", batch.column("seq").cast(pa.string())), _member("t", _storage(batch.column("tags")))]
+    parts = [_member("seq", batch.column("seq").cast(pa.string())), _member("t", tags)]
     parts += kept
     inner = pc.utf8_rtrim(pc.binary_join_element_wise(*parts, "", null_handling="replace"), ",")
     whole = pc.binary_join_element_wise("{", inner, "}", "")
@@ -100,7 +106,7 @@ def _member(key: str, values: pa.Array) -> pa.Array:
 def _as_note(uris: pa.Array) -> list[pa.Array]:
     if uris.null_count == len(uris):
         return []
-    notes = [None if text is None else f'"uri":{orjson.dumps(text).decode()},' for text in uris.to_pylist()]
+    notes = [None if text is None else _note("uri", text.encode()) for text in uris.to_pylist()]
     return [pa.array(notes, pa.string())]
 
 
@@ -201,6 +207,8 @@ def restore(
     if not isinstance(notes, dict):
         raise ValueError("an envelope is a JSON object")  # noqa: TRY004 (what is at fault is data)
     tags, absent = notes.get("t"), notes.get("n", "")
+    if "tb" in notes:
+        tags = orjson.loads(b64decode(notes["tb"]))
     if "d" in absent and not document:
         document = None
     if "m" in absent and metadata == b"{}":
@@ -210,7 +218,7 @@ def restore(
         metadata = kept if not jsonb or canonical(loads(jsonb_text(kept))) == metadata else metadata
     return Texts(
         document=_undone(document, notes.get("d")),
-        uri=_undone(notes.get("uri") if uri is None else uri, notes.get("u")),
+        uri=b64decode(notes["uri"]).decode() if uri is None and "uri" in notes else _undone(uri, notes.get("u")),
         metadata=metadata,
         tags=canonical(tags) if tags and metadata is not None else None,
         seq=notes.get("seq"),

@@ -10,6 +10,7 @@ from msgspec import UNSET, UnsetType
 from vecferry.errors import ConfigError
 from vecferry.model import Metric
 from vecferry.tables.check import check
+from vecferry.tables.envelope import COLUMN as ENVELOPE
 from vecferry.tables.guess import guess, other_columns
 from vecferry.tables.model import ForeignKey, Form, Join, Rank, Table
 
@@ -54,7 +55,8 @@ def shape(table: Table, wish: Wish) -> Form:
     uri = None if wish.uri is UNSET else wish.uri
     # a vector column that is not wanted as a vector is left out; a key that does not make the whole id goes along
     used = {*guessed.vectors.values(), *vectors.values(), document, uri, metadata}
-    own = other_columns(table, used=used, key=() if wish.id else key) if wish.columns is UNSET else wish.columns
+    others = other_columns(table, used=used, key=() if wish.id else key) if wish.columns is UNSET else wish.columns
+    own = tuple(name for name in others if name != ENVELOPE)
     form = Form(
         key=key,
         id=wish.id,
