@@ -29,6 +29,7 @@ CODES = {
     Refused: Exit.REFUSED,
     errors.Interrupted: Exit.INTERRUPTED,
     errors.UnitsFailed: Exit.INTERRUPTED,
+    errors.UnitsPaused: Exit.INTERRUPTED,
 }
 
 
