@@ -17,6 +17,7 @@ from installed import COMPILED, as_installed
 from vecferry.migration import migrate
 from vecferry.migration.settings import Settings
 from vecferry.planning.options import PlanOptions
+from vecferry.process import prepare
 from vecferry.report.machine import this_machine
 
 Round = dict[str, float]
@@ -24,8 +25,13 @@ Round = dict[str, float]
 
 
 def options(doc: str | None, *, rows: int = 50_000, dim: int = 768) -> argparse.ArgumentParser:
-    """--rows, --dim and --rounds; from here on it is the compiled wheel that runs, unless `--source` is said."""
+    """--rows, --dim and --rounds; from here on it is the compiled wheel that runs, unless `--source` is said.
+
+    In a process that keeps freed memory, as the command line does: where pages are dear (virtual machines) that counts
+    for more than the work itself.
+    """
     as_installed()
+    prepare()
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=rows)
     parser.add_argument("--dim", type=int, default=dim)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -13,6 +16,7 @@ import pytest
 
 from vecferry.arrow import from_records
 from vecferry.connectors.mariadb import server as servers
+from vecferry.connectors.mariadb.database import MariaDatabase
 from vecferry.connectors.mariadb.failures import TooLarge
 from vecferry.errors import (
     AuthFailed,
@@ -21,15 +25,19 @@ from vecferry.errors import (
     ConnectorError,
     DataError,
     NotFound,
+    StoreFull,
     Unavailable,
     Unsupported,
 )
 from vecferry.model import CollectionSpec, IdKind, Metric, VectorSpec
 from vecferry.registry import open_database
+from vecferry.tables import Form
 from vecferry.testing.contracts.base import read_all
 from vecferry.testing.contracts.cases import DIM, plain_records, target
 from vecferry.testing.contracts.compare import assert_same
 from vecferry.testing.mariadb import MariaDBDatabase, MariaDBServer
+from vecferry.testing.process import hand_over
+from vecferry.testing.skips import skip
 
 SPEC = target(CollectionSpec(name="t", id_kind=IdKind.INT, vectors=(VectorSpec(dim=DIM, metric=Metric.L2),)))
 StartMariaDB = Callable[..., MariaDBServer]
@@ -159,7 +167,7 @@ def test_killed_while_it_is_read(start_mariadb: StartMariaDB) -> None:
             source.count()
         server.start()
         rest = list(source.read(partition, after=seen[-1].position))
-        assert len(seen) < 30
+        assert len(seen) < 60, "it had not sent everything"
         assert sum(chunk.batch.num_rows for chunk in [*seen, *rest]) == 60_000
         assert source.count() == 60_000
 
@@ -226,6 +234,60 @@ def test_a_deadlock(mariadb: MariaDBDatabase, store: Any) -> None:
     assert mariadb.execute("SELECT COUNT(*) FROM t WHERE document = 'ours'") == [(0,)]
     sink.write(from_records(SPEC, changed))
     assert mariadb.execute("SELECT COUNT(*) FROM t WHERE document = 'ours'") == [(2,)]
+
+
+def test_a_time_limit_of_the_account_is_lifted(mariadb: MariaDBDatabase, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that a hoster set would end the reading of every large table."""
+    mariadb.execute("CREATE TABLE t (id INT PRIMARY KEY, v VECTOR(1) NOT NULL)")
+    mariadb.execute("INSERT INTO t VALUES (1, VEC_FromText('[1]'))")
+    mariadb.execute("CREATE VIEW slow AS SELECT id, v, SLEEP(0.3) AS took FROM t")
+    user = f"vf_{uuid.uuid4().hex[:12]}"
+    monkeypatch.setenv("MARIADB_PASSWORD", "geheim")
+    url = f"mariadb://{user}@{mariadb.server.host}:{mariadb.server.port}/{mariadb.name}"
+    mariadb.execute(f"CREATE USER {user} IDENTIFIED BY 'geheim' WITH MAX_STATEMENT_TIME 0.1")
+    try:
+        mariadb.execute(f"GRANT SELECT, SHOW VIEW ON `{mariadb.name}`.* TO {user}")
+        with closing(open_database(url)) as database:
+            assert isinstance(database, MariaDatabase)
+            database.use("slow", Form(key=("id",), vectors={"": "v"}, columns=("took",)))
+            source = database.source("slow")
+            assert [record.metadata for record in read_all(source)] == [{"took": 0}]
+            with pytest.raises(Unavailable, match="max_statement_time") as ended:
+                source._server.rows("SET STATEMENT max_statement_time = 0.1 FOR SELECT took FROM slow")
+            assert "tried again" in (ended.value.hint or "")
+    finally:
+        mariadb.execute(f"DROP USER {user}")
+
+
+def test_a_full_disk(start_mariadb: StartMariaDB, tmp_path: Path) -> None:
+    """The store says so; what was written stays, and with more room the same batch goes in."""
+    small = tmp_path / "small"
+    small.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(small)]
+    if os.geteuid() != 0 or subprocess.run(mount, check=False).returncode:
+        skip("platform", "a small file system can be mounted by root alone")
+    try:
+        hand_over(small)
+        for folder in (tmp_path, *list(tmp_path.parents)[:-2]):
+            folder.chmod(0o755)
+        server = start_mariadb()
+        with server.fresh_database() as database, closing(open_database(database.url)) as store:
+            columns = f"id BIGINT UNSIGNED PRIMARY KEY, content LONGTEXT, v VECTOR({DIM}) NOT NULL, metadata JSON"
+            database.execute(f"CREATE TABLE t ({columns}) DATA DIRECTORY = '{small}'")
+            sink = prepared(store, replace(SPEC, card=None))
+            records = plain_records(SPEC, 40)
+            sink.write(from_records(SPEC, records[:10]))
+            large = from_records(SPEC, [replace(record, document="x" * 300_000) for record in records[10:]])
+            with pytest.raises(StoreFull, match="is full") as full:
+                sink.write(large)
+            assert "Make room" in (full.value.hint or "")
+            assert len(read_all(store.source("t"))) == 10
+            subprocess.run(["mount", "-o", "remount,size=64m", str(small)], check=True)
+            assert sink.write(large).rows == 30
+            assert len(read_all(store.source("t"))) == 40
+        server.stop()
+    finally:
+        subprocess.run(["umount", str(small)], check=True)
 
 
 # --------------------------------------------------------------------------- what does not fit

@@ -25,8 +25,8 @@ from vecferry.tags import canonical, pack
 
 _SPECIAL = r'[\x00-\x1f"\\]'
 """What JSON text escapes."""
-_PREFIXED = rf'"{re.escape(SPREAD)}'
-"""Finds every JSON text that has a key with our prefix."""
+_PREFIXED = b'"' + SPREAD.encode()
+"""Stands in every JSON text that has a key with our prefix."""
 _LONG = r"[\d.]{16}|\d[eE]"
 """Finds every JSON text with a number that 64 bits may not hold, and some that have none."""
 _LONG_NUMBER = re.compile(r"[0-9][0-9.eE+-]{15,}|[0-9][0-9.]*[eE][0-9.eE+-]*")
@@ -191,7 +191,8 @@ def _objects(spread: pa.Array, taken: frozenset[str], *, doubles: bool) -> dict[
     """The object that the text of each row is, for the rows that need no care."""
     texts: list[bytes | None] = spread.cast(pa.binary()).to_pylist()
     careful = {row for row in _rows_with(spread, _LONG) if not floats_say(spread[row].as_py())}
-    careful.update(_rows_with(spread, _PREFIXED))
+    if _PREFIXED in b"".join(filter(None, texts)):
+        careful.update(row for row, text in enumerate(texts) if text is not None and _PREFIXED in text)
     found: dict[int, dict[str, Any]] = {}
     for row, text in enumerate(texts):
         if text is None or row in careful:
@@ -214,9 +215,11 @@ def _rows_with(texts: pa.Array, pattern: str) -> list[int]:
 
 def _keys_may_be_twice(texts: Sequence[bytes], found: Iterable[Mapping[str, Any]]) -> bool:
     """Whether a text may have more keys than its object: surely none has, where all have as many as all objects."""
-    whole = b"".join(texts)
+    whole, keys = b"".join(texts), sum(map(len, found))
+    if whole.count(b":") == keys:
+        return False
     spaced = any(b'"' + space in whole for space in (b" ", b"\t", b"\n", b"\r"))
-    return spaced or whole.count(b'":') != sum(map(len, found))
+    return spaced or whole.count(b'":') != keys
 
 
 def _without_doubles(found: Mapping[int, dict[str, Any]], spread: pa.Array) -> dict[int, dict[str, Any]]:
@@ -265,7 +268,7 @@ def _python(cell: Cells) -> list[Any]:
 
 
 def _carefully(
-    values: dict[str, Any], tags: str | None, text: str | None, taken: frozenset[str], spreads: bool
+    values: Mapping[str, Any], tags: str | None, text: str | None, taken: frozenset[str], spreads: bool
 ) -> tuple[str, str | None]:
     """(metadata, tags) of one row; `tags` are those of its columns."""
     if spreads:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from threading import RLock
 
@@ -21,6 +21,8 @@ from vecferry.model import CollectionSpec, JsonObject, Receipt
 from vecferry.tables import ForeignKey, Form, Index, Table
 
 _DELETE = 500
+_STATEMENT_BYTES = 2 << 20
+"""What one statement has at most, so that the next one stands in the same memory: new pages cost more than the rest."""
 _DUPLICATE = 1062
 """MariaDB's number for a key that is there already."""
 
@@ -137,11 +139,15 @@ class MariaSink:
         return self._write(batch, upsert=True)
 
     def _write(self, batch: pa.RecordBatch, *, upsert: bool) -> Receipt:
-        statements = list(self._prepared().statements(batch, self._server.max_packet, upsert=upsert))
-        if max(map(len, statements)) >= self._server.max_packet:
-            raise self._too_large(batch)
-        self._server.run(*statements)
-        return Receipt(batch.num_rows, sum(map(len, statements)))
+        most = min(self._server.max_packet, _STATEMENT_BYTES)
+        sent = self._server.load(self._fitting(self._prepared().statements(batch, most, upsert=upsert), batch))
+        return Receipt(batch.num_rows, sent)
+
+    def _fitting(self, statements: Iterable[bytes], batch: pa.RecordBatch) -> Iterator[bytes]:
+        for statement in statements:
+            if len(statement) >= self._server.max_packet:
+                raise self._too_large(batch)
+            yield statement
 
     def _too_large(self, batch: pa.RecordBatch) -> DataError | TooLarge:
         """A record of `batch` is more than one statement may have; the engine looks for it in smaller batches."""

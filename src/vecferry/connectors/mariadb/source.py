@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pymysql
 from numpy.typing import NDArray
 
 from vecferry import arrow
 from vecferry.connectors.mariadb import catalog, packets
 from vecferry.connectors.mariadb._codec import keys
+from vecferry.connectors.mariadb._codec.block import Block
 from vecferry.connectors.mariadb._codec.reading import Reading
 from vecferry.connectors.mariadb._codec.types import selected
 from vecferry.connectors.mariadb._codec.where import where as to_sql
@@ -26,8 +29,8 @@ from vecferry.model import Chunk, CollectionSpec, Hit, Partition, PartitionId, P
 from vecferry.tables import units
 from vecferry.tables.types import is_int
 
-_CHUNK_ROWS = 2_000
-_CHUNK_BYTES = 8 << 20
+_CHUNK_ROWS = 1_000
+_CHUNK_BYTES = 4 << 20
 _FETCH = 500
 _RANGES = (
     "'{}' is read in ranges of its key, each row as it was at some moment of the run; what is written meanwhile may be "
@@ -174,11 +177,14 @@ class MariaSource:
             if self._server.address.snapshot:
                 for line in _SNAPSHOT:
                     connection.query(line)
-            for rows in packets.rows(connection, statement, most_rows=_CHUNK_ROWS, most_bytes=_CHUNK_BYTES):
-                decoded = self._reading.decode(rows)
+            for block in self._blocks(connection, statement):
+                decoded = self._reading.decode(block)
                 yield Chunk(decoded.batch, decoded.position, decoded.rejected)
             if self._server.address.snapshot:
                 connection.rollback()
+
+    def _blocks(self, connection: pymysql.Connection[Any], statement: str) -> Iterator[Block]:
+        return packets.blocks(connection, statement, most_rows=_CHUNK_ROWS, most_bytes=_CHUNK_BYTES)
 
     def close(self) -> None:
         """Nothing of its own is open: the connections belong to the database."""
@@ -204,9 +210,9 @@ class MariaSource:
         """The records with these original ids."""
         batches = [arrow.empty(self._spec)]
         for start in range(0, len(ids), _FETCH):
-            rows = self._server.rows(self._reading.select(self._with_ids(ids[start : start + _FETCH])))
-            if rows:
-                batches.append(self._reading.decode(rows).batch)
+            statement = self._reading.select(self._with_ids(ids[start : start + _FETCH]))
+            with self._server.connection() as connection:
+                batches += [self._reading.decode(block).batch for block in self._blocks(connection, statement)]
         return pa.concat_batches(batches)
 
     def existing(self, ids: Sequence[str]) -> frozenset[str]:

@@ -16,8 +16,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from vecferry import arrow
+from vecferry.connectors.mariadb._codec.block import Block
 from vecferry.connectors.mariadb._codec.keys import Key
-from vecferry.connectors.mariadb._codec.types import Read, Values, cells, is_binary, selected
+from vecferry.connectors.mariadb._codec.types import Read, cells, is_binary, selected
 from vecferry.connectors.mariadb.names import quote
 from vecferry.model import CollectionSpec, IdKind, Position, Rejection
 from vecferry.tables import Form, Table, sql
@@ -28,6 +29,7 @@ from vecferry.tables.types import is_int
 from vecferry.tags import canonical, loads, pack
 
 Rows = Sequence[Sequence[bytes | None]]
+Columns = Sequence[pa.LargeBinaryArray] | Mapping[int, pa.LargeBinaryArray]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +67,7 @@ class Reading:
         for number, column in enumerate(self.key.selected):
             self._add(f"key {number}", column)
         if self.own:
-            self._add("id", f"t.{quote('id')}")
+            self._add("id", f"t.{quote(self.form.key[0])}")
             self._add("envelope", f"t.{quote(ENVELOPE)}")
         elif self.form.id:
             self._add("id", sql.id_sql(self.table, self.form, quote))
@@ -112,19 +114,19 @@ class Reading:
         """The ids of rows that have the columns `id_columns` and no others."""
         if not rows:
             return []
-        columns: list[Values] = list(zip(*rows, strict=True))
+        columns = [pa.array(values, pa.large_binary()) for values in zip(*rows, strict=True)]
         found = self.ids(dict(zip(self._id_slots(), columns, strict=True)))["id"]
         return found.to_pylist() if isinstance(found, pa.Array) else list(found)
 
     # ----------------------------------------------------------------------- the answer
 
-    def decode(self, rows: Rows) -> Decoded:
-        """`rows`, one or more, in the order of the SELECT, as a batch."""
-        columns: list[Values] = list(zip(*rows, strict=True))
+    def decode(self, rows: Block) -> Decoded:
+        """Rows that `select` gave, as a batch."""
+        columns = rows.columns
         ids = self.ids(columns)
         made = self._own_texts(columns) if self.own else self._texts(columns)
         batch = arrow.build(self.spec, {**ids, **self._vectors(columns), **made.columns})
-        position = self.key.position(rows[-1])
+        position = self.key.position([column[-1].as_py() for column in columns[: len(self.key.columns)]])
         names = batch.column("id")
         bare = pc.indices_nonzero(pc.equal(names, "")).to_pylist()
         unreadable = {**made.unreadable, **dict.fromkeys(bare, "its id is an empty text")}
@@ -134,63 +136,66 @@ class Reading:
         rejected = tuple(Rejection(names[row].as_py(), reason) for row, reason in unreadable.items())
         return Decoded(batch.take(pa.array(kept, pa.int64())), rejected, position)
 
-    def ids(self, columns: Sequence[Values] | Mapping[int, Values]) -> dict[str, Any]:
+    def ids(self, columns: Columns) -> dict[str, Any]:
         """The columns `id` and `id_kind` of a batch, from those of an answer."""
         if self.own:
             return self._own_ids(columns[self._slots["id"]])
         if self.form.id:
-            return {"id": pa.array(columns[self._slots["id"]], pa.string())}
+            return {"id": columns[self._slots["id"]].cast(pa.string())}
         parts = [columns[self._slots[f"key {number}"]] for number in range(len(self.key.columns))]
         kinds = [column.type for column in self.key.columns]
         if len(parts) == 1:
             return {"id": _key_texts(kinds[0], parts[0])}
         return {"id": composite([_key_values(kind, part) for kind, part in zip(kinds, parts, strict=True)])}
 
-    def _own_ids(self, stored: Values) -> dict[str, Any]:
-        texts = pa.array(stored, pa.string())
+    def _own_ids(self, stored: pa.LargeBinaryArray) -> dict[str, Any]:
+        texts = stored.cast(pa.string())
         if self.spec.id_kind in (IdKind.INT, IdKind.UUID):
             return {"id": texts}
-        found = [text.decode() for text in stored if text is not None]
+        found: list[str] = texts.to_pylist()
         if self.spec.id_kind is IdKind.MIXED:
             kinds = [mixed_kind(text).value for text in found]
             return {"id": [original_id(text) for text in found], "id_kind": kinds}
         return {"id": [original_id(text) for text in found]}
 
-    def _vectors(self, columns: Sequence[Values]) -> dict[str, Any]:
+    def _vectors(self, columns: Columns) -> dict[str, Any]:
         return {
             arrow.column(vector): _floats(columns[self._slots[f"vector {vector.name}"]], vector.dim or 0)
             for vector in self.spec.vectors
         }
 
-    def _text(self, columns: Sequence[Values], slot: str) -> pa.Array | None:
-        return pa.array(columns[self._slots[slot]], pa.large_string()) if slot in self._slots else None
+    def _text(self, columns: Columns, slot: str) -> pa.Array | None:
+        return columns[self._slots[slot]].cast(pa.large_string()) if slot in self._slots else None
 
-    def _texts(self, columns: Sequence[Values]) -> _Texts:
+    def _texts(self, columns: Columns) -> _Texts:
         """The texts and metadata of rows of somebody else's, by the form."""
         rows = len(columns[0])
-        read = [cells(key, self._kind(key), columns[self._slots[f"value {key}"]]) for key in self.form.keys]
-        spread = pa.array(columns[self._slots["metadata"]], pa.string()) if "metadata" in self._slots else None
+        read = [cells(key, self._kind(key), columns[self._slots[f"value {key}"]].to_pylist()) for key in self.form.keys]
+        spread = self._text(columns, "metadata")
         made = metadata_json(rows, [one.cells for one in read], self.form, spread, doubles=True)
         tags = _told(made, read)
         known = {"document": self._text(columns, "document"), "uri": self._text(columns, "uri")}
         unreadable = dict(pair for one in read for pair in one.unreadable.items()) | dict(made.unreadable)
         return _Texts({**known, "metadata": made.metadata, "tags": tags}, unreadable)
 
-    def _own_texts(self, columns: Sequence[Values]) -> _Texts:
+    def _own_texts(self, columns: Columns) -> _Texts:
         """The texts of rows of ours; an application may have changed them, so the metadata is put in order again."""
-        documents, uris = (list(columns[self._slots[name]]) for name in ("document", "uri"))
+        shown = {name: self._text(columns, name) for name in ("document", "uri")}
+        empty: list[str | None] = [None] * len(columns[0])
+        documents, uris = (empty[:] if one is None else one.to_pylist() for one in shown.values())
         metadata: list[bytes | None] = []
         tags: list[bytes | None] = []
         seqs: list[int | None] = []
         unreadable: dict[int, str] = {}
-        pairs = zip(columns[self._slots["metadata"]], columns[self._slots["envelope"]], strict=True)
-        for row, (text, envelope) in enumerate(pairs):
+        texts, notes = (columns[self._slots[name]].to_pylist() for name in ("metadata", "envelope"))
+        for row, (text, envelope) in enumerate(zip(texts, notes, strict=True)):
             try:
                 ordered, told = _ordered(text)
                 seq = None
                 if envelope is not None:
-                    kept = restore(envelope, document=None, uri=None, metadata=ordered, jsonb=False)
+                    kept = restore(envelope, document=documents[row], uri=uris[row], metadata=ordered, jsonb=False)
                     ordered, told, seq = kept.metadata, kept.tags or told, kept.seq
+                    documents[row], uris[row] = kept.document, kept.uri
             except (ValueError, TypeError, LookupError) as error:
                 ordered, told, seq, unreadable[row] = None, None, None, f"its metadata cannot be read: {error}"
             metadata.append(ordered)
@@ -219,26 +224,23 @@ def _ordered(text: bytes | None) -> tuple[bytes | None, bytes | None]:
         return pack(value)
 
 
-def _floats(values: Values, dim: int) -> pa.Array:
+def _floats(values: pa.LargeBinaryArray, dim: int) -> pa.Array:
     """A vector column, shape (rows, dim), float32 in the machine's order; little-endian on the wire."""
-    present = [value is not None for value in values]
-    hole = bytes(4 * dim)
-    raw = b"".join([value or hole for value in values])
-    flat = pa.array(np.frombuffer(raw, "<f4").astype(np.float32, copy=False))
-    kind = pa.list_(pa.float32(), dim)
-    mask = None if all(present) else pa.array(np.logical_not(present))
-    return pa.FixedSizeListArray.from_arrays(flat, type=kind, mask=mask)
+    whole = values.fill_null(bytes(4 * dim)) if values.null_count else values
+    flat = pa.array(np.frombuffer(whole.buffers()[2], "<f4").astype(np.float32, copy=False))
+    mask = values.is_null() if values.null_count else None
+    return pa.FixedSizeListArray.from_arrays(flat, type=pa.list_(pa.float32(), dim), mask=mask)
 
 
-def _key_texts(kind: str, values: Values) -> pa.Array:
+def _key_texts(kind: str, values: pa.LargeBinaryArray) -> pa.Array:
     """Ids of one column: a number without leading zeros, bytes in hexadecimal, all else as it is printed."""
-    texts = pa.array(values, pa.binary()) if is_binary(kind) else pa.array(values, pa.string())
     if is_binary(kind):
-        return pa.array([(value or b"").hex() for value in values], pa.string())
+        return pa.array([(value or b"").hex() for value in values.to_pylist()], pa.string())
+    texts = values.cast(pa.string())
     return texts.cast(pa.uint64() if "unsigned" in kind else pa.int64()).cast(pa.string()) if is_int(kind) else texts
 
 
-def _key_values(kind: str, values: Values) -> pa.Array:
+def _key_values(kind: str, values: pa.LargeBinaryArray) -> pa.Array:
     texts = _key_texts(kind, values)
     return texts.cast(pa.uint64() if "unsigned" in kind else pa.int64()) if is_int(kind) else texts
 

@@ -20,6 +20,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from vecferry import arrow
 from vecferry.arrow import SPARSE
 from vecferry.errors import CorruptData
 
@@ -124,16 +125,9 @@ class Fields:
         return self._numbers(self._starts[field][mask], dtype)
 
     def _gathered(self, field: int, wanted: NDArray[np.bool_], skip: int) -> pa.LargeBinaryArray:
-        """The bytes of `wanted` values, each without the first `skip`.
-
-        To Arrow the block is a column of bytes whose every other value is what lies between two of ours.
-        """
+        """The bytes of `wanted` values, each without the first `skip`."""
         starts, lengths = self._starts[field][wanted], self._lengths[field][wanted]
-        places = np.empty(2 * len(starts), np.int64)
-        places[::2], places[1::2] = starts + np.minimum(skip, lengths), starts + lengths
-        buffers = [None, pa.py_buffer(places), pa.py_buffer(self._data)]
-        cut = pa.LargeBinaryArray.from_buffers(pa.large_binary(), max(len(places) - 1, 0), buffers)
-        return cut.take(pa.array(np.arange(0, len(places), 2)))
+        return arrow.cut(self._data, starts + np.minimum(skip, lengths), starts + lengths)
 
     def _gather(self, places: NDArray[np.int64], ends: NDArray[np.int64], dtype: str) -> NDArray[np.int64]:
         """The number that stands at each of `places`, before `ends`."""

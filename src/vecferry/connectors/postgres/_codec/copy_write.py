@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 TRAILER = b"\xff\xff"
+_NULL = b"\xff\xff\xff\xff"
 
 Cells = tuple[pa.LargeBinaryArray, ...]
 """Parts of one field of every row, in their order; each of shape (rows,), without nulls."""
@@ -30,10 +31,11 @@ def stream(fields: Sequence[Cells], rows: int) -> memoryview:
     """A whole COPY stream of `rows` rows, of which each has these fields."""
     if not rows:
         return memoryview(HEADER + TRAILER)
-    count = _constant(len(fields).to_bytes(2, "big"), rows)
+    count = len(fields).to_bytes(2, "big")
+    first = _cells(HEADER + count * rows, [len(HEADER) + 2, *[2] * (rows - 1)])
+    last = _cells(TRAILER, [*[0] * (rows - 1), len(TRAILER)])
     empty = pa.scalar(b"", pa.large_binary())
-    joined = pc.binary_join_element_wise(count, *(part for cells in fields for part in cells), empty)
-    return memoryview(b"".join((HEADER, _bytes(joined), TRAILER)))
+    return _bytes(pc.binary_join_element_wise(first, *(part for cells in fields for part in cells), last, empty))
 
 
 # --------------------------------------------------------------------------- scalars
@@ -47,6 +49,10 @@ def text(array: pa.Array) -> Cells:
 def jsonb(array: pa.Array) -> Cells:
     """`jsonb`: a version byte, 1, and the text."""
     raw = array.cast(pa.large_binary())
+    if not raw.null_count:
+        head = np.empty(len(raw), [("length", ">i4"), ("version", "u1")])
+        head["length"], head["version"] = pc.binary_length(raw).to_numpy(zero_copy_only=False) + 1, 1
+        return _strings(head), raw
     version = pa.scalar(b"\x01", pa.large_binary())
     return _prefixed(pc.binary_join_element_wise(version, raw, pa.scalar(b"", pa.large_binary())))
 
@@ -83,6 +89,10 @@ def bigint(array: pa.Array) -> Cells:
 def dense(values: NDArray[Any], present: NDArray[np.bool_], dtype: str) -> Cells:
     """`vector` (dtype ">f4") and `halfvec` (">f2"), of values of shape (rows, dim): int16 dim, int16 0, the numbers."""
     rows, dim = values.shape
+    width = dim * np.dtype(dtype).itemsize
+    if present.all() and width:
+        head = (4 + width).to_bytes(4, "big") + dim.to_bytes(2, "big") + bytes(2)
+        return _constant(head, rows), _strings(values.astype(dtype).view(f"V{width}").reshape(-1))
     made = np.empty(rows, [("dim", ">i2"), ("unused", ">i2"), ("values", dtype, (dim,))])
     made["dim"], made["unused"], made["values"] = dim, 0, values
     return _fixed(made, present)
@@ -136,6 +146,8 @@ def sparse(
 
 def _prefixed(array: pa.LargeBinaryArray) -> Cells:
     """Cells of values of any length; null becomes NULL."""
+    if array.null_count == len(array):
+        return (_constant(_NULL, len(array)),)
     lengths = pc.binary_length(array).fill_null(-1).to_numpy(zero_copy_only=False).astype(">i4")
     return _strings(lengths), array.fill_null(b"")
 
@@ -167,7 +179,14 @@ def _strings(values: NDArray[Any]) -> pa.LargeBinaryArray:
 
 
 def _constant(value: bytes, rows: int) -> pa.LargeBinaryArray:
-    return _strings(np.full(rows, np.void(value), f"V{len(value)}"))
+    return _cells(value * rows, [len(value)] * rows)
+
+
+def _cells(data: bytes, lengths: Sequence[int]) -> pa.LargeBinaryArray:
+    """Values that stand behind one another in `data`."""
+    offsets = np.concatenate(([0], np.cumsum(lengths))).astype(np.int64)
+    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(data)]
+    return pa.LargeBinaryArray.from_buffers(pa.large_binary(), len(lengths), buffers)
 
 
 def _bytes(array: pa.LargeBinaryArray) -> memoryview:
