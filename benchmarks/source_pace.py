@@ -146,7 +146,8 @@ class Application:
 
 def migrate(store: Postgres | MariaDB, target: str, pace: str, log: Path, work: Path) -> dict[str, Any]:
     """A whole `vecferry migrate`; what it printed."""
-    command = [sys.executable, "-m", "vecferry", "migrate", store.url, target, "-c", "chunks", "--yes", "--json"]
+    chosen = ["-c", f"chunks={log.stem}"]
+    command = [sys.executable, "-m", "vecferry", "migrate", store.url, target, *chosen, "--yes", "--json"]
     command += ["--pace", pace, "--quiet", "--log", str(log), "--queries", "20"]
     command += ["--ledger", str(work / f"{pace}.db"), "--report", str(work / "reports")]
     if target.startswith("qdrant"):
@@ -226,7 +227,7 @@ def _measured(
     found["gently"] = told(application, work / "gently.jsonl")
     found["ratio"] = round(found["gently"]["p95_ms"] / found["idle_p95_ms"], 3)
     if options.full:
-        migrate(store, f"files:{work / 'full'}", "full", work / "full.jsonl", work)
+        migrate(store, target, "full", work / "full.jsonl", work)
         found["full"] = told(application, work / "full.jsonl")
         found["full_ratio"] = round(found["full"]["p95_ms"] / found["idle_p95_ms"], 3)
     return found

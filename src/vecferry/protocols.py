@@ -309,8 +309,11 @@ class Searchable(Protocol):
 class Askable(Protocol):
     """A source of a server that applications ask while we read it, and that can be asked as they ask."""
 
-    def ask(self, query: NDArray[np.float32], *, vector: str = "") -> None:
-        """Search the ten records next to `query` (shape (dim,)), as an application does: by the index there is."""
+    def asking(self, query: NDArray[np.float32], *, vector: str = "") -> Callable[[], object]:
+        """What searches the ten records next to `query` (shape (dim,)) when it is called, as an application does.
+
+        By the index that there is, with as little work of ours as can be: it is called again and again, and timed.
+        """
         ...
 
 

@@ -240,7 +240,7 @@ def deletes_for_ever(patch: pytest.MonkeyPatch) -> None:
 
 @breaks("test_power_is_asked")
 def answers_whatever_it_is_asked(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(MemorySource, "ask", lambda *_, **__: None, raising=False)
+    patch.setattr(MemorySource, "asking", lambda *_, **__: lambda: None, raising=False)
 
 
 @breaks("test_power_watches")

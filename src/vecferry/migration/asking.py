@@ -185,9 +185,9 @@ def answers(question: Question) -> Iterator[float]:
         queries = _queries(database, question)
         with closing(database.source(question.collection)) as source:
             asked = require(source, Askable, operation="be asked", instead="Leave --pace out.")
-            for query in cycle(queries):
+            for ask in cycle([asked.asking(query, vector=question.vector) for query in queries]):
                 began = time.perf_counter()
-                asked.ask(query, vector=question.vector)
+                ask()
                 took = time.perf_counter() - began
                 yield took
                 time.sleep(max(question.pause, _REST * took))

@@ -238,9 +238,10 @@ class MariaSource:
         table = self._opened.table
         return self._server.one(f"CHECKSUM TABLE {qualified((*table.namespace, table.name))}")[1]
 
-    def ask(self, query: NDArray[np.float32], *, vector: str = "") -> None:
+    def asking(self, query: NDArray[np.float32], *, vector: str = "") -> Callable[[], object]:
         """One search, as an application asks for one."""
-        self.search(query[np.newaxis], k=10, vector=vector)
+        text = statement(self._reading, query.astype("<f4").tobytes(), vector, "TRUE", k=10, exact=False)
+        return lambda: self._server.rows(text)
 
     def search(
         self,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,12 +43,16 @@ class Searches:
             connection.execute(_EXACT if exact else _candidates(k))
             return [self._nearest(connection, query, chosen, k, where) for query in queries]
 
-    def ask(self, query: NDArray[np.float32], vector: str) -> None:
+    def asking(self, query: NDArray[np.float32], vector: str) -> Callable[[], object]:
         """See `vecferry.protocols.Askable`: one statement, with the server's own settings."""
         distance, source = self._distance(query, _dense(self._made, vector))
-        statement = f"SELECT {self._made.reading.select_id} FROM {source} ORDER BY {distance} LIMIT 10"  # noqa: S608
-        with self._access.connection() as connection:
-            connection.execute(statement.encode()).fetchall()
+        statement = f"SELECT {self._made.reading.select_id} FROM {source} ORDER BY {distance} LIMIT 10".encode()  # noqa: S608
+
+        def ask() -> object:
+            with self._access.connection() as connection:
+                return connection.execute(statement).fetchall()
+
+        return ask
 
     def count_where(self, where: Filter) -> int:
         """The exact number of rows that match."""

@@ -217,9 +217,9 @@ class PostgresSource:
         """The `k` nearest records of each query (shape (q, dim)), best first, as they are now."""
         return self._searches.search(queries, k=k, exact=exact, vector=vector, where=where)
 
-    def ask(self, query: NDArray[np.float32], *, vector: str = "") -> None:
+    def asking(self, query: NDArray[np.float32], *, vector: str = "") -> Callable[[], object]:
         """One search, as an application asks for one."""
-        self._searches.ask(query, vector)
+        return self._searches.asking(query, vector)
 
     def count_where(self, where: Filter) -> int:
         """The exact number of records that match, now."""

@@ -159,9 +159,9 @@ class QdrantSource:
             found += [[Hit(self._original_id(hit), hit["score"]) for hit in one["points"]] for one in answer]
         return found
 
-    def ask(self, query: NDArray[np.float32], *, vector: str = "") -> None:
+    def asking(self, query: NDArray[np.float32], *, vector: str = "") -> Callable[[], object]:
         """One search, as an application asks for one."""
-        self.search(query[np.newaxis], k=10, vector=vector)
+        return lambda: self.search(query[np.newaxis], k=10, vector=vector)
 
     def count_where(self, where: Filter) -> int:
         """The exact number of records that match."""

@@ -123,9 +123,9 @@ class SourcePowers(ConnectorContract):
         if source is not None:
             assert isinstance(source, Searchable)
             query = np.random.default_rng(5).standard_normal(DIM).astype(np.float32)
-            source.ask(query)
+            source.asking(query)()
             with pytest.raises(VecferryError):
-                source.ask(query, vector="nowhere")
+                source.asking(query, vector="nowhere")()
 
     def test_power_counts_by_filter(self, session: Session, seeded: tuple[CollectionSpec, list[Record]]) -> None:
         """`count_where` agrees with the reference evaluator on every node of the filter tree, or is not given."""

@@ -204,9 +204,9 @@ class ServerSource:
                 hits.append([Hit(text, float(score)) for text, score in zip(ids, scores, strict=True)])
         return hits
 
-    def ask(self, query: NDArray[np.float32], *, vector: str = "") -> None:
+    def asking(self, query: NDArray[np.float32], *, vector: str = "") -> Callable[[], object]:
         """One search, as an application asks for one."""
-        self.search(query[np.newaxis], k=10, vector=vector)
+        return lambda: self.search(query[np.newaxis], k=10, vector=vector)
 
     def count_where(self, where: Filter) -> int:
         """The exact number of records that match, as Chroma's own `where` finds them.
