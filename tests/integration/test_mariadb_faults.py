@@ -275,16 +275,16 @@ def test_a_full_disk(start_mariadb: StartMariaDB, tmp_path: Path) -> None:
             columns = f"id BIGINT UNSIGNED PRIMARY KEY, content LONGTEXT, v VECTOR({DIM}) NOT NULL, metadata JSON"
             database.execute(f"CREATE TABLE t ({columns}) DATA DIRECTORY = '{small}'")
             sink = prepared(store, replace(SPEC, card=None))
-            records = plain_records(SPEC, 40)
+            records = plain_records(SPEC, 2_000)
             sink.write(from_records(SPEC, records[:10]))
-            large = from_records(SPEC, [replace(record, document="x" * 300_000) for record in records[10:]])
+            large = from_records(SPEC, [replace(record, document="x" * 3_000) for record in records[10:]])
             with pytest.raises(StoreFull, match="is full") as full:
                 sink.write(large)
             assert "Make room" in (full.value.hint or "")
             assert len(read_all(store.source("t"))) == 10
             subprocess.run(["mount", "-o", "remount,size=64m", str(small)], check=True)
-            assert sink.write(large).rows == 30
-            assert len(read_all(store.source("t"))) == 40
+            assert sink.write(large).rows == 1_990
+            assert len(read_all(store.source("t"))) == 2_000
         server.stop()
     finally:
         subprocess.run(["umount", str(small)], check=True)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import closing
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from vecferry.errors import ConfigError
 from vecferry.registry import open_database
 from vecferry.tables import Form
 from vecferry.tables.units import unit_of
@@ -70,6 +72,28 @@ def test_mariadb(mariadb: MariaDBDatabase, kind: str) -> None:
     for place, value in enumerate([*values, *values]):
         mariadb.execute("INSERT INTO T VALUES (%s, %s, %s)", (place, value, VECTOR))
     assert ids_by_unit(mariadb.url, "u") == [[place, place + len(values)] for place in range(len(values))]
+
+
+@pytest.mark.parametrize("kind", ["BINARY(4)", "VARBINARY(9)", "BLOB", "FLOAT", "DOUBLE", "BIT(9)", "JSON"])
+def test_what_makes_no_units_in_mariadb(mariadb: MariaDBDatabase, kind: str) -> None:
+    mariadb.execute(f"CREATE TABLE T (id BIGINT PRIMARY KEY, u {kind}, e VECTOR(2) NOT NULL)")
+    refused(mariadb.url, kind.lower())
+
+
+@pytest.mark.parametrize("kind", ["bytea", "real", "double precision", "integer[]", "json", "jsonb", "bit(9)"])
+def test_what_makes_no_units_in_postgres(postgres: PostgresDatabase, kind: str) -> None:
+    postgres.execute(f"CREATE TABLE t (id bigint PRIMARY KEY, u {kind}, e vector(2) NOT NULL)")
+    refused(postgres.url, kind)
+
+
+def refused(url: str, kind: str) -> None:
+    """Bytes and floats have no text by which one value is told from another; said before anything is read."""
+    with closing(open_database(url)) as database:
+        (spec,) = database.collections()
+        form = replace(Form.from_json(spec.config["form"]), by="u")
+        with pytest.raises(ConfigError, match=re.escape(f"'u' is a {kind}, whose values make no units")) as error:
+            database.use(spec.qualified_name, form)
+        assert error.value.hint == "Name a column of numbers or texts."
 
 
 @pytest.mark.parametrize("kind", POSTGRES)
