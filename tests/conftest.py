@@ -14,7 +14,7 @@ from tests.chroma_data import ChromaData, unpack
 
 # Asked for by name in CI (HYPOTHESIS_PROFILE=ci) and for long hunts; the default suits a person who waits.
 hypothesis.settings.register_profile("default", max_examples=50, deadline=None, print_blob=True)
-hypothesis.settings.register_profile("ci", max_examples=200, deadline=None, print_blob=True, derandomize=True)
+hypothesis.settings.register_profile("ci", max_examples=100, deadline=None, print_blob=True, derandomize=True)
 hypothesis.settings.register_profile("hunt", max_examples=5000, deadline=None, print_blob=True)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 

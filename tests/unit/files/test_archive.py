@@ -21,6 +21,7 @@ import pandas as pd
 import polars as pl
 import pytest
 
+from tests.warm import Process
 from vecferry.arrow import from_records, to_records
 from vecferry.connectors.files import LIMITS
 from vecferry.connectors.files._codec import DIGEST_KEY, Part, digest_sum, folder_name, to_hex
@@ -294,18 +295,19 @@ sink.finish()
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)  # some forty processes, one after the other
-def test_kill_9_at_every_sync_leaves_what_was_confirmed(root: Path) -> None:
+def test_kill_9_at_every_sync_leaves_what_was_confirmed(root: Path, tmp_path: Path) -> None:
     """Killed before each step that reaches the disk: what was confirmed is there, and writing goes on."""
     records = plain_records(SPEC, 120)
+    program = tmp_path / "child.py"
+    program.write_text(CHILD, encoding="utf-8")
     for step in count(1):
         shutil.rmtree(root, ignore_errors=True)
-        command = [sys.executable, "-c", CHILD, str(root), str(step)]
-        child = subprocess.run(command, capture_output=True, text=True, check=False)
+        child = Process([str(program), str(root), str(step)], cwd=tmp_path, env=dict(os.environ))
+        out, err = child.communicate()
         if child.returncode == 0:
             break
-        assert child.returncode == -signal.SIGKILL, child.stderr
-        said = child.stdout.split()
+        assert child.returncode == -signal.SIGKILL, err
+        said = out.split()
         confirmed = max([int(word) for word in said if word.isdigit()], default=0)
         found = {record.id for record in _read_if_there(root)}
         assert {record.id for record in records[1:confirmed]} <= found
