@@ -17,9 +17,9 @@ from sqlalchemy import Engine, NullPool, create_engine
 from tests.framework_data import DIM as LLAMA_DIM
 from tests.framework_data import canonical
 from tests.framework_wheels import importable
-from tests.integration.test_layouts_langchain import NGrams, documents, written
+from tests.integration.test_layouts_langchain import DIM, NGrams, documents, written
 from tests.integration.test_layouts_llamaindex import chroma, nodes, query, told
-from tests.integration.test_layouts_sql import QUERIES, WHEELS, check, dsn, pgvector
+from tests.integration.test_layouts_sql import QUERIES, WHEELS, QuestionMarks, check, dsn, pgvector
 from tests.integration.test_presets import Mover
 from vecferry.cli.app import run
 from vecferry.cli.exits import Exit
@@ -27,6 +27,7 @@ from vecferry.errors import ConfigError, Conflict
 from vecferry.planning.model import IfExists, OnConflict
 from vecferry.planning.presets import load_preset, target_preset
 from vecferry.planning.yaml import load_plan
+from vecferry.testing.mariadb import MariaDBDatabase
 from vecferry.testing.postgres import PostgresDatabase
 
 IDS = [str(uuid.UUID(int=number + 100)) for number in range(7)] + ["no-uuid"]
@@ -72,13 +73,13 @@ def hits(store: Any) -> list[list[tuple[str, dict[str, Any]]]]:
     return [[(hit.page_content, hit.metadata) for hit in one if hit.page_content][:4] for one in found]
 
 
-def there_and_back(folder: Path, target: str, layout: str, move: Mover) -> None:
+def there_and_back(folder: Path, target: str, layout: str, move: Mover, **reading: Any) -> None:
     """Chroma -> a new table -> Chroma; both directories hold the same records, in the same order."""
     source, home = f"chroma:{folder / 'a'}", f"chroma:{folder / 'b'}"
     done = move(source, target, made=target_preset(layout))
     check(done)
     (collection,) = done.plan.collections
-    check(move(target, home, collections=(f"{collection.target.name}=handbook",)))
+    check(move(target, home, collections=(f"{collection.target.name}=handbook",), **reading))
     assert canonical(home, "handbook").to_pylist() == canonical(source, "handbook").to_pylist()
 
 
@@ -105,7 +106,8 @@ def test_langchains_pgvectorstore(postgres: PostgresDatabase, tmp_path: Path, mo
     from langchain_postgres import PGEngine, PGVectorStore
 
     before = filled(tmp_path / "a")
-    there_and_back(tmp_path, postgres.url, "langchain-pgvectorstore", move)
+    layout = "langchain-pgvectorstore"
+    there_and_back(tmp_path, postgres.url, layout, move, preset=load_preset(layout))  # as `inspect` proposes it
     with ExitStack() as stack:
         wired = PGEngine.from_connection_string(dsn(postgres))
         stack.callback(lambda: wired._run_as_sync(wired.close()))  # its own `close` is a coroutine
@@ -113,6 +115,28 @@ def test_langchains_pgvectorstore(postgres: PostgresDatabase, tmp_path: Path, mo
         assert hits(after) == hits(before)
         after.add_documents(documents()[:1], ids=["added"])
         assert {hit.id for hit in after.similarity_search("ships", k=100)} == {*IDS, *EXTRA, "added"}
+
+
+def test_langchains_mariadbstore(mariadb: MariaDBDatabase, tmp_path: Path, move: Mover) -> None:
+    from langchain_mariadb import MariaDBStore
+
+    before = filled(tmp_path / "a")
+    there_and_back(tmp_path, mariadb.url, "langchain-mariadb", move)
+    engine = create_engine(
+        "mariadb+pymysql://",
+        creator=lambda: mariadb.connect(autocommit=False, cursorclass=QuestionMarks),
+        poolclass=NullPool,
+    )
+    after = MariaDBStore(NGrams(), DIM, datasource=engine, collection_name="handbook")
+    assert hits(after) == hits(before)
+    after.add_documents(documents()[:1], ids=["added"])
+    after.delete(ids=[IDS[0]])
+    assert len(after.similarity_search("ships", k=100)) == len(IDS) + 3
+    written(tmp_path / "c", IDS, space="cosine", name="other")
+    with pytest.raises(Conflict, match="holds all collections"):
+        move(f"chroma:{tmp_path / 'c'}", mariadb.url, made=target_preset("langchain-mariadb"), **APPENDED)
+    after.delete_collection()
+    assert mariadb.execute("SELECT COUNT(*) FROM langchain_embedding") == [(0,)]
 
 
 EXTRA = {str(uuid.UUID(int=7)), "bare", "42"}
@@ -170,7 +194,7 @@ def test_such_a_table_is_for_its_own_store(postgres: PostgresDatabase, tmp_path:
     assert refused.value.hint
     with pytest.raises(ConfigError, match="has no payload in the layout 'langchain'") as refused:
         move(f"chroma:{tmp_path / 'a'}", postgres.url, layout="langchain")
-    assert "--layout langchain-pgvector" in (refused.value.hint or "")
+    assert "--layout langchain-pgvector-old or langchain-pgvector or" in (refused.value.hint or "")
     assert target_preset("langchain") is None
     with pytest.raises(ConfigError, match="does not say how"):
         target_preset("synaplan-brag")

@@ -9,11 +9,13 @@ from typing import Any
 from vecferry.connectors.mariadb.catalog import dimension, is_vector
 from vecferry.errors import ConfigError
 from vecferry.model import CollectionSpec
-from vecferry.tables import Form, Table
+from vecferry.tables import Form, Parent, Table
 from vecferry.tables.envelope import COLUMN as ENVELOPE
 from vecferry.tables.keys import id_kind
 
-_KNOWN = frozenset({"table", "form", "m", "vector_index"})
+MADE = "made"
+"""A setting of specs whose table is a new one, in the form that an application wants; it may name a `Parent`."""
+_KNOWN = frozenset({"table", "form", "m", "vector_index", MADE})
 _M = range(3, 201)
 
 
@@ -32,6 +34,18 @@ def table(spec: CollectionSpec, database: str) -> Table | None:
     dims = {name: dimension(kind) for name, kind in zip(form_.vectors, kinds, strict=True)}
     same = dims == {vector.name: vector.dim for vector in spec.vectors} and id_kind(found, form_) is spec.id_kind
     return replace(found, name=spec.name, namespace=(database,)) if same else None
+
+
+def new(spec: CollectionSpec, database: str) -> Table | None:
+    """The table that is to be made for an application, with an envelope; None where the spec tells of none."""
+    told = Table.from_json(spec.config["table"]) if MADE in spec.config else None
+    return None if told is None else replace(told, name=spec.name, namespace=(database,))
+
+
+def parent_of(spec: CollectionSpec) -> Parent | None:
+    """The row that every row of such a table refers to."""
+    told = spec.config.get(MADE)
+    return Parent.from_json(told["parent"]) if isinstance(told, Mapping) and "parent" in told else None
 
 
 def form(spec: CollectionSpec) -> Form | None:

@@ -13,7 +13,7 @@ from vecferry.connectors.mariadb import cards, catalog, ddl, home
 from vecferry.connectors.mariadb._codec.writing import Writing
 from vecferry.connectors.mariadb.facts import DISTANCES
 from vecferry.connectors.mariadb.failures import TooLarge
-from vecferry.connectors.mariadb.names import qualified
+from vecferry.connectors.mariadb.names import qualified, quote, text
 from vecferry.connectors.mariadb.opened import Opened, find, opened
 from vecferry.connectors.mariadb.server import Server
 from vecferry.errors import Conflict, ConnectorError, DataError
@@ -74,14 +74,36 @@ class MariaSink:
 
     def _make(self, spec: CollectionSpec) -> Opened:
         """The table that the records came from, on the way home; else one of our own."""
-        own = self._home is None
-        table, form = ddl.own(spec, self._server.address.database) if own else (self._home, home.form(spec))
-        assert table is not None
-        assert form is not None
+        own, form = self._home is None, home.form(spec)
+        table = self._home or home.new(spec, self._server.address.database)
+        if table is None or form is None:
+            table, form = ddl.own(spec, self._server.address.database)
+        self._adopt_parent(spec)
         kept = cards.Kept(card=spec.card, form=form, own=own, uid=cards.new_uid())
         cards.write(self._server, spec.name, kept)
         self._server.run(ddl.create(table))
         return find(self._server, spec.name)
+
+    def _adopt_parent(self, spec: CollectionSpec) -> None:
+        """Make the row, and the table, that every row of a new table refers to; the application adds the key itself.
+
+        Raises:
+            Conflict: a row of that name is there under another key.
+        """
+        parent = home.parent_of(spec)
+        if parent is None:
+            return
+        table = replace(parent.table, namespace=(self._server.address.database,))
+        (key,), place = table.primary_key, self._place(table)
+        self._server.run(ddl.create(table).replace("CREATE TABLE", "CREATE TABLE IF NOT EXISTS", 1))
+        columns, values = ", ".join(map(quote, parent.row)), ", ".join(map(text, parent.row.values()))
+        self._server.run(f"INSERT IGNORE INTO {place} ({columns}) VALUES ({values})")
+        if not self._server.rows(f"SELECT 1 FROM {place} WHERE {quote(key)} = {text(parent.row[key])}"):
+            raise self._taken(table.name, f"has a row of that name under another {key}")
+
+    def _taken(self, name: str, what: str) -> Conflict:
+        hint = "Choose another database, or a layout with a table for each collection."
+        return Conflict(f"'{name}' in {self._server.store} {what}.", store=self._server.store, hint=hint)
 
     def _check(self, found: Opened, spec: CollectionSpec) -> None:
         """Does the table fit? A vector that no index searches takes the metric that it is given."""
@@ -94,6 +116,11 @@ class MariaSink:
             for vector in found.spec.vectors
         )
         fit(replace(found.spec, vectors=vectors), spec, store=self._server.store)
+        parent = home.parent_of(spec)
+        if parent is not None and parent.row[parent.table.primary_key[0]] not in (
+            found.table.column(parent.column).default or ""
+        ):
+            raise self._taken(spec.name, "holds all collections of its application")
         if found.table.view:
             raise Conflict(
                 f"'{spec.name}' in {self._server.store} is a view.",
