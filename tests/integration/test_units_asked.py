@@ -135,8 +135,8 @@ def test_a_user_who_stayed_is_moved_as_a_unit_of_the_same_run(
     assert stand(settings) == {"bob": "completed", "eve": "stays", "ann": "stays", '""': "stays"}
     told = dict(brag.execute("SELECT user_id, status FROM mine"))
     assert told == {"bob": "completed", "eve": "pending", "ann": "pending", "": "pending"}
+    into = f"files:{settings.ledger}.archive"
     with pytest.raises(DataError, match=r"3 units .* stay in '.*BRAG' alone"):
-        into = f"files:{settings.ledger}.archive"
         retire(brag.url, collections=("BRAG",), agree=lambda _: True, into=into, ledger=settings.ledger)
     with pytest.raises(ConfigError, match="is completed"):
         stay(settings.ledger, units=["bob"])

@@ -73,9 +73,7 @@ def test_what_is_of_no_interest_is_not_said(event: Event) -> None:
     assert lines(event) == []
 
 
-EASED = events.Eased(
-    collection="docs", per_second=1250.0, p95=0.0123, p95_of_all=0.011, idle=0.01, bound=0.015, cuts=2
-)
+EASED = events.Eased(collection="docs", per_second=1250.0, p95=0.0123, p95_of_all=0.011, idle=0.01, bound=0.015, cuts=2)
 
 
 def test_the_pace_of_the_source_stands_beside_the_progress() -> None:
