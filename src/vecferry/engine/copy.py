@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from concurrent.futures import Future, wait
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 
 import pyarrow as pa
@@ -48,8 +48,8 @@ def copy_partition(
     """
     wake = Wake(partition.id, checkpoint, lane, crew)
     try:
-        with crew.reading:  # given back before the last batches land: the next partition is read meanwhile
-            chunks = _chunks(source, partition, checkpoint.position, lane, crew)
+        reading = closing(_chunks(source, partition, checkpoint.position, lane, crew))
+        with crew.reading, reading as chunks:  # both end before the last batches land: the next one is read meanwhile
             for chunk in gathered(chunks, crew.options):
                 reach("chunk.read")
                 _check_whole(chunk, lane)
@@ -85,7 +85,9 @@ def _check_whole(chunk: Chunk, lane: Lane) -> None:
         )
 
 
-def _chunks(source: Source, partition: Partition, after: Position | None, lane: Lane, crew: Crew) -> Iterator[Chunk]:
+def _chunks(
+    source: Source, partition: Partition, after: Position | None, lane: Lane, crew: Crew
+) -> Generator[Chunk, None, None]:
     """The chunks behind `after`; a read that breaks off is taken up again behind the last chunk that came."""
     patience = crew.patience(f"Reading '{lane.collection}'", lane)
     while True:

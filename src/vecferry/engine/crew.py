@@ -95,13 +95,20 @@ class Crew:
         with self._failing:
             if self.error is None:
                 self.error = error
-                self.stop.request()
+                self._begin_nothing_new()
             return self.error
 
     def glance(self) -> None:
         """Stop where a pause is asked for; `paused` tells that from any other stop."""
-        if self._pause is not None and not self.stop.requested and self._pause():
-            self.paused = True
+        if self._pause is None or self.stop.requested or not self._pause():
+            return
+        with self._failing:
+            self.paused = self.error is None
+            self._begin_nothing_new()
+
+    def _begin_nothing_new(self) -> None:
+        """Request the stop once: the second request would abandon what is in flight."""
+        if not self.stop.requested:
             self.stop.request()
 
     def submit(self, batch: pa.RecordBatch, lane: Lane) -> Future[Receipt] | None:

@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from vecferry.engine.stop import Stop, interrupted
-from vecferry.errors import LedgerError
+from vecferry.errors import LedgerError, StoreFull
 from vecferry.events import Notice, Observer
 
 if TYPE_CHECKING:
@@ -33,19 +33,21 @@ class Pause:
         if time.monotonic() < self._next:
             return False
         self._next = time.monotonic() + EVERY_S
-        with suppress(LedgerError):  # a ledger that fails for a moment; whoever writes into it next says so
+        with suppress(LedgerError, StoreFull):  # a ledger that fails for a moment; whoever writes into it next says so
             return self._asked()
         return False
 
 
-def wait_while_paused(run: Run, *, stop: Stop, observer: Observer) -> None:
-    """Return once the run is not paused.
+def wait_while_paused(run: Run, *, stop: Stop, observer: Observer, let_go: Callable[[], None] | None = None) -> None:
+    """Return once the run is not paused. Before the wait, `let_go` closes what is not to be held meanwhile.
 
     Raises:
         Interrupted: a stop was requested meanwhile; the run stays paused.
     """
     if not run.paused():
         return
+    if let_go is not None:
+        let_go()
     observer(Notice(message=f"Paused. `vecferry resume --run {run.id}` lets it go on."))
     while run.paused():
         if not stop.sleep(EVERY_S):

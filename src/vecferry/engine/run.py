@@ -22,7 +22,7 @@ from vecferry.engine.pace import Rate
 from vecferry.engine.pausing import Pause, wait_while_paused
 from vecferry.engine.retry import retrying
 from vecferry.engine.stop import Stop, interrupted
-from vecferry.engine.units import Care, Walk, by_unit, copied
+from vecferry.engine.units import Care, Walk, copied
 from vecferry.errors import Interrupted, UnitsFailed, UnitsPaused, VecferryError
 from vecferry.events import Event, Observer, Progress, Rejected, RunStarted, Stage, StageFinished, StageStarted, silent
 from vecferry.hooks import reach
@@ -32,6 +32,7 @@ from vecferry.planning.model import CollectionPlan, IfExists, OnConflict, Plan, 
 from vecferry.planning.sieve import Sieve
 from vecferry.protocols import Database, Droppable, Sink, Source, require
 from vecferry.state.model import Checkpoint, CollectionState, Step
+from vecferry.tables.units import unit_of
 
 if TYPE_CHECKING:
     from vecferry.state.run import Run
@@ -161,9 +162,9 @@ class _Collection:
             return
         left = max(0, self.plan.records - self.state.total.read)
         with self._stage(Stage.COPY, left), ExitStack() as stack:
-            reader = stack.enter_context(closing(self.origin.source(self.plan.source)))
+            reader = stack.enter_context(closing(_Reader(self.origin, self.plan.source)))
             leave = stack.enter_context(leaving_alone(self.plan, self.target, fresh=self.state.fresh))
-            self._copy_partitions(lane, reader, self._admit(reader, leave))
+            self._copy_partitions(lane, reader, self._admit(reader.source, leave))
         if self.failed is None:
             self._mark(Step.COPIED)
             reach("collection.copied")
@@ -179,28 +180,30 @@ class _Collection:
 
         return admit
 
-    def _copy_partitions(self, lane: Lane, reader: Source, admit: Admit) -> None:
+    def _copy_partitions(self, lane: Lane, reader: _Reader, admit: Admit) -> None:
         def copy(partitions: Sequence[Partition], crew: Crew) -> None:
             todo = [part for part in partitions if not self._checkpoint(part).done]
+            source = reader.source
             try:
-                _in_parallel(crew, todo, lambda part: self._copy_one(lane, reader, part, admit, crew))
+                _in_parallel(crew, todo, lambda part: self._copy_one(lane, source, part, admit, crew))
             except Interrupted:  # by a pause, perhaps: then what landed before is not copied again
                 states = self.run.collections()
                 self.state = replace(self.state, checkpoints=states[self.plan.source].checkpoints)
                 raise
 
-        if self.care is None or not by_unit(self.plan.partitions):
-            while not copied(self.crew, Pause(self.run.paused), lambda crew: copy(self.plan.partitions, crew)):
-                self._wait()
+        wait = partial(self._wait, reader.close)
+        plain = [part for part in self.plan.partitions if self.care is None or unit_of(part.id) is None]
+        while not copied(self.crew, Pause(self.run.paused), lambda crew: copy(plain, crew)):
+            wait()
+        if self.care is None or len(plain) == len(self.plan.partitions):
             return
-        walk = Walk(self.plan.source, self.run, self.crew, copy, self.care)
         try:
-            walk.go(self.plan.partitions)
+            Walk(self.plan.source, self.run, self.crew, copy, self.care, wait).go(self.plan.partitions)
         except (UnitsFailed, UnitsPaused) as error:
             self.failed = error
 
-    def _wait(self) -> None:
-        wait_while_paused(self.run, stop=self.crew.stop, observer=self.crew.observer)
+    def _wait(self, let_go: Callable[[], None] | None = None) -> None:
+        wait_while_paused(self.run, stop=self.crew.stop, observer=self.crew.observer, let_go=let_go)
 
     def _checkpoint(self, partition: Partition) -> Checkpoint:
         return self.state.checkpoints.get(partition.id, Checkpoint())
@@ -256,6 +259,25 @@ class _Collection:
             kept=self.plan.target.count or 0 if self.plan.if_exists is IfExists.KEEP else 0,
             seconds=state.seconds,
         )
+
+
+class _Reader:
+    """A collection of the source: opened when it is read, closed (`close`) while the run is paused, and at the end."""
+
+    def __init__(self, origin: Database, name: str) -> None:
+        self._origin, self._name = origin, name
+        self._source: Source | None = None
+
+    @property
+    def source(self) -> Source:
+        if self._source is None:
+            self._source = self._origin.source(self._name)
+        return self._source
+
+    def close(self) -> None:
+        source, self._source = self._source, None
+        if source is not None:
+            source.close()
 
 
 class _Teller:

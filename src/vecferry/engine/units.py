@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from vecferry.engine.crew import Crew
-from vecferry.engine.pausing import Pause, wait_while_paused
+from vecferry.engine.pausing import Pause
 from vecferry.errors import Interrupted, LedgerError, UnitsFailed, UnitsPaused, VecferryError
 from vecferry.events import UnitChanged
 from vecferry.model import Partition
@@ -100,12 +100,15 @@ class Walk:
     crew: Crew
     copy: Copy
     care: Care
+    wait: Callable[[], None]
+    """returns once the run is not paused"""
     failed: list[Unit] = field(default_factory=list)
 
     def go(self, partitions: Sequence[Partition]) -> None:
         """Copy and prove every unit that is not completed, and then those that came up meanwhile.
 
-        A unit that is paused is left alone, and looked at again behind the others.
+        A unit that is paused is left alone, and looked at again behind the others. Returns when the ledger has noted
+        that the collection is copied.
 
         Raises:
             UnitsFailed: some failed; the others are through, but for those that are paused.
@@ -114,32 +117,43 @@ class Walk:
         """
         parts = by_unit(partitions)
         while True:
-            while todo := self._todo(parts):
+            while todo := self._todo():
                 self._each(todo, parts)
             came = self._came()
-            if not came.new and not came.larger:
-                break
-            parts |= by_unit(came.new)
-            self._compare_again(came.larger, parts)
+            if came.new or came.larger:
+                parts |= by_unit(came.new)
+                self._compare_again(came.larger, parts)
+            elif self._through():
+                return
+
+    def _through(self) -> bool:
+        """Whether all units are; False where one that was to stay was resumed since they were listed.
+
+        Raises:
+            UnitsFailed, UnitsPaused: all but some.
+        """
         if self.failed:
             raise _refusal(self.collection, self.failed)
         if paused := [unit for unit in self._units() if unit.paused and not unit.settled]:
             raise _paused(self.collection, paused)
+        return self.run.copied(self.collection)
 
     def _units(self) -> list[Unit]:
         return [unit for unit in self.run.units() if unit.collection == self.collection]
 
-    def _todo(self, parts: Mapping[str, Sequence[Partition]]) -> list[Unit]:
+    def _todo(self) -> list[Unit]:
         left_alone = {unit.value for unit in self.failed}
-        todo = (unit for unit in self._units() if not (unit.settled or unit.paused or unit.value in left_alone))
-        found = [unit for unit in todo if unit.value in parts]
+        todo = [unit for unit in self._units() if not (unit.settled or unit.paused or unit.value in left_alone)]
         rank = self.care.rank
-        return sorted(found, key=lambda unit: rank(unit.value, unit.total)) if rank is not None else found
+        return sorted(todo, key=lambda unit: rank(unit.value, unit.total)) if rank is not None else todo
 
     def _each(self, todo: Sequence[Unit], parts: Mapping[str, Sequence[Partition]]) -> None:
+        """Each of `todo`, up to one that a pause broke off: whether that one comes next again is looked up then."""
         for unit in todo:
             done = self._one(unit, parts[unit.value])
             self.failed += [done] if done.state is UnitState.FAILED else []
+            if done.state is UnitState.PENDING:
+                return
 
     def _came(self) -> Came:
         """What came up meanwhile.
@@ -157,7 +171,7 @@ class Walk:
     # ----------------------------------------------------------------------- one unit
 
     def _one(self, unit: Unit, parts: Sequence[Partition]) -> Unit:
-        wait_while_paused(self.run, stop=self.crew.stop, observer=self.crew.observer)
+        self.wait()
         started = unit.started or time.time()
         begun = replace(unit, state=UnitState.IN_PROGRESS, started=started, finished=None, error="")
         if not self.run.begin_unit(begun):  # paused since it was listed, or told to stay

@@ -134,17 +134,25 @@ class Run:
 
     def mark(self, collection: str, step: Step, *, fresh: bool | None = None) -> None:
         """Note that a collection reached `step`. A step never goes back."""
-        values: dict[str, Any] = {"step": step.value}
-        if fresh is not None:
-            values["fresh"] = fresh
+        with self._holding() as connection:
+            self._mark(connection, collection, step, {} if fresh is None else {"fresh": fresh})
+
+    def copied(self, collection: str) -> bool:
+        """Note that a collection is copied; False, and nothing noted, where a unit of it is to be moved still.
+
+        Looked up and noted at once: from then on, `marks.go_on` refuses to have one moved that was to stay.
+        """
+        with self._holding() as connection:
+            if units.left(connection, self.id, collection):
+                return False
+            self._mark(connection, collection, Step.COPIED, {})
+            return True
+
+    def _mark(self, connection: Connection, collection: str, step: Step, values: dict[str, Any]) -> None:
         behind = [other.value for other in Step if step.reached(other)]
         c = t.collections.c
-        with self._holding() as connection:
-            connection.execute(
-                update(t.collections)
-                .where(c.run == self.id, c.source == collection, c.step.in_(behind))
-                .values(**values)
-            )
+        mine = (c.run == self.id) & (c.source == collection) & c.step.in_(behind)
+        connection.execute(update(t.collections).where(mine).values(step=step.value, **values))
 
     def spend(self, collection: str, stage: str, seconds: float) -> None:
         """Add to the time that a collection took in one stage."""

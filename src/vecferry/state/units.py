@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, select, update
+from sqlalchemy import ColumnElement, Connection, func, select, update
 
 from vecferry.errors import LedgerError
 from vecferry.state import schema as t
@@ -45,6 +45,13 @@ def change(connection: Connection, run: str, unit: Unit) -> None:
             f"Run {run} has no unit {unit.value} of '{unit.collection}'.",
             hint="This is a fault of vecferry; please report it with the ledger.",
         )
+
+
+def left(connection: Connection, run: str, collection: str) -> int:
+    """How many units of a collection are to be moved still."""
+    u, settled = t.units.c, [UnitState.COMPLETED.value, UnitState.STAYS.value]
+    mine = (u.run == run) & (u.collection == collection) & u.state.not_in(settled)
+    return int(connection.execute(select(func.count()).where(mine)).scalar_one())
 
 
 def row_of(run: str, unit: Unit) -> ColumnElement[bool]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -52,6 +53,7 @@ class Story:
         self.at_write: Callable[[int], None] = lambda _: None
         self.at_notice: Callable[[str], None] = lambda _: None
         self.came: Callable[[], Came] = Came
+        self.options = Options(batch_rows=10, jobs=1, commit_seconds=0, memory_bytes=1)  # a chunk at a time
 
     @property
     def run_id(self) -> str:
@@ -75,7 +77,6 @@ class Story:
     def go(self) -> None:
         run = self.ledger.open_run(job(self.plan))
         care = Care(self.prove, lambda _: self.came(), self.rank)
-        options = Options(batch_rows=10, jobs=1, commit_seconds=0, memory_bytes=1)  # a chunk at a time
         self.stop = Stop()
         with keeping(run, stop=self.stop):
             migrate_collections(
@@ -83,7 +84,7 @@ class Story:
                 self.source,
                 self.target,
                 run,
-                options=options,
+                options=self.options,
                 observer=self.observe,
                 stop=self.stop,
                 care=care,
@@ -127,6 +128,75 @@ def test_a_run_that_is_paused_waits_and_goes_on_where_it_was(ledger: Ledger, uni
     story.go()
     assert story.notices == ["Paused.", "It"]
     assert 100 < before[0] < 200
+    assert story.everything_is_there_once()
+
+
+@pytest.mark.parametrize("units", [False, True])
+def test_nothing_is_on_its_way_and_nothing_is_open_while_a_run_is_paused(ledger: Ledger, units: bool) -> None:
+    """What was being written has landed, no read is left in the middle, and the source is closed."""
+    story = Story(ledger, units=units)
+    story.options = Options(batch_rows=10, jobs=4, commit_seconds=0)
+    story.source = Watched(story.source)
+    begun: list[int] = []
+    seen: list[tuple[int, set[str]]] = []
+
+    def written(number: int) -> None:
+        begun.append(number)
+        if number == 8:
+            ledger.pause(story.run_id)
+        if 8 <= number < 16:
+            time.sleep(0.2)  # so that it is under way when the pause is seen
+
+    def noticed(message: str) -> None:
+        if message.startswith("Paused"):
+            seen.append((len(begun) - len(story.target.written), set(story.source.open)))
+            ledger.go_on(story.run_id)
+
+    story.at_write, story.at_notice = written, noticed
+    story.go()
+    assert seen == [(0, set())]
+    assert len(contents(story.target.inner)) == ROWS
+
+
+class Watched:
+    """A store that knows which of its sources, and which reads of them, are open."""
+
+    def __init__(self, inner: Any) -> None:
+        self._inner, self.open = inner, set[str]()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    def source(self, name: str) -> Any:
+        return WatchedSource(self._inner.source(name), self.open)
+
+
+class WatchedSource:
+    def __init__(self, inner: Any, opened: set[str]) -> None:
+        self._inner, self._open = inner, opened
+        opened.add("source")
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    def read(self, partition: Partition, *, after: Any = None) -> Any:
+        self._open.add(partition.id)
+        try:
+            yield from self._inner.read(partition, after=after)
+        finally:
+            self._open.discard(partition.id)
+
+    def close(self) -> None:
+        self._open.discard("source")
+        self._inner.close()
+
+
+def test_the_unit_that_a_pause_broke_off_is_the_next_one(ledger: Ledger) -> None:
+    story = Story(ledger, units=True)
+    story.at_write = lambda number: ledger.pause(story.run_id) if number == 5 else None
+    story.at_notice = lambda message: ledger.go_on(story.run_id) if message.startswith("Paused") else None
+    story.go()
+    assert story.proven == ["1", "2", "3"]
     assert story.everything_is_there_once()
 
 
@@ -191,6 +261,35 @@ def test_a_unit_that_is_told_to_stay_before_its_turn_is_not_moved(ledger: Ledger
     assert story.proven == ["1", "2"]
     assert sum(story.target.written) == 200
     assert ("3", "stays") in story.told
+
+
+def test_a_unit_that_is_resumed_when_all_others_are_through_is_moved(ledger: Ledger) -> None:
+    """A run that answers that it goes on must not end without it."""
+    story = Story(ledger, units=True)
+    three = Unit(collection="docs", value="3")
+    story.at_write = lambda number: ledger.stay(story.run_id, [three]) if number == 1 else None
+
+    def came() -> Came:
+        if story.proven == ["1", "2"]:
+            ledger.go_on(story.run_id, [three])
+        return Came()
+
+    story.came = came
+    story.go()
+    assert story.proven == ["1", "2", "3"]
+    assert story.everything_is_there_once()
+
+
+def test_records_of_no_unit_beside_units_are_copied_too(ledger: Ledger) -> None:
+    """Of two tables that go into one collection, one may lack the column."""
+    story = Story(ledger, units=True)
+    (collection,) = story.plan.collections
+    one, two, three = collection.partitions
+    parts = (one, two, replace(three, id=PartitionId(three.id.removeprefix("3 "))))
+    story.plan = replace(story.plan, collections=(replace(collection, partitions=parts),))
+    story.go()
+    assert story.proven == ["1", "2"]
+    assert story.everything_is_there_once()
 
 
 def test_units_are_moved_in_another_order_when_it_is_asked_for(ledger: Ledger) -> None:
