@@ -91,6 +91,7 @@ class Ledger:
                 _refuse_changes(found, job)
                 ident, epoch = found.id, found.epoch + 1
                 self._take(connection, ident, epoch, owner)
+            units.insert(connection, ident, [unit for target in job.collections for unit in target.units])
         reach("plan.saved")
         return Run(self._database, ident, epoch, lease_seconds=self._lease_seconds, resumed=found is not None)
 
@@ -195,7 +196,6 @@ class Ledger:
             )
         if rows := list(partition_rows(ident, job, now)):
             connection.execute(t.partitions.insert(), rows)
-        units.insert(connection, ident, [unit for target in job.collections for unit in target.units])
 
     def _take(self, connection: Connection, ident: str, epoch: int, owner: Owner) -> None:
         connection.execute(

@@ -49,7 +49,7 @@ def stay(connection: Connection, run: str, units: Sequence[Unit]) -> None:
         ConfigError: one is moved already, or is being moved.
     """
     moving = {UnitState.IN_PROGRESS} if held(_run(connection, run)) else set()
-    values = {"state": UnitState.STAYS.value, "paused": None}
+    values = {"state": UnitState.STAYS.value, "paused": None, "error": ""}
     for unit in units:
         _set(connection, run, unit, values, not_in={UnitState.COMPLETED, *moving})
 
@@ -60,9 +60,11 @@ def go_on(connection: Connection, run: str, units: Sequence[Unit]) -> None:
     A run that has ended is opened again for units that stayed: the same command moves them.
 
     Raises:
-        ConfigError: it cannot be opened again, or its process is past copying.
+        ConfigError: it has ended, and cannot be opened again or no unit is named; or its process is past copying.
     """
     row = _run(connection, run)
+    if not units and row.finished is not None:
+        raise ConfigError(f"Run {run} has ended.", hint="A unit of it that stayed: `vecferry resume --unit VALUE`.")
     if not units:
         connection.execute(update(t.runs).where(t.runs.c.id == run).values(paused=None))
         return
@@ -81,22 +83,31 @@ def _open_again(connection: Connection, row: Row[Any], collection: str) -> None:
     mine = (c.run == row.id) & (c.source == collection) & c.step.in_(behind)
     back = connection.execute(update(t.collections).where(mine).values(step=Step.PREPARED.value)).rowcount
     if back and row.finished is None and held(row):
-        raise ConfigError(f"Run {row.id} is about to end.", hint="Wait until it has, then say it again.")
+        raise ConfigError(
+            f"Run {row.id} is past copying '{collection}'.", hint="Wait until it has ended, then say it again."
+        )
     if row.finished is not None:
-        _check_latest(connection, row)
-        again = {"finished": None, "outcome": Outcome.INTERRUPTED.value}
+        _check_not_followed(connection, row)
+        again = {"finished": None, "outcome": Outcome.INTERRUPTED.value, "paused": None}
         connection.execute(update(t.runs).where(t.runs.c.id == row.id).values(**again))
 
 
-def _check_latest(connection: Connection, row: Row[Any]) -> None:
-    """A run that another one of the same job followed stays ended: what it left is the other's by now."""
-    same = select(t.runs.c.id).where(t.runs.c.job_key == row.job_key).order_by(t.runs.c.created.desc()).limit(1)
-    latest = connection.execute(same).scalar_one()
-    if latest != row.id or row.outcome == Outcome.DROPPED.value:
+def _check_not_followed(connection: Connection, row: Row[Any]) -> None:
+    """A run that another one of the same job followed stays ended: what it left is the other's by now.
+
+    One that copied nothing (`sync`, or a migration that found all of it there) leaves it as it was.
+    """
+    r, p = t.runs.c, t.partitions.c
+    wrote = select(p.id).where(p.run == r.id, (p.read > 0) | p.done).exists()
+    later = (r.job_key == row.job_key) & (r.created > row.created) & (r.finished.is_(None) | wrote)
+    latest = connection.execute(select(r.id).where(later).order_by(r.created.desc()).limit(1)).scalar()
+    if latest is not None:
         raise ConfigError(
             f"Run {row.id} cannot go on: run {latest} of the same stores followed it.",
-            hint=f"Name the unit of that one (--run {latest}), or bring its records with `vecferry sync`.",
+            hint=f"Name the unit of that one, if it has it: --run {latest}.",
         )
+    if row.outcome == Outcome.DROPPED.value:
+        raise ConfigError(f"Run {row.id} was given up.", hint="Begin anew, with `vecferry migrate`.")
 
 
 def _set(connection: Connection, run: str, unit: Unit, values: dict[str, Any], *, not_in: set[UnitState]) -> None:

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from vecferry.errors import ConfigError, LedgerError
+from vecferry.model import Partition, PartitionId
 from vecferry.state.ledger import Ledger
-from vecferry.state.model import Job, Outcome, Step, Target, Unit, UnitState
+from vecferry.state.model import Checkpoint, Job, Outcome, Step, Target, Unit, UnitState
 from vecferry.state.run import Run
 
 SEVEN = Unit(collection="T", value="7", total=10)
@@ -116,7 +117,7 @@ def test_a_unit_that_stays_is_not_begun(ledger: Ledger, run: Run) -> None:
 def test_a_run_that_ended_is_opened_again_for_what_stayed(ledger: Ledger, run: Run) -> None:
     ledger.stay(run.id, [SEVEN])
     run.mark("T", Step.VERIFIED)
-    with pytest.raises(ConfigError, match="about to end"):
+    with pytest.raises(ConfigError, match="past copying 'T'"):
         ledger.go_on(run.id, [SEVEN])
     run.close(Outcome.DONE)
     ledger.go_on(run.id, [EIGHT])
@@ -128,10 +129,48 @@ def test_a_run_that_ended_is_opened_again_for_what_stayed(ledger: Ledger, run: R
     assert stands(again)["7"] == "pending"
     ledger.stay(run.id, [SEVEN])
     again.close(Outcome.DONE)
-    ledger.open_run(JOB).close(Outcome.DONE)
-    with pytest.raises(ConfigError, match="followed it"):
+    with pytest.raises(ConfigError, match="has ended"):
+        ledger.go_on(run.id)
+
+
+def test_a_run_that_was_followed_stays_ended_where_the_other_one_copied(ledger: Ledger, run: Run) -> None:
+    """A synchronisation is no reason: it copies nothing, and leaves out those who stay."""
+    (target,) = JOB.collections
+    part = Partition(id=PartitionId("7 keys-0"), bounds="")
+    ledger.stay(run.id, [SEVEN])
+    ledger.pause(run.id)
+    run.close(Outcome.DONE)
+    ledger.open_run(replace(JOB, collections=(replace(target, partitions=(part,), units=()),))).close(Outcome.DONE)
+    ledger.go_on(run.id, [SEVEN])
+    again = ledger.open_run(JOB)
+    assert (again.id, again.paused()) == (run.id, False)
+    ledger.stay(run.id, [SEVEN])
+    again.close(Outcome.DONE)
+    other = ledger.open_run(replace(JOB, collections=(replace(target, partitions=(part,)),)))
+    with pytest.raises(ConfigError, match=f"run {other.id} of the same stores followed it"):
+        ledger.go_on(run.id, [SEVEN])
+    other.commit("T", part.id, Checkpoint(read=1, written=1))
+    other.close(Outcome.DONE)
+    with pytest.raises(ConfigError, match=f"run {other.id} of the same stores followed it"):
         ledger.go_on(run.id, [SEVEN])
     assert next(unit.state for unit in ledger.units(run.id)) is UnitState.STAYS
+
+
+def test_a_collection_is_copied_when_no_unit_is_left(run: Run) -> None:
+    run.change_unit(replace(SEVEN, state=UnitState.COMPLETED))
+    for state in (UnitState.PENDING, UnitState.IN_PROGRESS, UnitState.FAILED):
+        run.change_unit(replace(EIGHT, state=state))
+        assert not run.copied("T")
+        assert run.collections()["T"].step is Step.PLANNED
+    run.change_unit(replace(EIGHT, state=UnitState.STAYS))
+    assert run.copied("T")
+    assert run.collections()["T"].step is Step.COPIED
+
+
+def test_what_failed_and_is_to_stay_has_no_error(ledger: Ledger, run: Run) -> None:
+    run.change_unit(replace(SEVEN, state=UnitState.FAILED, error="torn"))
+    ledger.stay(run.id, [SEVEN])
+    assert run.units()[0] == replace(SEVEN, state=UnitState.STAYS)
 
 
 def test_a_ledger_of_version_2_learns_of_pauses(tmp_path: Path) -> None:
@@ -143,8 +182,9 @@ def test_a_ledger_of_version_2_learns_of_pauses(tmp_path: Path) -> None:
         for table in ("runs", "units"):
             connection.execute(f"ALTER TABLE {table} DROP COLUMN paused")
         connection.execute("UPDATE vecferry_ledger SET version = 2")
+        connection.execute("DELETE FROM units WHERE ordinal = 1")  # killed before it was noted, as that version did it
     with Ledger(path) as ledger:
         ledger.pause(before.id, [SEVEN])
         again = ledger.open_run(JOB)
-        assert stands(again) == {"7": "paused", '""': "pending"}
+        assert stands(again) == {"7": "paused", '""': "pending"}, "nothing is passed over"
         assert not again.paused()
