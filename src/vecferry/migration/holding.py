@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from vecferry.errors import ConfigError
 from vecferry.migration.history import RunStatus, run_status
+from vecferry.migration.journal import LOOKED_AT
 from vecferry.state.ledger import Ledger
 from vecferry.state.model import RunInfo, Unit
 from vecferry.tables.units import shown
@@ -25,7 +26,7 @@ def pause(ledger: str | None = None, *, run: str | None = None, units: Sequence[
     """
     with Ledger(ledger) as opened:
         info = _run(opened, run, units)
-        opened.pause(info.id, _units(opened, info, units))
+        opened.pause(info.id, _not_through(_units(opened, info, units)))
         return run_status(opened, info.id)
 
 
@@ -58,9 +59,9 @@ def _run(ledger: Ledger, run: str | None, units: Sequence[str]) -> RunInfo:
 
     Where units are named, of those that have units.
     """
-    known = [ledger.run(run)] if run else ledger.history()
-    runs = [info for info in known if info is not None and (run or not units or ledger.units(info.id))]
-    found = next((info for info in runs if info.finished is None), next(iter(runs), None))
+    latest = [ledger.run(run)] if run else ledger.history(limit=LOOKED_AT)
+    known = sorted((info for info in latest if info is not None), key=lambda info: info.finished is not None)
+    found = next((info for info in known if run or not units or ledger.units(info.id)), None)
     if found is None:
         what = f"The ledger knows no run '{run}'." if run else "The ledger knows no such run yet."
         raise ConfigError(what, hint="`vecferry status` lists those that it knows.")
@@ -76,3 +77,9 @@ def _units(ledger: Ledger, info: RunInfo, names: Sequence[str]) -> list[Unit]:
         hint = f"`vecferry status --run {info.id} --units` lists them." if units else "It moves no units (--by COLUMN)."
         raise ConfigError(f"Run {info.id} has no unit '{missing[0]}'.", hint=hint)
     return found
+
+
+def _not_through(units: Sequence[Unit]) -> list[Unit]:
+    """Without those that are through, where a unit of the same name is not: a user may have rows in several tables."""
+    waiting = {shown(unit.value) for unit in units if not unit.settled}
+    return [unit for unit in units if not unit.settled or shown(unit.value) not in waiting]

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -20,7 +20,7 @@ from typing import Any
 import orjson
 from sqlalchemy.exc import SQLAlchemyError
 
-from vecferry.errors import VecferryError
+from vecferry.errors import LedgerError, StoreFull, VecferryError
 from vecferry.events import Event, Notice, Observer, Progress, Stage, UnitChanged, tell
 from vecferry.migration.history import committed
 from vecferry.migration.settings import Settings
@@ -89,6 +89,8 @@ class StatusTable:
         try:
             yield
         finally:
+            with suppress(LedgerError, StoreFull):
+                self._marked(run)
             self._ended = True
             self._wake.set()
             thread.join(_PATIENCE_S)
@@ -116,6 +118,15 @@ class StatusTable:
                 error=event.error,
             )
         )
+
+    def _marked(self, run: Run) -> None:
+        """What somebody asked of units that the run did not come to any more: one that is to stay, or no longer."""
+        units = run.units()
+        with self._lock:
+            for unit in units:
+                known = self._of(unit.collection, unit.value)
+                if known is not None and known.state is not unit.state:
+                    self._put(replace(unit, moved=known.moved))
 
     def _progressed(self, event: Progress) -> None:
         """More records of the unit that its collection is at."""
