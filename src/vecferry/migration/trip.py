@@ -24,6 +24,7 @@ from vecferry.migration.syncing import left_out
 from vecferry.model import IdKind, Pin
 from vecferry.planning.inspect import inspect
 from vecferry.planning.model import Inspection, Plan, Profile
+from vecferry.planning.priority import check_named
 from vecferry.protocols import Database
 from vecferry.report.recorder import Recorder
 from vecferry.state.ledger import Ledger, new_run_id
@@ -86,6 +87,7 @@ class Trip:
 
     def _resume(self, unfinished: RunInfo, settings: Settings) -> Held:
         plan = load_plan(unfinished.plan)
+        check_named(plan.collections, settings.plan)
         run = self.ledger.open_run(job(plan, journal.resumed(settings)))
         try:
             pin_again(self.origin, self.ledger.snapshot_folder(run.id), plan.pin, run.id)

@@ -46,12 +46,22 @@ def arranged(plans: Sequence[CollectionPlan], options: PlanOptions) -> list[Coll
     Raises:
         ConfigError: no collection has a unit that the options name.
     """
+    check_named(plans, options)
+    return [_arranged(plan, options) for plan in plans]
+
+
+def check_named(plans: Sequence[CollectionPlan], options: PlanOptions) -> None:
+    """See that there are the units that the options name; `*` needs units at all, where there are rows.
+
+    Raises:
+        ConfigError: no collection has such a unit.
+    """
     known = {shown(unit) for plan in plans for unit in rows_by_unit(plan.partitions)}
-    named = [name for name in (*options.first, *options.stays) if name != ALL and name not in known]
+    everyone = bool(known) or not any(plan.partitions for plan in plans)
+    named = [name for name in (*options.first, *options.stays) if name not in known and not (name == ALL and everyone)]
     if named:
         some = ", ".join(sorted(known)[:_NAMED]) + (" …" if len(known) > _NAMED else "")
         raise ConfigError(f"There is no unit '{named[0]}'.", hint=f"The units: {some or 'none; add --by COLUMN'}.")
-    return [_arranged(plan, options) for plan in plans]
 
 
 def _arranged(plan: CollectionPlan, options: PlanOptions) -> CollectionPlan:
@@ -60,5 +70,5 @@ def _arranged(plan: CollectionPlan, options: PlanOptions) -> CollectionPlan:
     if key is None or not rows:
         return replace(plan, stays=stays)
     units = {unit: key(unit, count) for unit, count in rows.items()}
-    partitions = sorted(plan.partitions, key=lambda part: units[unit_of(part.id) or ""])
+    partitions = sorted(plan.partitions, key=lambda part: units.get(unit_of(part.id) or "", ()))
     return replace(plan, partitions=tuple(partitions), stays=stays)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from vecferry.errors import ConfigError
-from vecferry.model import CollectionSpec, Partition
+from vecferry.model import CollectionSpec, Partition, PartitionId
 from vecferry.planning.model import CollectionPlan
 from vecferry.planning.options import Order, PlanOptions
 from vecferry.planning.priority import arranged
@@ -58,6 +60,25 @@ def test_a_unit_that_nobody_has_is_refused(wishes: dict[str, tuple[str, ...]]) -
     assert "d" in (refused.value.hint or "")
     made = arranged([plan(UNITS), plan({'"c"': 1})], PlanOptions(**wishes))  # type: ignore[arg-type]
     assert len(made) == 2
+
+
+def test_everybody_needs_somebody() -> None:
+    """Rows that are read without units would all be moved; a table without rows has none."""
+    plain = CollectionPlan(
+        source="T", target=CollectionSpec(name="T"), records=1, bytes=0,
+        partitions=(Partition(id=PartitionId("keys-0"), bounds=""),),
+    )  # fmt: skip
+    with pytest.raises(ConfigError, match=r"no unit '\*'"):
+        arranged([plain], PlanOptions(stays=("*",)))
+    assert arranged([plain, plan(UNITS)], PlanOptions(stays=("*",)))[0].stays == ()
+    assert arranged([replace(plain, partitions=())], PlanOptions(stays=("*",)))[0].stays == ()
+
+
+def test_records_of_no_unit_come_first() -> None:
+    mixed = plan({'"b"': 1, '"a"': 2}, parts=1)
+    mixed = replace(mixed, partitions=(*mixed.partitions, Partition(id=PartitionId("1:keys-0"), bounds="")))
+    (made,) = arranged([mixed], PlanOptions(order=Order.VALUE))
+    assert [part.id for part in made.partitions] == ["1:keys-0", '"a" keys-0', '"b" keys-0']
 
 
 @pytest.mark.parametrize(
