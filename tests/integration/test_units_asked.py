@@ -14,9 +14,24 @@ import pytest
 
 from vecferry.errors import ConfigError, DataError
 from vecferry.events import Event, Notice
-from vecferry.migration import Migration, Settings, caring, migrate, resume, retire, status, stay, sync, verify
+from vecferry.migration import (
+    Migration,
+    Settings,
+    caring,
+    migrate,
+    repair,
+    resume,
+    retire,
+    status,
+    stay,
+    sync,
+    trip,
+    verify,
+)
 from vecferry.model import Partition
 from vecferry.planning.options import Order, PlanOptions
+from vecferry.planning.presets import Preset, TableWish
+from vecferry.planning.tabled import by_preset
 from vecferry.registry import open_database
 from vecferry.tables.units import unit_of
 from vecferry.testing.mariadb import MariaDBDatabase
@@ -63,6 +78,11 @@ def stand(settings: Settings) -> dict[str, str]:
     return {unit.value: unit.state for run in status(settings.ledger, limit=1) for unit in run.units}
 
 
+def stand_of_units(settings: Settings) -> dict[str, str]:
+    """The same of the latest run with units."""
+    return {unit.value: unit.state for unit in next(run for run in status(settings.ledger) if run.units).units}
+
+
 def there(url: str) -> dict[str, int]:
     """User -> records in the target."""
     with closing(open_database(url)) as database, closing(database.source("BRAG")) as source:
@@ -71,13 +91,18 @@ def there(url: str) -> dict[str, int]:
     return {user: users.count(user) for user in set(users)}
 
 
-def test_the_order_of_users(brag: MariaDBDatabase, target: str, settings: Settings) -> None:
+def test_the_order_of_users(
+    brag: MariaDBDatabase, target: str, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Those that are named come first; a name that nobody has is refused before anything is written."""
+    true, asked = trip.stayed_before, list[object]()
+    monkeypatch.setattr(trip, "stayed_before", lambda *given: asked.append(given) or true(*given))
     with pytest.raises(ConfigError, match="no unit 'ane'"):
         migrate(brag.url, target, settings=wishing(settings, first=("ane",)))
     first = ("eve", '""')
     done = migrate(brag.url, target, settings=wishing(settings, first=first, order=Order.SMALLEST))
     assert done.differences == 0
+    assert len(asked) == 2, "who stays is looked up for the plan and at the end, not for each user"
     assert list(stand(settings)) == ["eve", '""', "ann", "bob"]
     begun = sorted((unit.started, unit.value) for run in status(settings.ledger) for unit in run.units)
     assert [value for _, value in begun] == ["eve", '""', "ann", "bob"]
@@ -110,9 +135,33 @@ def test_users_who_stay(brag: MariaDBDatabase, target: str, settings: Settings) 
     assert sync(brag.url, target, settings=again).differences == 0
     assert there(target) == {"": 2, "eve": 43}
 
-    run = next(run for run in status(settings.ledger) if run.units)
-    with pytest.raises(ConfigError, match="followed it"):
-        resume(settings.ledger, run=run.id, units=["bob"])
+    resume(settings.ledger, units=["bob"])
+    assert migrate(brag.url, target, settings=staying).differences == 0
+    assert there(target) == {"": 2, "eve": 43, "bob": 130}
+    assert stand_of_units(settings) == {"bob": "completed", "eve": "completed", "ann": "stays", '""': "completed"}
+
+
+def test_users_stay_however_the_table_is_said_to_be_read(
+    brag: MariaDBDatabase, target: str, settings: Settings
+) -> None:
+    """By a preset, or through transforms: neither says which column makes units."""
+    preset = Preset(name="mine", store="mariadb", tables=(TableWish(table="BRAG", document="BTEXT"),))
+    staying = wishing(settings, stays=("bob", "ann"), preset=preset)
+    assert migrate(brag.url, target, settings=staying).differences == 0
+    assert there(target) == {"": 2, "eve": 40}
+    proof = verify(brag.url, target, ledger=settings.ledger, preset=preset, options=QUICKLY).verification
+    assert proof.identical
+    mended = repair(brag.url, target, ledger=settings.ledger, preset=preset, options=QUICKLY)
+    assert [done.rewritten for done in mended.collections] == [0]
+    insert(brag, {"eve": 3})
+    plan = PlanOptions(preset=preset)
+    assert sync(brag.url, target, settings=replace(settings, plan=plan)).differences == 0
+    assert there(target) == {"": 2, "eve": 43}
+    insert(brag, {"eve": 1})
+    with closing(open_database(brag.url)) as database:
+        plan = replace(by_preset(database, plan), collections=(), tables={})
+    assert sync(brag.url, target, settings=replace(settings, plan=plan)).differences == 0
+    assert there(target) == {"": 2, "eve": 44}
 
 
 def test_a_user_who_stayed_is_moved_as_a_unit_of_the_same_run(
@@ -128,6 +177,8 @@ def test_a_user_who_stayed_is_moved_as_a_unit_of_the_same_run(
     assert set(stand(settings).values()) == {"stays"}
     assert first.run is not None
     assert resume(settings.ledger, units=["bob"]).state == "interrupted"
+    with pytest.raises(ConfigError, match="no unit 'bop'"):
+        migrate(brag.url, target, settings=wishing(staying, first=("bop",)))
     done = migrate(brag.url, target, settings=staying)
     assert done.run is not None
     assert (done.run.run, done.differences) == (first.run.run, 0)

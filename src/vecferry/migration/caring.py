@@ -58,7 +58,7 @@ class Units:
         found = tries.call("looking for new units", partial(self._partitions, collection))
         plan = self._of(collection)
         known = rows_by_unit(plan.partitions)
-        if new := [part for part in found if unit_of(part.id) not in (None, *known)]:
+        if new := [part for part in found if (unit := unit_of(part.id)) is not None and unit not in known]:
             self._take_up(plan, new)
         larger = {unit for unit, rows in rows_by_unit(found).items() if rows > known.get(unit, rows)}
         fresh = larger - self._larger.get(collection, set())  # once: a product writes on, and this shall end

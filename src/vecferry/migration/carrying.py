@@ -14,7 +14,7 @@ from vecferry.migration import backup, journal
 from vecferry.migration.caring import Units
 from vecferry.migration.reporting import of_run, write_report
 from vecferry.migration.result import Migration
-from vecferry.migration.staying import told, without
+from vecferry.migration.staying import Staying, told, without
 from vecferry.migration.trip import Held, Trip
 from vecferry.planning.model import CollectionPlan, IfExists
 from vecferry.planning.tabled import keys_of
@@ -90,8 +90,9 @@ def _mend(trip: Trip, held: Held, collection: CollectionPlan, helper: Helper) ->
     name, began = collection.source, time.monotonic()
     held.run.mark(name, Step.PREPARED)
     trip.recorder(StageStarted(stage=Stage.COPY, collection=name))
-    options = _options(trip, held, trip.settings.verify or VerifyOptions())
-    origin = without(trip.origin, trip.stayed(held.plan))
+    stayed = trip.stayed(held.plan)
+    options = _options(trip, held, trip.settings.verify or VerifyOptions(), stayed)
+    origin = without(trip.origin, stayed)
     both = Both(origin, trip.goal, options, trip.recorder, trip.stop, helper)
     done = mend(both, (name, collection.target.qualified_name), delete_extra=trip.settings.delete_extra)
     seconds = time.monotonic() - began
@@ -102,8 +103,8 @@ def _mend(trip: Trip, held: Held, collection: CollectionPlan, helper: Helper) ->
 
 
 def _both(trip: Trip, held: Held) -> Both:
-    """Both stores for the comparison of one unit, in this process alone."""
-    options = _options(trip, held, trip.settings.verify or VerifyOptions())
+    """Both stores for the comparison of one unit, in this process alone. It never sees what only the target has."""
+    options = _options(trip, held, trip.settings.verify or VerifyOptions(), {})
     return Both(trip.origin, trip.goal, options, trip.recorder, trip.stop, None)
 
 
@@ -118,7 +119,7 @@ def _verify(trip: Trip, held: Held, options: VerifyOptions, helper: Helper) -> V
         without(trip.origin, stayed),
         trip.goal,
         pairs,
-        options=_options(trip, held, options),
+        options=_options(trip, held, options, stayed),
         observer=trip.recorder,
         stop=trip.stop,
         helper=helper,
@@ -129,7 +130,7 @@ def _verify(trip: Trip, held: Held, options: VerifyOptions, helper: Helper) -> V
     return proof
 
 
-def _options(trip: Trip, held: Held, options: VerifyOptions) -> VerifyOptions:
+def _options(trip: Trip, held: Held, options: VerifyOptions, stayed: Staying) -> VerifyOptions:
     """`options` with what this run knows: profiles, what the target was promised, what was set aside."""
     return replace(
         options,
@@ -137,15 +138,15 @@ def _options(trip: Trip, held: Held, options: VerifyOptions) -> VerifyOptions:
         profiles={profile.spec.qualified_name: profile for profile in held.profiles},
         promised={c.target.qualified_name: c.signed(held.run.id) for c in held.plan.collections},
         set_aside=journal.left_out_of(trip.ledger, held.plan, held.run.id),
-        shared=frozenset(_shared(trip, held)),
+        shared=frozenset(_shared(trip, held, stayed)),
         reordered=frozenset(_synced(trip, held)),
     )
 
 
-def _shared(trip: Trip, held: Held) -> Iterator[str]:
+def _shared(trip: Trip, held: Held, stayed: Staying) -> Iterator[str]:
     """The target collections in which records that only the target has are to stay."""
     synced = set() if trip.settings.delete_extra else {drift.source for drift in held.drifts}
-    stayed = trip.stayed(held.plan)  # what comes to a user who stays may stand in either store
+    # what comes to a user who stays may stand in either store
     yield from (c.target.qualified_name for c in held.plan.collections if c.source in stayed)
     for collection in held.plan.collections:
         stays = collection.if_exists is IfExists.SYNC and not trip.settings.delete_extra

@@ -21,7 +21,7 @@ from vecferry.planning.inspect import select
 from vecferry.planning.options import PlanOptions
 from vecferry.planning.patterns import Pattern, parse_patterns
 from vecferry.planning.presets import Preset
-from vecferry.planning.tabled import by_preset, forms_of, keys_of, read_as, written_forms
+from vecferry.planning.tabled import by_preset, forms_of, in_units_of, keys_of, read_as, written_forms
 from vecferry.protocols import Database, Tabular
 from vecferry.report.build import of_verification, store_facts
 from vecferry.report.model import Report
@@ -167,16 +167,17 @@ def _seen(
         read_as(goal, by_preset(goal, PlanOptions(preset=preset)).transforms.tables)
         preset = None
     told = transforms.tables or preset is not None
-    forms, conditions = ({}, {}) if told else written_forms(origin, goal)
-    read = transforms if told else replace(transforms, tables=forms)
-    options = PlanOptions(collections=tuple(collections), transforms=read, preset=preset)
+    forms, conditions = written_forms(origin, goal)
+    options = by_preset(origin, PlanOptions(collections=tuple(collections), transforms=transforms, preset=preset))
+    read = in_units_of(options.transforms.tables, forms) if told else forms
+    options = replace(options, transforms=replace(options.transforms, tables=read))
     seen, options = wished(origin, options, paying=True)
     pairs = pair_up(seen, goal, options.collections, url=url)
     if transforms == NOTHING and preset is None:
         for spec in goal.collections():
             if spec.qualified_name in {there for _, there in pairs} and (done := transforms_of(spec)):
                 observer(Notice(collection=spec.name, message=_MOVED_THROUGH.format(", ".join(done))))
-    _tell_conditions(seen, {here for here, _ in pairs}, conditions, observer)
+    _tell_conditions(seen, {here for here, _ in pairs}, {} if told else conditions, observer)
     return seen, pairs
 
 

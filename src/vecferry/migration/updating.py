@@ -16,7 +16,7 @@ from vecferry.migration.stores import opened, shown
 from vecferry.planning.model import IfExists
 from vecferry.planning.options import PlanOptions
 from vecferry.planning.presets import Preset
-from vecferry.planning.tabled import by_preset, read_as, written_forms
+from vecferry.planning.tabled import by_preset, in_units_of, read_as, written_forms
 from vecferry.transforms import Recipe, Rule
 
 
@@ -47,6 +47,9 @@ def sync(
     named, transforms = tuple(collections), settings.plan.transforms
     if transforms == Recipe():  # else the transforms say what goes where
         named, transforms = _named(source, target, collections, settings.plan.preset)
+    else:
+        with opened(source) as origin, opened(target) as goal:
+            transforms = replace(transforms, tables=in_units_of(transforms.tables, written_forms(origin, goal)[0]))
     wishes = replace(settings.plan, collections=named, transforms=transforms, if_exists=IfExists.SYNC)
     return migrate(source, target, settings=replace(settings, plan=wishes), ask=ask, observer=observer, stop=stop)
 
@@ -60,10 +63,11 @@ def _named(
     """
     with opened(source) as origin, opened(target) as goal:
         wishes = by_preset(origin, PlanOptions(collections=tuple(collections), preset=preset))
+        forms, conditions = written_forms(origin, goal)
+        forms, conditions = (in_units_of(wishes.transforms.tables, forms), {}) if preset else (forms, conditions)
+        read = Recipe(tables=forms)
         if any(rule != Rule(source=rule.source) for rule in wishes.transforms.collections):
-            return tuple(collections), Recipe()
-        forms, conditions = ({}, {}) if preset else written_forms(origin, goal)
-        read = Recipe(tables=wishes.transforms.tables if preset else forms)
+            return tuple(collections), Recipe(tables={name: form for name, form in forms.items() if form.by})
         read_as(origin, read.tables)
         pairs = pair_up(origin, goal, wishes.collections, url=shown(source))
     for name in sorted(conditions.keys() & {here for here, _ in pairs}):

@@ -211,6 +211,16 @@ def written_forms(source: Database, target: Database) -> tuple[dict[str, Form], 
     return found, conditions
 
 
+def in_units_of(tables: Mapping[str, Form], written: Mapping[str, Form]) -> dict[str, Form]:
+    """`tables`, as somebody says that they are read, and those that he says nothing of, in units as they were written.
+
+    Which units stay in the source is known by its units: read otherwise, they would be moved, or missed.
+    """
+    units = {name: form for name, form in written.items() if form.by is not None}
+    said = {name: replace(form, by=form.by or units[name].by) for name, form in tables.items() if name in units}
+    return {**tables, **units, **said}
+
+
 def _form(spec: CollectionSpec) -> Form:
     return Form.from_json(spec.config["form"])
 
