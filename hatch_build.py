@@ -4,6 +4,7 @@ In place for an editable installation, wherever a C compiler is at hand; into a 
 (`HATCH_BUILD_HOOK_ENABLE_MYPYC=1`). Without it vecferry does the same in Python, only slower.
 """
 
+import hashlib
 import os
 import shlex
 import shutil
@@ -25,38 +26,56 @@ class CustomBuildHook(BuildHookInterface):
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Compile before the files are collected."""
-        compiled = os.environ.get("HATCH_BUILD_HOOK_ENABLE_MYPYC") in ("1", "true")
-        if (version == "editable" or compiled) and build() and compiled:
+        for_wheel = os.environ.get("HATCH_BUILD_HOOK_ENABLE_MYPYC") in ("1", "true")
+        if (version == "editable" or for_wheel) and build() and for_wheel:
             build_data["force_include"][str(BUILT)] = str(BUILT.relative_to(ROOT / "src"))
 
 
 def build() -> bool:
-    """Compile the module beside its source, unless it is newer than that already. False where it cannot be done."""
-    sources = sorted(SOURCES.glob("*.[ch]"))
-    if BUILT.exists() and BUILT.stat().st_mtime > max(path.stat().st_mtime for path in sources):
+    """Have the module beside its source, made of that very source. False where it cannot be made."""
+    made_of = digest()
+    if BUILT.exists() and made_of.encode() in BUILT.read_bytes():
         return True
-    linker = shlex.split(sysconfig.get_config_var("LDSHARED") or "")
-    if not linker or not shutil.which(linker[0]):
-        say("There is no C compiler here: vecferry runs without its compiled part, and does the same, only slower.")
-        return False
-    flags = [
-        "-O3",
-        "-ffp-contract=off",
-        *shlex.split(sysconfig.get_config_var("CCSHARED") or ""),
-        f"-I{sysconfig.get_paths()['include']}",
-    ]
     unfinished = BUILT.with_suffix(f".{os.getpid()}")
-    made = subprocess.run(
-        [*linker, *flags, *(str(path) for path in sources if path.suffix == ".c"), "-o", str(unfinished)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    if compiled(unfinished, made_of):
+        unfinished.replace(BUILT)
+        return True
+    BUILT.unlink(missing_ok=True)  # one of another source: it would be used, and do something else than the Python
+    return False
+
+
+def digest() -> str:
+    """What identifies the source, and this file, which says how it is compiled."""
+    found = hashlib.sha256()
+    for path in (Path(__file__), *sources()):
+        found.update(path.name.encode() + path.read_bytes())
+    return found.hexdigest()[:16]
+
+
+def sources() -> list[Path]:
+    return sorted(SOURCES.glob("*.[ch]"))
+
+
+def linker() -> list[str]:
+    """The command that makes a module for this Python; empty where a compiler or Python's headers are missing."""
+    command = shlex.split(sysconfig.get_config_var("LDSHARED") or "")
+    headers = Path(sysconfig.get_paths()["include"], "Python.h")
+    able = sys.byteorder == "little" and command and shutil.which(command[0]) and headers.exists()
+    return command if able else []
+
+
+def compiled(out: Path, made_of: str) -> bool:
+    command = linker()
+    if not command:
+        say("No C compiler, or no headers of Python: vecferry runs without its compiled part, the same but slower.")
+        return False
+    command += ["-O3", "-ffp-contract=off", *shlex.split(sysconfig.get_config_var("CCSHARED") or "")]
+    command += [f"-I{sysconfig.get_paths()['include']}", f'-DMADE_OF="{made_of}"']
+    command += [*(str(path) for path in sources() if path.suffix == ".c"), "-o", str(out)]
+    made = subprocess.run(command, capture_output=True, text=True, check=False)
     if made.returncode:
         say(f"The C compiler failed; vecferry runs without its compiled part.\n{made.stderr}")
-        return False
-    unfinished.replace(BUILT)
-    return True
+    return made.returncode == 0
 
 
 def say(text: str) -> None:

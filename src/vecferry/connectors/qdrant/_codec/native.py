@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
@@ -11,5 +12,7 @@ if TYPE_CHECKING:
 
 _NAME = "vecferry.connectors.qdrant._codec._native"
 _found = find_spec(_NAME)
-native: ModuleType | None = import_module(_NAME) if _found is not None and _found.has_location else None
-"""The folder of the C sources alone is no module."""
+native: ModuleType | None = None
+if _found is not None and _found.has_location:  # the folder of the C sources alone is no module
+    with suppress(ImportError):  # made on another machine, for another C library
+        native = import_module(_NAME)

@@ -13,6 +13,13 @@ static PyMethodDef methods[] = {
     {NULL, NULL, 0, NULL},
 };
 
-static struct PyModuleDef definition = {PyModuleDef_HEAD_INIT, "_native", NULL, 0, methods, NULL, NULL, NULL, NULL};
+#ifndef MADE_OF
+#define MADE_OF "unknown"
+#endif
+
+/* hatch_build.py says which source it compiles, and looks for that here. */
+static const char source[] = "Made of " MADE_OF;
+
+static struct PyModuleDef definition = {PyModuleDef_HEAD_INIT, "_native", source, 0, methods, NULL, NULL, NULL, NULL};
 
 PyMODINIT_FUNC PyInit__native(void) { return PyModuleDef_Init(&definition); }
