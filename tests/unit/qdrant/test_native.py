@@ -11,18 +11,25 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import hatch_build
 from vecferry.connectors.qdrant._codec import columns, grpc_read, norms, restore, values
 from vecferry.connectors.qdrant._codec.form import Form
 from vecferry.connectors.qdrant._codec.native import native
 from vecferry.connectors.qdrant._codec.values import PAYLOAD_ENTRY, STRUCT_ENTRY, EntryReader, Unsayable, entries, entry
 from vecferry.connectors.qdrant._codec.wire import field
 from vecferry.errors import CorruptData, VecferryError
-from vecferry.model import Card, CollectionSpec, IdKind, Metric, VectorSpec
+from vecferry.model import Card, CollectionSpec, Element, IdKind, Keep, Metric, VectorSpec
 from vecferry.tags import canonical
 from vecferry.testing.skips import skip
 
 if native is None:
+    assert not hatch_build.linker(), "a compiler is here and the module is not: `python hatch_build.py` says why"
     skip("compiler")
+
+
+def test_what_is_tested_was_made_of_this_source() -> None:
+    assert native.__doc__ == f"Made of {hatch_build.digest()}", "run `python hatch_build.py`"
+
 
 TEXTS = st.text(max_size=40) | st.sampled_from(["", "\0", '"\\/\b\f\n\r\t\x1f\x7f', "é€😀", "x" * 200, "\u2028"])
 NUMBERS = (
@@ -61,6 +68,7 @@ def test_ordinary_objects_are_not_left_to_python(value: dict[str, Any]) -> None:
 
 ODD = rb"""
 { | [] | {"a"} | {"a":} | {"a":1,} | {"a":1}x | {"a": 1} | {"a":01} | {"a":-0} | {"a":1e999} | {"a":tru} | {"a":--1}
+{"a":+1.0} | {"a":.5} | {"a":1.} | {"a":01.5} | {"a":1.e5} | {"a":-.5} | {"a":1e} | {"a":1e+} | {"a":-}
 {"a":+1} | {"a":1234567890123456789} | {"a":"\u00e9"} | {"a":"\ | {"a":"b | {"a":"\x"} | {"a":"\u00"} | nul
 """.replace(b"\n", b" | ").split(b" | ")[1:-1]
 
@@ -86,9 +94,16 @@ def test_python_takes_over_row_by_row() -> None:
 # --------------------------------------------------------------------------- reading
 
 
-def form(layout: str, *, ours: bool = True) -> Form:
-    vectors = (VectorSpec(dim=2, metric=Metric.COSINE),)
-    card = Card(id_kind=IdKind.TEXT, vectors=vectors, layout=layout) if ours else None
+ONE = (VectorSpec(dim=2, metric=Metric.COSINE),)
+SEVERAL = (
+    VectorSpec(name="a", dim=2, metric=Metric.COSINE),
+    VectorSpec(name="b", dim=2, metric=Metric.COSINE, element=Element.FLOAT16),
+    VectorSpec(name="c", dim=2, metric=Metric.L2, element=Element.UINT8),
+)
+
+
+def form(layout: str, *, ours: bool = True, vectors: tuple[VectorSpec, ...] = ONE, keep: Keep = Keep.RESTORE) -> Form:
+    card = Card(id_kind=IdKind.TEXT, vectors=vectors, layout=layout, exact_vectors=keep) if ours else None
     kind = IdKind.TEXT if ours else IdKind.INT
     return Form(CollectionSpec(name="c", id_kind=kind, vectors=vectors, card=card), foreign_layout=layout)
 
@@ -98,19 +113,27 @@ FORMS = {
     "flat": form("flat"),
     "langchain": form("langchain"),
     "synaplan": form("synaplan"),
+    "mem0": form("mem0"),
+    "openwebui": form("openwebui"),
     "foreign": form("flat", ours=False),
     "foreign plain": form("plain", ours=False),
+    "foreign synaplan": form("synaplan", ours=False),
+    "several": form("plain", vectors=SEVERAL),
+    "several foreign": form("flat", ours=False, vectors=SEVERAL),
+    "bits": form("plain", keep=Keep.BITS),
+    "bits of several": form("flat", vectors=SEVERAL, keep=Keep.BITS),
+    "without vectors": form("plain", vectors=()),
 }
 NOTES = st.fixed_dictionaries(
     {},
     optional={
         "seq": st.integers(0, 2**62) | st.none() | st.just("x"),
-        "n": st.floats(1e-3, 9e3) | st.just("1e+20") | st.just(2),
+        "n": st.floats(1e-3, 9e3) | st.sampled_from(["1e+20", 2, [2.5], {"a": 2.5, "b": "1e-20"}]),
         "id": TEXTS,
         "t": st.just({"/a": "datetime"}) | st.just({}),
         "k": st.just({"document": 1}),
         "null": st.just(["document"]),
-        "v": st.just({"": "AACAPwAAAAA="}),
+        "v": st.just({"": "AACAPwAAAAA=", "b": "ADwAAA=="}),
     },
 )
 PAYLOADS = st.fixed_dictionaries(
@@ -137,39 +160,54 @@ VECTORS = st.sampled_from(
 POINT_IDS = st.sampled_from([field(2, b"6ba7b810-9dad-11d1-80b4-00c04fd430c8"), b"\x08\x07", b"\x08\xff\xff\x03", b""])
 
 
-def point(point_id: bytes, payload: dict[str, Any], vector: bytes | None) -> bytes:
+def point(point_id: bytes, payload: dict[str, Any], vectors: bytes, result: int = 2) -> bytes:
     whole = b"".join(entry(2, key, value) for key, value in payload.items())
-    raw = field(1, point_id) + whole + (field(4, field(1, vector)) if vector is not None else b"")
-    return field(2, raw)
+    return field(result, field(1, point_id) + whole + vectors)
+
+
+def unnamed(vector: bytes | None) -> bytes:
+    return b"" if vector is None else field(4, field(1, vector))
+
+
+def vectors_of(made: Form) -> st.SearchStrategy[bytes]:
+    names = [vector.name for vector in made.read_vectors]
+    if names == [""]:
+        return (st.none() | VECTORS).map(unnamed)
+    pairs = st.lists(st.tuples(st.sampled_from(names or ["a"]), VECTORS), max_size=4)
+    entries = pairs.map(lambda them: [field(1, field(1, name.encode()) + field(2, body)) for name, body in them])
+    return entries.map(lambda them: field(4, field(2, b"".join(them))))
 
 
 @st.composite
-def answers(draw: st.DrawFn) -> bytes:
+def answers(draw: st.DrawFn, made: Form) -> bytes:
     def sayable(payload: dict[str, Any]) -> bool:
         try:
-            point(b"", payload, None)
+            point(b"", payload, b"")
         except Unsayable:
             return False
         return True
 
-    points = draw(st.lists(st.tuples(POINT_IDS, PAYLOADS.filter(sayable), st.none() | VECTORS), max_size=3))
+    points = draw(st.lists(st.tuples(POINT_IDS, PAYLOADS.filter(sayable), vectors_of(made)), max_size=3))
     return b"\x0a\x02\x08\x01" + b"".join(point(*one) for one in points) + b"\x19" + bytes(8)
 
 
-def by_python(made: Form, data: bytes) -> Any:
-    page = grpc_read.page(data, EntryReader())
+CASES = st.sampled_from(sorted(FORMS)).flatmap(lambda name: st.tuples(st.just(name), answers(FORMS[name])))
+
+
+def by_python(made: Form, data: bytes, result: int) -> Any:
+    page = grpc_read.page(data, EntryReader(), result=result)
     cells = {v.name: grpc_read.cells(page.data, page.spans, v) for v in made.read_vectors}
     return restore.batch(made, page.ids, page.payloads, cells)
 
 
-def compare(made: Form, data: bytes) -> bool:
+def compare(made: Form, data: bytes, result: int = 2) -> bool:
     """False where C left it to Python; else both are seen to be the same, errors too."""
     reader = columns.Reader(made)
-    short = reader.read(data, 0, rows=len(data))
+    short = reader.read(data, 0, rows=len(data), result=result)
     if short is None:
         return False
     try:
-        expected = by_python(made, data)
+        expected = by_python(made, data, result)
     except CorruptData:
         with pytest.raises(CorruptData):
             reader.batch(short[1])
@@ -179,8 +217,9 @@ def compare(made: Form, data: bytes) -> bool:
 
 
 @settings(max_examples=150)
-@given(st.sampled_from(sorted(FORMS)), answers())
-def test_points_become_the_same_batch(name: str, data: bytes) -> None:
+@given(CASES)
+def test_points_become_the_same_batch(case: tuple[str, bytes]) -> None:
+    name, data = case
     compare(FORMS[name], data)
 
 
@@ -197,12 +236,14 @@ def test_points_become_the_same_batch(name: str, data: bytes) -> None:
 )
 def test_ordinary_points_are_not_left_to_python(name: str, payload: dict[str, Any]) -> None:
     vector = b"".join(b"\x0d" + struct.pack("<f", x) for x in (0.6, 0.8))
-    assert compare(FORMS[name], point(b"\x08\x07", payload, vector) * 3)
+    for result in (1, 2):
+        assert compare(FORMS[name], point(b"\x08\x07", payload, unnamed(vector), result) * 3, result)
 
 
 @settings(max_examples=150)
-@given(st.sampled_from(sorted(FORMS)), answers(), st.data())
-def test_damaged_answers_are_never_read_as_something_else(name: str, data: bytes, draw: st.DataObject) -> None:
+@given(CASES, st.data())
+def test_damaged_answers_are_refused_or_become_sound_batches(case: tuple[str, bytes], draw: st.DataObject) -> None:
+    name, data = case
     damaged = bytearray(data)
     for _ in range(draw.draw(st.integers(1, 3))):
         damaged[draw.draw(st.integers(0, len(damaged) - 1))] = draw.draw(st.integers(0, 255))
@@ -219,7 +260,7 @@ def test_damaged_answers_are_never_read_as_something_else(name: str, data: bytes
 
 def test_parts_follow_one_another() -> None:
     made, reader = FORMS["foreign"], columns.Reader(FORMS["foreign"])
-    data = b"".join(point(b"\x08" + bytes([number]), {"n": number}, None) for number in range(1, 8))
+    data = b"".join(point(b"\x08" + bytes([number]), {"n": number}, b"") for number in range(1, 8))
     at, ids = 0, []
     while at < len(data):
         found = reader.read(data, at, rows=3)
@@ -228,6 +269,20 @@ def test_parts_follow_one_another() -> None:
         ids += page.ids
     assert ids == list("1234567")
     assert made.spec.name == "c"
+
+
+@pytest.mark.parametrize("more", [b"\x02", b"\x7f"])
+def test_a_number_past_64_bits_is_left_to_python(more: bytes) -> None:
+    reader, ones = columns.Reader(FORMS["foreign"]), b"\xff" * 9
+    assert reader.read(point(b"\x08" + ones + b"\x01", {}, b""), 0, rows=1) is not None
+    assert reader.read(point(b"\x08" + ones + more, {}, b""), 0, rows=1) is None
+
+
+@pytest.mark.parametrize("dim", [0, -5, 1 << 40, 1 << 62])
+def test_a_length_that_no_vector_has_is_refused(dim: int) -> None:
+    keys = ("document", "uri", None, None, None)
+    with pytest.raises(ValueError, match="no vector is that long"):
+        native.points(point(b"", {}, b""), 0, 2, 1, keys, (("", dim),), orjson.dumps)
 
 
 # --------------------------------------------------------------------------- lengths
@@ -251,8 +306,10 @@ def both(given: Any) -> list[bytes]:
 
 def test_arrays_that_do_not_fit_are_refused() -> None:
     values, lengths = np.zeros((3, 2), np.float32), np.zeros(4)
-    for call in (lambda: native.squares(values, 2, lengths), lambda: native.squares(values, -1, lengths)):
+    for dim in (2, -1, 1 << 62):
         with pytest.raises(ValueError, match="other sizes"):
-            call()
+            native.squares(values, dim, lengths)
+    with pytest.raises(ValueError, match="other sizes"):
+        native.squares(np.zeros(0, np.float32), 1 << 62, lengths)
     with pytest.raises(ValueError, match="other sizes"):
         native.scaled(values, 2, np.zeros(3), np.zeros((3, 3), np.float32), False)

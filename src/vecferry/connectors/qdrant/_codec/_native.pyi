@@ -1,4 +1,4 @@
-"""The loops over bytes in C (`native/`), where a compiler was at hand (docs/adr/0030). Python does the same without."""
+"""The loops over bytes in C (`_native/`), where a compiler was at hand (docs/adr/0030); Python does it without."""
 
 from collections.abc import Callable
 
@@ -39,8 +39,9 @@ def points(
 
     Returns:
         (the byte behind them; ids as text; ids under the layout's own key; further notes of each envelope; document;
-        uri; metadata; seq, int64; which have a seq, one byte each; lengths, float64; vectors, each as (float32, which
-        records have it, one byte each)). `float_text` gives the canonical JSON of a float.
+        uri; metadata; seq, int64; which have a seq, one byte each; lengths, float64, where there is one vector (those
+        of several are further notes); vectors, each as (float32, which records have it, one byte each)).
+        `float_text` gives the canonical JSON of a float.
     """
 
 def squares(values: NDArray[np.float32], dim: int, sums: NDArray[np.float64], /) -> None:

@@ -118,15 +118,13 @@ class Reader:
     def _notes(self, page: Page, vector: VectorSpec) -> tuple[NDArray[np.float64], Sequence[tuple[int, str]]]:
         """(length, shape (rows,); the bits that were noted) of one vector."""
         lengths, kept = np.frombuffer(page.lengths, np.float64), list[tuple[int, str]]()
-        if not self._form.one_length and (lengths != 1.0).any():
-            raise TypeError("one length for several vectors")
         if page.rests:
             lengths = lengths.copy()
         for row, rest in enumerate(page.rests):
             if rest is None:
                 continue
             if (told := rest.get("n")) is not None:
-                lengths[row] = restore.numbers(told if self._form.one_length else told.get(vector.name, 1.0))
+                lengths[row : row + 1] = restore.numbers(told if self._form.one_length else told.get(vector.name, 1.0))
             if "v" in rest and vector.name in rest["v"]:
                 kept.append((row, rest["v"][vector.name]))
         return lengths, kept

@@ -60,6 +60,10 @@ static inline void out_free(Out *out) {
     out->size = out->room = 0;
 }
 
+static inline bool same(Span one, Span other) {
+    return one.at && other.at && left(&one) == left(&other) && memcmp(one.at, other.at, left(&one)) == 0;
+}
+
 /* ------------------------------------------------------------------ varints, as protobuf has them */
 
 static inline int varint_write(unsigned char *at, uint64_t number) {
@@ -82,6 +86,7 @@ static inline Ended varint_read(Span *in, uint64_t *number) {
     uint64_t found = 0;
     for (int shift = 0; shift < 64 && in->at < in->end; shift += 7) {
         unsigned char byte = *in->at++;
+        if (shift == 63 && byte > 1) return ODD;  /* past 64 bits */
         found |= (uint64_t)(byte & 127) << shift;
         if (byte < 128) {
             *number = found;

@@ -4,19 +4,13 @@
  * point is ODD: shaped unlike its layout, with a note that changes what stands beside it, with a float that may have
  * been an integer.
  */
-#include "json.h"
 #include "native.h"
+#include "vectors.h"
 
 typedef struct {
     Out data, offsets, bits;
     Py_ssize_t rows, nulls;
 } Texts;
-
-typedef struct {
-    Span name;
-    Py_ssize_t dim;
-    Out values, there;
-} Vector;
 
 enum { DOCUMENT, URI, ID, METADATA, ENVELOPE, KEYS };
 
@@ -32,10 +26,6 @@ typedef struct {
     PyObject *ids, *names, *rests;
     Py_ssize_t rows;
 } Page;
-
-static bool same(Span one, Span other) {
-    return one.at && other.at && left(&one) == left(&other) && memcmp(one.at, other.at, left(&one)) == 0;
-}
 
 static bool is_word(Span text, const char *word) {
     return left(&text) == (Py_ssize_t)strlen(word) && memcmp(text.at, word, left(&text)) == 0;
@@ -87,7 +77,7 @@ static Ended note(Page *page, Member member, int64_t *seq, unsigned char *ordere
         *ordered = 1;
         return left(&value) == 0 ? OK : ODD;
     }
-    if (is_word(key, "n") && left(&value) == 9 && *value.at == 0x11) {
+    if (is_word(key, "n") && page->vectors == 1 && left(&value) == 9 && *value.at == 0x11) {
         memcpy(length, value.at + 1, 8);
         return OK;
     }
@@ -117,7 +107,7 @@ static Ended envelope(Page *page, Span value) {
 
 /* ------------------------------------------------------------------ the payload */
 
-static Ended own_text(Page *page, Span value, Texts *texts) {
+static Ended own_text(Span value, Texts *texts) {
     Span text;
     if (value.at == NULL) return texts_put(texts, NULL);
     TRY(text_of(value, &text));
@@ -171,86 +161,14 @@ static Ended part(Page *page, Span own[KEYS]) {
 static Ended payload(Page *page) {
     Span own[KEYS];
     TRY(part(page, own));
-    TRY(own_text(page, own[DOCUMENT], &page->documents));
-    TRY(own_text(page, own[URI], &page->uris));
+    TRY(own_text(own[DOCUMENT], &page->documents));
+    TRY(own_text(own[URI], &page->uris));
     if (page->names) TRY(name_put(page, own[ID]));
     TRY(envelope(page, own[ENVELOPE]));
     if (!page->flat) return nested(page, own[METADATA]);
     if (page->payload.count == 0 && !page->ours) return texts_end(&page->metadata, false);
     TRY(json_object(&page->payload, &page->metadata.data, page->float_text, 0));
     return texts_end(&page->metadata, true);
-}
-
-/* ------------------------------------------------------------------ vectors */
-
-/* Up to 1.16: a tag byte before each float. */
-static Ended tagged(Span body, Py_ssize_t dim, unsigned char *values) {
-    unsigned char odd = 0;
-    for (Py_ssize_t place = 0; place < dim; place++) {
-        odd |= body.at[5 * place] ^ 0x0D;
-        memcpy(values + 4 * place, body.at + 5 * place + 1, 4);
-    }
-    return odd ? ODD : OK;
-}
-
-/* One `VectorOutput`: tagged floats, packed ones, or `dense { data packed }`. */
-static Ended dense(Span body, Vector *vector) {
-    Py_ssize_t width = 4 * vector->dim;
-    Span packed;
-    TRY(out_room(&vector->values, width));
-    unsigned char *values = vector->values.data + vector->values.size;
-    vector->values.size += width;
-    if (left(&body) == 5 * vector->dim && body.at[0] == 0x0D) return tagged(body, vector->dim, values);
-    if (left(&body) > 2 && body.at[0] == 0xAA && body.at[1] == 0x06) {
-        body.at += 2;
-        TRY(body_read(&body, &packed));
-        if (left(&body) > 0) return ODD;
-        body = packed;
-    }
-    if (left(&body) < 1 || *body.at++ != 0x0A) return ODD;
-    TRY(body_read(&body, &packed));
-    if (left(&body) > 0 || left(&packed) != width) return ODD;
-    memcpy(values, packed.at, width);
-    return OK;
-}
-
-/* `VectorsOutput { vector | vectors { name -> VectorOutput } }` as members. */
-static Ended vectors_read(Span body, Members *members) {
-    Span inner, entry;
-    Member member;
-    members->count = 0;
-    if (left(&body) == 0) return OK;
-    unsigned char tag = *body.at++;
-    TRY(body_read(&body, &inner));
-    if (left(&body) > 0) return ODD;
-    if (tag == 0x0A) return members_add(members, (Member){{inner.end, inner.end}, inner});
-    if (tag != 0x12) return ODD;
-    while (left(&inner) > 0) {
-        if (*inner.at++ != 0x0A) return ODD;
-        TRY(body_read(&inner, &entry));
-        TRY(entry_read(entry, &member));
-        TRY(members_add(members, member));
-    }
-    return OK;
-}
-
-static Ended vectors(Page *page, Span body) {
-    TRY(vectors_read(body, &page->inner));
-    for (Py_ssize_t number = 0; number < page->vectors; number++) {
-        Vector *vector = &page->vector[number];
-        Py_ssize_t place = 0;
-        while (place < page->inner.count && !same(page->inner.items[place].key, vector->name)) place++;
-        bool there = place < page->inner.count;
-        TRY(out_byte(&vector->there, there));
-        if (there) {
-            TRY(dense(page->inner.items[place].value, vector));
-        } else {
-            TRY(out_room(&vector->values, 4 * vector->dim));
-            memset(vector->values.data + vector->values.size, 0, 4 * vector->dim);
-            vector->values.size += 4 * vector->dim;
-        }
-    }
-    return OK;
 }
 
 /* ------------------------------------------------------------------ points */
@@ -293,7 +211,7 @@ static Ended point(Page *page, Span in) {
         }
     }
     TRY(payload(page));
-    TRY(vectors(page, found));
+    TRY(vectors_put(page->vector, page->vectors, &page->inner, found));
     page->rows++;
     return PyList_GET_SIZE(page->ids) == page->rows ? OK : ODD;
 }
@@ -321,8 +239,9 @@ static int key_of(PyObject *object, Span *key) {
     if (object == Py_None) return 0;
     Py_ssize_t size;
     const char *text = PyUnicode_AsUTF8AndSize(object, &size);
+    if (text == NULL) return -1;
     *key = (Span){(const unsigned char *)text, (const unsigned char *)text + size};
-    return text ? 0 : -1;
+    return 0;
 }
 
 static int page_open(Page *page, PyObject *keys, PyObject *vectors) {
@@ -336,11 +255,19 @@ static int page_open(Page *page, PyObject *keys, PyObject *vectors) {
     page->ours = page->keys[ENVELOPE].at != NULL;
     page->vectors = PyTuple_GET_SIZE(vectors);
     page->vector = PyMem_Calloc(page->vectors + 1, sizeof(Vector));
-    for (Py_ssize_t number = 0; page->vector && number < page->vectors; number++) {
+    if (page->vector == NULL) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    for (Py_ssize_t number = 0; number < page->vectors; number++) {
         PyObject *name;
         Vector *vector = &page->vector[number];
         if (!PyArg_ParseTuple(PyTuple_GET_ITEM(vectors, number), "Un", &name, &vector->dim)) return -1;
         if (key_of(name, &vector->name) < 0) return -1;
+        if (vector->dim < 1 || vector->dim > MOST_NUMBERS) {
+            PyErr_SetString(PyExc_ValueError, "no vector is that long");
+            return -1;
+        }
     }
     int64_t start = 0;
     Texts *texts[] = {&page->documents, &page->uris, &page->metadata};
@@ -348,7 +275,7 @@ static int page_open(Page *page, PyObject *keys, PyObject *vectors) {
         if (out_put(&texts[one]->offsets, &start, sizeof start) != OK) return -1;
     page->ids = PyList_New(0);
     page->names = page->keys[ID].at ? PyList_New(0) : NULL;
-    return page->vector && page->ids && (page->names || !page->keys[ID].at) ? 0 : -1;
+    return page->ids && (page->names || !page->keys[ID].at) ? 0 : -1;
 }
 
 static void page_close(Page *page) {

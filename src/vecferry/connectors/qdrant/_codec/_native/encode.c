@@ -85,23 +85,43 @@ static Ended real(Span number, Out *out) {
     return out_put(out, raw, 9);
 }
 
+static bool digits(Span *in) {
+    const unsigned char *start = in->at;
+    while (left(in) > 0 && *in->at >= '0' && *in->at <= '9') in->at++;
+    return in->at > start;
+}
+
+/* The characters of a number, as RFC 8259 has it (section 6); `whole` where there is neither point nor exponent. */
+static Ended number_read(Span *in, Span *text, bool *whole) {
+    text->at = in->at;
+    if (left(in) > 0 && *in->at == '-') in->at++;
+    const unsigned char *first = in->at;
+    if (!digits(in) || (*first == '0' && in->at - first > 1)) return ODD;
+    text->end = in->at;
+    if (left(in) > 0 && *in->at == '.') {
+        in->at++;
+        if (!digits(in)) return ODD;
+    }
+    if (left(in) > 0 && (*in->at == 'e' || *in->at == 'E')) {
+        in->at++;
+        if (left(in) > 0 && (*in->at == '+' || *in->at == '-')) in->at++;
+        if (!digits(in)) return ODD;
+    }
+    *whole = text->end == in->at;
+    text->end = in->at;
+    return OK;
+}
+
 static Ended number(Span *in, Out *out) {
-    Span text = {in->at, in->at};
-    bool whole = true;
-    while (text.end < in->end && strchr("+-.0123456789Ee", *text.end) && *text.end) {
-        whole = whole && *text.end != '.' && *text.end != 'e' && *text.end != 'E';
-        text.end++;
-    }
-    in->at = text.end;
+    Span text;
+    bool whole;
+    TRY(number_read(in, &text, &whole));
     if (!whole) return real(text, out);
-    bool negative = left(&text) > 0 && *text.at == '-';
+    bool negative = *text.at == '-';
     text.at += negative;
-    if (left(&text) < 1 || left(&text) > DIGITS || (*text.at == '0' && (left(&text) > 1 || negative))) return ODD;
+    if (left(&text) > DIGITS || (negative && *text.at == '0')) return ODD;
     uint64_t found = 0;
-    for (; text.at < text.end; text.at++) {
-        if (*text.at < '0' || *text.at > '9') return ODD;
-        found = found * 10 + (*text.at - '0');
-    }
+    while (text.at < text.end) found = found * 10 + (*text.at++ - '0');
     TRY(out_byte(out, 0x18));
     return out_varint(out, negative ? -found : found);
 }
@@ -186,7 +206,7 @@ static Ended entries_of(PyObject *json, Out *out, unsigned char tag, int depth) 
     return left(&in) == 0 ? OK : ODD;
 }
 
-/* The entries of one text; the text itself, not its entries, where it is ODD. */
+/* The entries of one text; None, and its row in `odd`, where it is ODD. */
 static PyObject *made_of(PyObject *json, Out *out, unsigned char tag, int depth, PyObject *odd, Py_ssize_t row) {
     if (json == Py_None) return Py_NewRef(Py_None);
     Ended ended = PyBytes_CheckExact(json) ? entries_of(json, out, tag, depth) : ODD;

@@ -27,13 +27,15 @@ Ended members_add(Members *members, Member member) {
 /* `{ 1: key, 2: Value }`; protobuf leaves out what is empty. */
 Ended entry_read(Span entry, Member *member) {
     *member = (Member){{entry.end, entry.end}, {entry.end, entry.end}};
-    while (left(&entry) > 0) {
-        unsigned char tag = *entry.at++;
-        if (tag == 0x0A) TRY(body_read(&entry, &member->key));
-        else if (tag == 0x12) TRY(body_read(&entry, &member->value));
-        else return ODD;
+    if (left(&entry) > 0 && *entry.at == 0x0A) {
+        entry.at++;
+        TRY(body_read(&entry, &member->key));
     }
-    return utf8_valid(member->key) ? OK : ODD;
+    if (left(&entry) > 0 && *entry.at == 0x12) {
+        entry.at++;
+        TRY(body_read(&entry, &member->value));
+    }
+    return left(&entry) == 0 && utf8_valid(member->key) ? OK : ODD;
 }
 
 Ended struct_read(Span body, Members *members) {

@@ -17,7 +17,8 @@ static void rows_close(Rows *all) {
 }
 
 static bool rows_fit(const Rows *all) {
-    return all->dim >= 0 && all->values.len == all->rows * all->dim * 4 && (!all->out.obj || all->out.len == all->values.len);
+    if (all->dim < 0 || all->dim > INT32_MAX || all->rows > INT32_MAX) return false;  /* so that no product overflows */
+    return all->values.len / 4 == all->rows * all->dim && (!all->out.obj || all->out.len == all->values.len);
 }
 
 /* The sum of a row's squares; `norms._sums` says in which order they are added. */
@@ -37,11 +38,14 @@ PyObject *native_squares(PyObject *self, PyObject *arguments) {
     (void)self;
     if (!PyArg_ParseTuple(arguments, "y*nw*", &all.values, &all.dim, &all.numbers)) return NULL;
     all.rows = all.numbers.len / 8;
-    double *wide = rows_fit(&all) ? PyMem_Malloc((all.dim + 1) * sizeof(double)) : NULL;
+    bool fit = rows_fit(&all);
+    double *wide = fit ? PyMem_Malloc((all.dim + 1) * sizeof(double)) : NULL;
     if (wide) {
         const float *row = all.values.buf;
         for (Py_ssize_t number = 0; number < all.rows; number++, row += all.dim)
             ((double *)all.numbers.buf)[number] = squares(row, all.dim, wide);
+    } else if (fit) {
+        PyErr_NoMemory();
     } else {
         PyErr_SetString(PyExc_ValueError, "arrays of other sizes");
     }
