@@ -100,6 +100,7 @@ def check_search(question: Question, target: Source, limits: Limits, *, tries: T
         return Check(level=Level.SEARCH, state=State.NOT_CHECKED, skipped=_without_cosine(question), note=_NO_COSINE)
     exact, how = _exact(question, target, limits, tries)
     result = _judge(question, exact)
+    compared = len(question.truth.queries) - result.unseen
     figures = dict(result.figures)
     skipped = {**result.skipped, **_without_cosine(question)}
     notes = [
@@ -117,9 +118,9 @@ def check_search(question: Question, target: Source, limits: Limits, *, tries: T
         skipped["the target's own search: it answers none through this connector"] = len(question.truth.queries)
     return Check(
         level=Level.SEARCH,
-        state=State.DIFFERENT if result.findings else State.OK,
+        state=State.DIFFERENT if result.findings else State.OK if compared else State.NOT_CHECKED,
         scanned=len(question.truth.queries),
-        compared=len(question.truth.queries),
+        compared=compared,
         skipped=skipped,
         differences=len(result.findings),
         findings=tuple(result.findings),
@@ -175,6 +176,8 @@ class _Judgement:
     findings: list[Finding] = field(default_factory=list)
     figures: dict[str, float] = field(default_factory=dict)
     skipped: dict[str, int] = field(default_factory=dict)
+    unseen: int = 0
+    """queries that were answered by records without a cosine alone"""
 
 
 def _judge(question: Question, answers: Sequence[Sequence[Scored]]) -> _Judgement:
@@ -185,8 +188,11 @@ def _judge(question: Question, answers: Sequence[Sequence[Scored]]) -> _Judgemen
     for query, given in enumerate(answers):
         near = truth.hits(query)
         known = {id_: score for score, id_ in near}
-        answer = _measured(question, given)
-        wanted = min(truth.k - len(given) + len(answer), len(near))
+        answer, odd = _measured(question, given)
+        wanted = min(truth.k - odd, len(near))
+        if near and not wanted:
+            result.unseen += 1
+            continue
         right = sum(id_ in known for id_, _ in answer)
         overlaps.append(right / wanted if wanted else 1.0)
         apart = _apart(near, answer)
@@ -196,6 +202,8 @@ def _judge(question: Question, answers: Sequence[Sequence[Scored]]) -> _Judgemen
         if what := _problem(len(answer), wanted, right if not wide else wanted, apart, float(slack[query])):
             result.findings.append(Finding(difference=Difference.CHANGED, id=f"query {query + 1}", what=what))
     result.figures = {"k": float(truth.k), "exact_overlap": float(np.mean(overlaps)) if overlaps else 1.0}
+    if result.unseen:
+        result.skipped["queries answered by records without a cosine alone"] = result.unseen
     if unscored:
         result.skipped["score differences: the connector does not say what its scores mean"] = unscored
     else:
@@ -203,11 +211,15 @@ def _judge(question: Question, answers: Sequence[Sequence[Scored]]) -> _Judgemen
     return result
 
 
-def _measured(question: Question, answer: Sequence[Scored]) -> Sequence[Scored]:
-    """What of an answer can be held against the truth: others stand anywhere in it, and take the place of a record."""
+def _measured(question: Question, answer: Sequence[Scored]) -> tuple[Sequence[Scored], int]:
+    """(what of an answer can be held against the truth, how many odd records took the place of another).
+
+    Odd ones stand anywhere in it; what has no distance at all stands behind all that have one, and takes no place.
+    """
     if not question.single:
-        return answer
-    return [(id_, score) for id_, score in answer if id_ not in question.odd and not (score and math.isnan(score))]
+        return answer, 0
+    known = [hit for hit in answer if hit[0] not in question.odd]
+    return [(id_, score) for id_, score in known if not (score and math.isnan(score))], len(answer) - len(known)
 
 
 def _apart(near: Sequence[tuple[float, str]], answer: Sequence[Scored]) -> float | None:

@@ -9,7 +9,10 @@ import pyarrow as pa
 import pytest
 
 from vecferry.arrow import from_records
+from vecferry.connectors.postgres.facts import LIMITS as PGVECTOR
+from vecferry.engine.stop import Stop
 from vecferry.errors import Unsupported
+from vecferry.events import silent
 from vecferry.filters import And, Compare, Contains, Exists, Not, OneOf, Op, Or, matches
 from vecferry.limits import Score
 from vecferry.model import CollectionSpec, Element, Hit, Metric, Record, VectorSpec
@@ -18,6 +21,8 @@ from vecferry.verification import Level, State, scores
 from vecferry.verification.exact import Nearest
 from vecferry.verification.predicates import Counts, draw, facts_of_profile, facts_of_sample, show
 from vecferry.verification.sample import Sample, metadata_of
+from vecferry.verification.search import Question, check_search, feed
+from vecferry.verification.tries import Tries
 
 METRICS = [Metric.COSINE, Metric.IP, Metric.L2, Metric.L1]
 
@@ -338,3 +343,35 @@ def test_which_vectors_have_a_cosine_in_single_precision(dim):
     lengths = np.array([0, 1e-30, 1e-20, 1e-17, 1, 1e18, 3e19], np.float64)
     vectors = (np.full((len(lengths), dim), 1 / np.sqrt(dim)) * lengths[:, None]).astype(np.float32)
     assert scores.has_cosine(vectors).tolist() == [False, False, False, True, True, True, False]
+
+
+class _Answering:
+    """A target that gives one answer to every query."""
+
+    def __init__(self, hits):
+        self._hits = hits
+
+    def search(self, queries, **_):
+        return [self._hits] * len(queries)
+
+
+@pytest.mark.parametrize(
+    "hits, state, compared",
+    [
+        ([Hit("good", 0.0), Hit("odd", 0.0)], State.OK, 1),
+        ([Hit("odd", 0.0), Hit("other", 0.0)], State.NOT_CHECKED, 0),
+        ([Hit("good", float("nan")), Hit("zero", float("nan"))], State.DIFFERENT, 1),
+        ([Hit("odd", 0.0), Hit("good", float("nan"))], State.DIFFERENT, 1),
+    ],
+)
+def test_an_answer_of_which_nothing_can_be_judged_is_no_proof(hits, state, compared):
+    """Records without a cosine may fill a whole answer; vectors that became zero in the target have no distance."""
+    vector = VectorSpec(dim=2)
+    spec = CollectionSpec(name="c", vectors=(vector,))
+    question = Question(vector, vector, Nearest(np.ones((1, 2), np.float32), Metric.COSINE, k=2, tie=1e-6), single=True)
+    lengths = {"good": 1.0, "odd": 1e-30, "other": 1e-30, "zero": 0.0}
+    records = [Record(id=ident, vectors={"": np.full(2, x, np.float32)}) for ident, x in lengths.items()]
+    feed([question], from_records(spec, records))
+    tries = Tries("c", stop=Stop(), deadline_seconds=1, observer=silent)
+    check = check_search(question, _Answering(hits), PGVECTOR, tries=tries)
+    assert (check.state, check.compared) == (state, compared)
