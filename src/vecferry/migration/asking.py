@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 PAUSE_S = 0.15
 """Between two searches, at least: a handful a second."""
-_REST = 2
+REST = 2
 """A pause is at least so many times as long as the search before it: one that is slow is asked seldom."""
 _QUERIES = 16
 WARM_UP = _QUERIES
@@ -46,7 +46,8 @@ would make the bound too high for the whole run."""
 _TOO_SLOW_S = 1.0
 _GLANCE_S = 0.1
 _PATIENCE_S = 5.0
-_OPENING_S = 60.0
+_OPENING_S = 600.0
+"""Until the first answer: who opens a large table of InnoDB counts its rows before, which takes minutes."""
 _AGAIN_S = 1.0
 _CODE = f"import sys, pickle; sys.path[:] = pickle.load(sys.stdin.buffer); import {__name__} as m; m.main()"
 
@@ -190,7 +191,7 @@ def answers(question: Question) -> Iterator[float]:
                 ask()
                 took = time.perf_counter() - began
                 yield took
-                time.sleep(max(question.pause, _REST * took))
+                time.sleep(max(question.pause, REST * took))
 
 
 def _queries(database: Database, question: Question) -> list[NDArray[np.float32]]:

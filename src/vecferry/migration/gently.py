@@ -140,12 +140,13 @@ class Watch:
     # ----------------------------------------------------------------------- on the watching thread
 
     def _watch(self) -> None:
+        late, rest = 1.0 + 8 * self._gentle.bound, 0.0
         while not self._closed:
-            late = 1.0 + 8 * self._gentle.bound
             try:
-                answer = self._asker.answer(late)
+                answer = self._asker.answer(rest + late)
+                rest = asking.REST * answer if isinstance(answer, float) else 0.0
             except TimeoutError:
-                answer = late  # the one that is under way has taken so long already
+                answer, rest = late, 0.0  # the one that is under way has taken so long already
             if answer is None:
                 if not self._closed:
                     told = f"It is asked no longer; the pace stays at {self._gentle.pace:,.0f} records a second."

@@ -41,8 +41,10 @@ class Played:
 
     def __init__(self) -> None:
         self.given: SimpleQueue[float | str | None] = SimpleQueue()
+        self.waits: list[float] = []
 
     def answer(self, wait: float) -> float | str | None:
+        self.waits.append(wait)
         try:
             return self.given.get(timeout=wait)
         except Empty:
@@ -164,13 +166,26 @@ def test_slow_answers_while_it_is_read_make_it_slower(
     assert last.p95 == pytest.approx(2 * BOUND)
 
 
-def test_what_was_wrong_with_one_answer_changes_nothing(watched: Make) -> None:
+def test_what_was_wrong_with_one_answer_changes_nothing(database: MemoryDatabase, watched: Make) -> None:
+    """Although records are read, so that slow answers would."""
     watch, played, _ = watched()
     before = watch.rate.per_second
+    played.given.put(BOUND)
+    until(lambda: watch._gentle.p95 > 0)
+    read(watch.over(database))
     for _ in range(20):
         played.given.put("The store cannot be reached.")
-    until(played.given.empty)
-    assert watch.rate.per_second == before
+    played.given.put(BOUND / 2)
+    until(lambda: len(watch._gentle._recent) == 2)
+    assert (watch.rate.per_second, watch._gentle.cuts) == (before, 0)
+
+
+def test_the_rest_behind_a_slow_search_is_no_slow_search(watched: Make) -> None:
+    """Who asks pauses for twice as long: one hiccup of the source would count as two, and cut the pace."""
+    _, played, _ = watched()
+    played.given.put(3.0)
+    until(lambda: len(played.waits) > 1)
+    assert played.waits[1] - played.waits[0] == pytest.approx(2 * 3.0)
 
 
 def test_it_is_said_when_nobody_asks_any_more(watched: Make, told: list[Event]) -> None:
