@@ -96,8 +96,10 @@ def test_langchains_pgvector(age: str, postgres: PostgresDatabase, engine: Engin
     after.delete(ids=["added", IDS[0]])
     assert len(after.similarity_search("ships", k=100)) == len(IDS) + 2
     written(tmp_path / "c", IDS, space="cosine", name="other")
-    with pytest.raises(Conflict, match="holds all collections"):
-        move(f"chroma:{tmp_path / 'c'}", postgres.url, made=target_preset(layout), **APPENDED)
+    for choice in (APPENDED, {"if_exists": IfExists.RECREATE}):
+        with pytest.raises(Conflict, match="holds all collections"):
+            move(f"chroma:{tmp_path / 'c'}", postgres.url, made=target_preset(layout), **choice)
+    assert postgres.execute("SELECT count(*) FROM langchain_pg_embedding") == [(len(IDS) + 2,)]
     after.delete_collection()
     assert postgres.execute("SELECT count(*) FROM langchain_pg_embedding") == [(0,)]
 
@@ -133,8 +135,10 @@ def test_langchains_mariadbstore(mariadb: MariaDBDatabase, tmp_path: Path, move:
     after.delete(ids=[IDS[0]])
     assert len(after.similarity_search("ships", k=100)) == len(IDS) + 3
     written(tmp_path / "c", IDS, space="cosine", name="other")
-    with pytest.raises(Conflict, match="holds all collections"):
-        move(f"chroma:{tmp_path / 'c'}", mariadb.url, made=target_preset("langchain-mariadb"), **APPENDED)
+    for choice in (APPENDED, {"if_exists": IfExists.RECREATE}):
+        with pytest.raises(Conflict, match="holds all collections"):
+            move(f"chroma:{tmp_path / 'c'}", mariadb.url, made=target_preset("langchain-mariadb"), **choice)
+    assert mariadb.execute("SELECT COUNT(*) FROM langchain_embedding") == [(len(IDS) + 3,)]
     after.delete_collection()
     assert mariadb.execute("SELECT COUNT(*) FROM langchain_embedding") == [(0,)]
 

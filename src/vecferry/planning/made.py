@@ -6,12 +6,13 @@ from it as it went in, whatever those columns cannot say.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID, uuid5
 
-from vecferry.errors import ConfigError
+from vecferry.errors import ConfigError, Conflict
 from vecferry.model import CollectionSpec, IdKind, IdRule, VectorKind
 from vecferry.tables import Column, Form, Parent, Table
 from vecferry.tables.envelope import COLUMN as ENVELOPE
@@ -41,6 +42,27 @@ class Make:
     key: tuple[str, ...] = ()
     name: str = "{name}"
     parent: Parent | None = None
+
+
+def check_make(wish: Wish, how: Make, name: str) -> None:
+    """See that a preset says all that a new table needs; `name`: the table's in the preset.
+
+    Raises:
+        ConfigError: it leaves a part of a record out, names a column that is not made, or a parent without its key.
+    """
+    parts = {"key": how.key or wish.key, "document": wish.document, "metadata": wish.metadata}
+    parts |= {"vectors": tuple((wish.vectors or {}).values())[:1], "uri": wish.uri}
+    missing = [part for part, found in parts.items() if not found and part != "uri"]
+    named = [column for found in parts.values() if found for column in ([found] if isinstance(found, str) else found)]
+    named += [*how.primary_key, *(column for key in how.unique for column in key)]
+    named += [] if how.parent is None else [how.parent.column]
+    unmade = sorted({*named} - {column.name for column in how.columns})
+    hint = "docs/how-to/write-a-preset.md has an example of `make`."
+    if missing or unmade:
+        said = f"without saying its {missing[0]}" if missing else f"without its column '{unmade[0]}'"
+        raise ConfigError(f"The preset makes the table '{name}' {said}.", hint=hint)
+    if how.parent is not None and [key in how.parent.row for key in how.parent.table.primary_key] != [True]:
+        raise ConfigError(f"The parent of '{name}' needs a key of one column, and a value for it in `row`.", hint=hint)
 
 
 def make(spec: CollectionSpec, wish: Wish, how: Make, title: str) -> CollectionSpec:
@@ -78,6 +100,24 @@ def make(spec: CollectionSpec, wish: Wish, how: Make, title: str) -> CollectionS
     return replace(spec, config={**spec.config, **settings})
 
 
+def refuse_shared(wanted: CollectionSpec, found: CollectionSpec) -> None:
+    """See that a table of several collections is not removed to be made anew for one of them.
+
+    Args:
+        wanted: as `make` gave it. found: what stands there.
+
+    Raises:
+        Conflict: rows of the table belong to another collection than the one that `wanted` names.
+    """
+    made, table = wanted.config.get("made"), found.config.get("table")
+    told = made.get("parent") if isinstance(made, Mapping) else None
+    if told is not None and table is not None and not Parent.from_json(told).owns(Table.from_json(table)):
+        raise Conflict(
+            f"'{found.name}' holds all collections of its application, and would be removed with all of them.",
+            hint="Choose another schema or database, or a layout with a table for each collection.",
+        )
+
+
 def _parent(parent: Parent, words: Mapping[str, str]) -> Parent:
     row = {column: _filled(text, words) for column, text in parent.row.items()}
     return replace(parent, table=_table(parent.table, words), row=row)
@@ -93,6 +133,4 @@ def _table(table: Table, words: Mapping[str, str]) -> Table:
 
 
 def _filled(text: Any, words: Mapping[str, str]) -> Any:
-    for key, value in words.items() if text is not None else ():
-        text = text.replace("{" + key + "}", value)
-    return text
+    return None if text is None else re.sub(r"\{(\w+)\}", lambda found: words.get(found[1], found[0]), text)

@@ -15,7 +15,7 @@ import yaml
 from vecferry.errors import ConfigError
 from vecferry.layouts import layout as find_layout
 from vecferry.model import IdRule, JsonObject
-from vecferry.planning.made import Make
+from vecferry.planning.made import Make, check_make
 from vecferry.planning.yaml import read_yaml, strictly
 from vecferry.tables import Table, guess
 from vecferry.tables.wish import Wish
@@ -127,7 +127,8 @@ def parse_preset(text: str, *, name: str) -> Preset:
     """The preset that `text` says; it is called after the file where it names itself not.
 
     Raises:
-        ConfigError: not YAML, a field that a preset does not have, a layout or step that there is not.
+        ConfigError: not YAML, a field that a preset does not have, a layout or step that there is not, a table that
+            cannot be made so.
     """
     tree, raw = read_yaml(text, name)
     preset = strictly(raw, tree, Preset, name, hint=_HINT)
@@ -136,6 +137,8 @@ def parse_preset(text: str, *, name: str) -> Preset:
             find_layout(table.layout)
         for step in table.transforms:
             step.check()
+        if table.make is not None:
+            check_make(table, table.make, table.table)
     return preset if preset.name else replace(preset, name=Path(name).stem)
 
 

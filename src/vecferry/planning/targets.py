@@ -16,6 +16,7 @@ from vecferry.layouts import id_rule
 from vecferry.limits import Limits
 from vecferry.model import CollectionSpec, IdKind
 from vecferry.planning.collisions import batches
+from vecferry.planning.made import refuse_shared
 from vecferry.planning.model import CollectionPlan, IfExists, Plan
 from vecferry.planning.options import AUTO
 from vecferry.protocols import Countable, Database, Droppable, Homed, Source, require
@@ -127,7 +128,7 @@ def check_targets(plan: Plan, states: Iterable[TargetState], database: Database)
     Raises:
         AlreadyExists: a collection that is not ours holds records, and the plan says `refuse`.
         Conflict: the collection there has another dimension, metric or vector name, and is not to be recreated. Where
-            a person is asked, the state says so instead.
+            a person is asked, the state says so instead. Or it is to be recreated, and holds others beside it.
         Unsupported: it is to be recreated, and the store cannot drop.
     """
     by_name = {collection.target.name: collection for collection in plan.collections}
@@ -141,6 +142,8 @@ def _question(plan: CollectionPlan, state: TargetState, database: Database) -> T
         return None
     if plan.if_exists is IfExists.RECREATE:
         require(database, Droppable, operation="drop a collection", instead="Choose another target name.")
+        if state.records:
+            refuse_shared(plan.target, state.found)
         return None
     ask = state.standing is Standing.OCCUPIED and plan.if_exists is IfExists.ASK
     try:

@@ -176,6 +176,12 @@ class Parent(_Data):
     table: Table
     row: Mapping[str, str]
 
+    def owns(self, child: Table) -> bool:
+        """Whether a row of `child` refers to this one where nothing else is said."""
+        (key,) = self.table.primary_key
+        default = next((column.default for column in child.columns if column.name == self.column), None)
+        return self.row[key] in (default or "")
+
 
 # --------------------------------------------------------------------------- how a row is a record
 

@@ -252,3 +252,55 @@ def test_a_skeleton_is_a_preset_that_says_what_was_guessed() -> None:
     preset = parse_preset(skeleton([DOCUMENTS, BRAG]), name="mine.yaml")
     assert [shape(table, wish) for wish, table in preset.found([DOCUMENTS, BRAG])] == [guess(DOCUMENTS), guess(BRAG)]
     assert "embed: {sources: [COLUMN" in skeleton([PAGES])
+
+
+SHOP = """
+tables:
+  - table: t
+    key: [id]
+    vectors: {"": embedding}
+    document: body
+    metadata: extra
+    make:
+      columns:
+        - {name: id, type: "{id}", nullable: false}
+        - {name: body, type: text}
+        - {name: extra, type: jsonb}
+        - {name: embedding, type: "vector({dim})"}
+        - {name: owner, type: text, default: "'{name}{uuid}'"}
+      primary_key: [id]
+      parent:
+        column: owner
+        table: {name: p, columns: [{name: id, type: text}], primary_key: [id]}
+        row: {id: "{name}"}
+"""
+
+
+@pytest.mark.parametrize(
+    "old, new, said",
+    [
+        ("    key: [id]\n", "", "without saying its key"),
+        ('    vectors: {"": embedding}\n', "", "without saying its vectors"),
+        ("    document: body\n", "", "without saying its document"),
+        ("    metadata: extra\n", "    metadata: null\n", "without saying its metadata"),
+        ("document: body", "document: text", "without its column 'text'"),
+        ("      primary_key: [id]\n", "      primary_key: [id, part]\n", "without its column 'part'"),
+        ("column: owner", "column: parent", "without its column 'parent'"),
+        ('row: {id: "{name}"}', "row: {}", "needs a key of one column"),
+    ],
+)
+def test_a_table_that_cannot_be_made_so_is_refused_when_its_preset_is_read(old: str, new: str, said: str) -> None:
+    """Not when the source was read already; and no record is to lose what its table has no column for."""
+    assert SHOP.count(old) == 1
+    with pytest.raises(ConfigError, match=said) as refused:
+        parse_preset(SHOP.replace(old, new), name="shop.yaml")
+    assert refused.value.hint
+
+
+def test_names_are_filled_in_once() -> None:
+    """What a collection is called is no pattern itself."""
+    wish = parse_preset(SHOP, name="shop.yaml").tables[0]
+    assert wish.make is not None
+    spec = CollectionSpec(name="t", vectors=(VectorSpec(dim=3),))
+    made = make(spec, wish, wish.make, "a {uuid}").config["made"]
+    assert made["parent"]["row"] == {"id": "a {uuid}"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -15,6 +16,7 @@ from vecferry.planning.options import PlanOptions
 from vecferry.planning.plan import make_plan
 from vecferry.planning.targets import Standing, TargetState, check_targets, look_at_targets, occupied
 from vecferry.protocols import Database
+from vecferry.tables import Column, Parent, Table
 
 
 def plan(target: Database, if_exists: IfExists = IfExists.ASK) -> Plan:
@@ -94,6 +96,24 @@ def test_recreating_does_not_mind_another_dimension() -> None:
     fill(target, replace(SPEC, vectors=(VectorSpec(dim=4),)), [record("x", (1, 2, 3, 4))])
     made = plan(target, IfExists.RECREATE)
     assert check_targets(made, look_at_targets(made, target), target) == ()
+
+
+@pytest.mark.parametrize("default, mine", [("'mine'::uuid", True), ("'other'::uuid", False), (None, False)])
+def test_a_table_of_several_collections_is_not_made_anew_for_one(default: str | None, mine: bool) -> None:
+    """The row that a record refers to is a column's default: a table whose default is another holds others, too."""
+    target = store(docs=[record("theirs")])
+    made = plan(target, IfExists.RECREATE)
+    parent = Parent(column="owner", table=Table(name="p", columns=(), primary_key=("id",)), row={"id": "mine"})
+    (collection,) = made.collections
+    asked = replace(collection.target, config={"made": {"parent": parent.as_json()}})
+    made = replace(made, collections=(replace(collection, target=asked),))
+    state = look(target, made)
+    assert state.found is not None
+    table = Table(name="docs", columns=(Column(name="owner", type="uuid", default=default),))
+    state = replace(state, found=replace(state.found, config={"table": table.as_json()}))
+    with nullcontext() if mine else pytest.raises(Conflict, match="would be removed with all of them"):
+        assert check_targets(made, [state], target) == ()
+    assert check_targets(made, [replace(state, records=0)], target) == (), "nothing is lost"
 
 
 def test_the_half_written_target_of_an_unfinished_run_is_ours() -> None:

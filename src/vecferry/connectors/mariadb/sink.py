@@ -117,9 +117,7 @@ class MariaSink:
         )
         fit(replace(found.spec, vectors=vectors), spec, store=self._server.store)
         parent = home.parent_of(spec)
-        if parent is not None and parent.row[parent.table.primary_key[0]] not in (
-            found.table.column(parent.column).default or ""
-        ):
+        if parent is not None and not parent.owns(found.table):
             raise self._taken(spec.name, "holds all collections of its application")
         if found.table.view:
             raise Conflict(

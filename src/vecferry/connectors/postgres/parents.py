@@ -39,10 +39,7 @@ def refuse_shared(spec: CollectionSpec, table: Table, store: str) -> None:
         Conflict: they would: it is a column's default that names the parent, and this table's names none, or another.
     """
     parent = parent_of(spec)
-    if parent is None:
-        return
-    (key,) = parent.table.primary_key
-    if parent.row[key] not in (table.column(parent.column).default or ""):
+    if parent is not None and not parent.owns(table):
         raise Conflict(
             f"'{spec.name}' is there already in {store}, and holds all collections of its application.",
             store=store,
