@@ -6,12 +6,14 @@ from typing import Any
 
 import pytest
 
+from vecferry.arrow import from_records
 from vecferry.connectors.mariadb import ddl, home, names
 from vecferry.connectors.mariadb._codec.keys import Key
 from vecferry.connectors.mariadb._codec.where import where
+from vecferry.connectors.mariadb._codec.writing import Writing
 from vecferry.errors import ConfigError, Unsupported
 from vecferry.filters import And, Compare, Exists, OneOf, Op, Or
-from vecferry.model import CollectionSpec, Element, IdKind, Metric, VectorKind, VectorSpec
+from vecferry.model import CollectionSpec, Element, IdKind, Metric, Record, VectorKind, VectorSpec
 from vecferry.tables import Column, Form, Index, Table
 
 
@@ -155,3 +157,20 @@ def test_ranges_of_composite_keys() -> None:
     assert key.behind(("a'", "5")) == "t.`k` >= 'a\\'' AND ((t.`k` > 'a\\'') OR (t.`k` = 'a\\'' AND t.`n` > 5))"
     with pytest.raises(ConfigError):
         Key.of(TABLE, ("f",))
+
+
+@pytest.mark.parametrize(
+    "own, of_table, guarded",
+    [("utf8mb4_nopad_bin", "", False), (None, "utf8mb4_nopad_bin", False), (None, "utf8mb4_uca1400_ai_ci", True)],
+)
+def test_a_record_never_replaces_one_whose_id_a_collation_holds_for_the_same(
+    own: str | None, of_table: str, guarded: bool
+) -> None:
+    """An application's new table has the keys that its preset says: 'a' and 'A' may be one there."""
+    columns = [Column(name="id", type="varchar(60)", nullable=False, collation=own)]
+    columns += [Column(name=name, type=kind) for name, kind in (("t", "longtext"), ("m", "json"), ("_vf", "json"))]
+    columns.append(Column(name="e", type="vector(3)", nullable=False))
+    table = Table(name="c", columns=tuple(columns), primary_key=("id",), options={"collation": of_table})
+    writing = Writing(table, Form(key=("id",), vectors={"": "e"}, document="t", metadata="m"), spec(), own=True)
+    (statement,) = writing.statements(from_records(spec(), [Record(id="a", vectors={"": [1, 2, 3]})]), 1 << 20)
+    assert (b"`id` = IF(BINARY `id` <=> BINARY VALUES(`id`), `id`, NULL)" in statement) is guarded

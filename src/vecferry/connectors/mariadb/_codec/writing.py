@@ -32,6 +32,7 @@ from vecferry.tags import canonical, unpack
 _NULL = b"NULL"
 _DEFAULT = b"DEFAULT"
 _OVERHEAD = 64
+_EXACT = "utf8mb4_nopad_bin"
 _TOGETHER = 32
 """Vectors whose digits are made at once: so many stay in the processor's cache until they stand in their rows."""
 
@@ -84,12 +85,16 @@ class Writing:
         key = self.form.key
         rest = [name for name in self.columns if name not in key]
         others = [] if self.own else [names for names in (self.table.primary_key, *self.table.unique) if names != key]
-        loose = not self.own and any(is_text(self._kinds[name]) for name in key)
+        loose = any(is_text(self._kinds[name]) and not (self.own and self._is_exact(name)) for name in key)
         sets = [_unless_other(name, self._kinds[name]) for name in key] if others or loose else []
         sets += [f"{quote(name)} = VALUES({quote(name)})" for name in rest]
         if not sets:
             sets = [f"{quote(key[0])} = VALUES({quote(key[0])})"]
         return f" ON DUPLICATE KEY UPDATE {', '.join(sets)}".encode()
+
+    def _is_exact(self, name: str) -> bool:
+        """Whether texts that differ in anything differ for the collation of a column."""
+        return (self.table.column(name).collation or self.table.options.get("collation")) == _EXACT
 
     def delete(self, ids: Sequence[str]) -> str:
         """The statement that removes the records with these original ids."""
