@@ -15,6 +15,7 @@ from psycopg.errors import UniqueViolation
 from vecferry.connectors.postgres import PostgresDatabase, keys
 from vecferry.errors import ConfigError, DataError, NotFound
 from vecferry.events import Event, Notice, listening
+from vecferry.filters import Contains
 from vecferry.model import Element, IdKind, Metric, Record, VectorKind
 from vecferry.planning.inspect import inspect
 from vecferry.registry import open_database
@@ -481,3 +482,14 @@ def test_ranges_of_a_large_table_come_from_a_sample(postgres: Server, monkeypatc
         assert (len(sizes), sum(sizes)) == (10, 20_000)
         assert min(sizes) > 500
         assert max(sizes) < 5_000
+
+
+def test_what_is_read_as_a_text_contains_nothing(postgres: Server):
+    """Arrays of dates, and those that do not begin at 1, are no lists: as the reference evaluator has it."""
+    postgres.execute("CREATE TABLE items (id int PRIMARY KEY, e vector(2), days date[], pages int[])")
+    postgres.execute(
+        "INSERT INTO items VALUES (1, '[1,2]', '{2026-01-02}', '{1,2}'), (2, '[1,2]', NULL, '[0:1]={1,2}')"
+    )
+    with opened(postgres.url) as database, closing(database.source("items")) as source:
+        found = [source.count_where(node) for node in (Contains("days", "2026-01-02"), Contains("pages", 1))]
+    assert found == [0, 1]

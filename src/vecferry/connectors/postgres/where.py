@@ -96,7 +96,9 @@ def _leaf(place: _Place, node: Leaf) -> str:
 
 def _as_json(column: str, kind: str) -> str:
     """The value of a column as it is read."""
-    if kind.endswith("[]"):  # some arrays are texts
+    if type_of(kind) is AS_TEXT:
+        return f"to_jsonb(({column})::text)"
+    if kind.endswith("[]"):  # some of its arrays are texts
         return f"({type_of(kind).select.format(column)})::jsonb"
     return f"to_jsonb({column})"
 
