@@ -41,6 +41,7 @@ _ODD = r"\\u0000|[:,\[]-?\d[\d.]*[eE]\+?\d|[:,\[]-0\.0"
 """Finds every JSON text that jsonb changes, and some that it does not."""
 _ESCAPE = re.compile(rb"\\u0000|\\.")
 _LAST = 1 << 64
+_TYPES: dict[str, type] = {"seq": int, "t": dict, **dict.fromkeys(("tb", "d", "u", "m", "uri", "n"), str)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,8 +205,8 @@ def restore(
         ValueError: the envelope is none of ours.
     """
     notes = orjson.loads(envelope)
-    if not isinstance(notes, dict):
-        raise ValueError("an envelope is a JSON object")  # noqa: TRY004 (what is at fault is data)
+    if not isinstance(notes, dict) or any(type(note) is not _TYPES.get(key) for key, note in notes.items()):
+        raise ValueError("an envelope is a JSON object of notes")
     tags, absent = notes.get("t"), notes.get("n", "")
     if "tb" in notes:
         tags = orjson.loads(b64decode(notes["tb"]))

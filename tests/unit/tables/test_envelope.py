@@ -44,3 +44,12 @@ def test_a_note_about_what_was_filled_is_void_once_somebody_wrote_there() -> Non
     assert orjson.loads(note) == {"n": "dm"}
     told = restore(note, document="new", uri=None, metadata=b'{"a":1}', jsonb=True)
     assert (told.document, told.metadata) == ("new", b'{"a":1}')
+
+
+@pytest.mark.parametrize(
+    "note", ['{"n":1}', '{"d":["x"]}', '{"t":"x"}', '{"seq":"1"}', '{"m":"€"}', '{"later":1}', "[]"]
+)
+def test_an_envelope_that_somebody_changed_is_none(note: str) -> None:
+    """Then the record is set aside with a reason, and the run goes on."""
+    with pytest.raises(ValueError, match=r"an envelope|ASCII"):
+        restore(note, document="text", uri=None, metadata=b"{}", jsonb=True)
