@@ -4,8 +4,8 @@
                                      [--pace gentle] [--load 5] [--rest 20] [--target qdrant|files] [--source]
 
 One store with a table as people have it, one process that is the application (`--load` searches a second, each for ten
-neighbours of a vector of the table, by a driver of its own, started on time whether the one before it was quick or
-not), and `vecferry migrate` as a process of its own. Measured in one go:
+neighbours of a vector of the table, by a driver of its own, one at a time: on time, unless the one before it has not
+ended), and `vecferry migrate` as a process of its own. Measured in one go:
 
   idle       the application alone, `--rest` seconds, after a warm-up of a quarter of that
   gently     the application while `vecferry migrate --pace` runs, from its first record to its last, and by stage
@@ -209,7 +209,9 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         thread = threading.Thread(target=application.run)
         thread.start()
         try:
-            return {**_measured(store, application, target, work, options), **_setting(options)}
+            found = {**_measured(store, application, target, work, options), **_setting(options)}
+            assert thread.is_alive(), "The application ended: what it felt behind that is not known."
+            return found
         finally:
             application.ended.set()
             thread.join()
