@@ -174,3 +174,5 @@ def test_a_record_never_replaces_one_whose_id_a_collation_holds_for_the_same(
     writing = Writing(table, Form(key=("id",), vectors={"": "e"}, document="t", metadata="m"), spec(), own=True)
     (statement,) = writing.statements(from_records(spec(), [Record(id="a", vectors={"": [1, 2, 3]})]), 1 << 20)
     assert (b"`id` = IF(BINARY `id` <=> BINARY VALUES(`id`), `id`, NULL)" in statement) is guarded
+    assert ("COLLATE utf8mb4_nopad_bin IN ('a')" in writing.delete(["a"])) is guarded
+    assert writing.with_ids([]) == "FALSE"

@@ -85,16 +85,12 @@ class Writing:
         key = self.form.key
         rest = [name for name in self.columns if name not in key]
         others = [] if self.own else [names for names in (self.table.primary_key, *self.table.unique) if names != key]
-        loose = any(is_text(self._kinds[name]) and not (self.own and self._is_exact(name)) for name in key)
+        loose = any(is_text(self._kinds[name]) and not (self.own and _is_exact(self.table, name)) for name in key)
         sets = [_unless_other(name, self._kinds[name]) for name in key] if others or loose else []
         sets += [f"{quote(name)} = VALUES({quote(name)})" for name in rest]
         if not sets:
             sets = [f"{quote(key[0])} = VALUES({quote(key[0])})"]
         return f" ON DUPLICATE KEY UPDATE {', '.join(sets)}".encode()
-
-    def _is_exact(self, name: str) -> bool:
-        """Whether texts that differ in anything differ for the collation of a column."""
-        return (self.table.column(name).collation or self.table.options.get("collation")) == _EXACT
 
     def delete(self, ids: Sequence[str]) -> str:
         """The statement that removes the records with these original ids."""
@@ -164,8 +160,8 @@ def with_ids(table: Table, form: Form, spec: CollectionSpec, ids: Sequence[str],
     """The condition of the rows whose ids are among `ids`; ids that the key cannot hold are left out."""
     kinds = {column.name: column.type for column in table.columns}
     if own:
-        stored = _own_stored(ids, _own_kind(table, form, spec))
-        return f"t.{quote(form.key[0])} IN ({', '.join(stored)})" if stored else "FALSE"
+        stored = ", ".join(_own_stored(ids, _own_kind(table, form, spec)))
+        return _among(form.key[0], stored, loose=is_text(kinds[form.key[0]]) and not _is_exact(table, form.key[0]))
     if form.id:
         exactly = "CONVERT({} USING utf8mb4) COLLATE utf8mb4_nopad_bin"
         return ids_sql(table, form, ids, quote, lambda text: raw(text.encode()).decode(), binary=exactly)
@@ -202,17 +198,28 @@ def _own_stored(ids: Sequence[str], kind: IdKind) -> list[str]:
 
 def _exactly(name: str, kind: str, values: Sequence[str]) -> str:
     """`name` is one of `values`: by its collation, so that its index is used, and letter by letter."""
-    column = f"t.{quote(name)}"
     if is_int(kind):
         numbers = [str(int(value)) for value in values if value.removeprefix("-").isdigit() and value.isascii()]
-        return f"{column} IN ({', '.join(numbers)})" if numbers else "FALSE"
+        return _among(name, ", ".join(numbers), loose=False)
     try:
         literals = ", ".join(key_literal(kind, value).decode() for value in values)
     except ValueError:
         return "FALSE"
-    if is_binary(kind) or kind == "uuid":
-        return f"{column} IN ({literals})"
-    return f"{column} IN ({literals}) AND CONVERT({column} USING utf8mb4) COLLATE utf8mb4_nopad_bin IN ({literals})"
+    return _among(name, literals, loose=not is_binary(kind) and kind != "uuid")
+
+
+def _among(name: str, literals: str, *, loose: bool) -> str:
+    """`name` is one of `literals`; `loose`: its collation holds several texts for one."""
+    if not literals:
+        return "FALSE"
+    column = f"t.{quote(name)}"
+    exactly = f" AND CONVERT({column} USING utf8mb4) COLLATE {_EXACT} IN ({literals})" if loose else ""
+    return f"{column} IN ({literals}){exactly}"
+
+
+def _is_exact(table: Table, name: str) -> bool:
+    """Whether texts that differ in anything differ for the collation of a column."""
+    return (table.column(name).collation or table.options.get("collation")) == _EXACT
 
 
 # --------------------------------------------------------------------------- literals
