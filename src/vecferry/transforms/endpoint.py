@@ -70,13 +70,14 @@ class Asked:
         """
         import httpx
 
+        from vecferry.web.client import alone
+
         body: dict[str, Any] = {"model": self._model.model, "input": list(texts), "encoding_format": "float"}
         if self._model.dimensions is not None:
             body["dimensions"] = self._model.dimensions
         try:
-            answer = self._client.post(
-                self._url, content=orjson.dumps(body), headers={"Content-Type": "application/json"}
-            )
+            content, headers = orjson.dumps(body), {"Content-Type": "application/json"}
+            answer = alone(self._client.post(self._url, content=content, headers=headers))
         except httpx.TimeoutException as error:
             raise Unavailable(f"{self._url} did not answer in time.", hint="Try again, or lower batch.") from error
         except httpx.HTTPError as error:

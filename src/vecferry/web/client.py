@@ -80,11 +80,21 @@ class Client:
         if answer.status_code >= 300:
             said = self._keys.out_of(answer.content.decode("utf-8", "replace"))
             raise self._refused(Answer(answer.status_code, answer.headers, said), self.store)
-        return answer
+        return alone(answer)
 
     def close(self) -> None:
         """Close the connections."""
         self._client.close()
+
+
+def alone(answer: httpx.Response) -> httpx.Response:
+    """A whole answer that goes, with its request, as soon as nobody needs it.
+
+    It and its stream hold each other: until garbage is looked for, which is seldom (`vecferry.process`), megabytes of
+    bodies would stay, of every request one more.
+    """
+    answer.stream = httpx.ByteStream(b"")
+    return answer
 
 
 def answers_without_key(address: Address, connect: Callable[..., C], ask: Callable[[C], object]) -> bool | None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import socket
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -76,6 +78,17 @@ def test_a_connection_that_was_closed_meanwhile_costs_nothing(client: Callable[[
         assert [asked.send("GET", "/"), asked.send("GET", "/")] == [b"{}", b"{}"]
     assert [one == b"unanswered" for one in seen] == [False, True, False]
     assert all(KEY.encode() in one for one in seen if one != b"unanswered")
+
+
+def test_an_answer_goes_without_the_garbage_collector(client: Callable[[int], Client]) -> None:
+    """Megabytes of bodies would stay with it: it is looked for seldom."""
+    with answering([OK]) as (port, _), closing(client(port)) as asked:
+        gc.disable()
+        try:
+            answer = weakref.ref(asked.exchange("POST", "/", b"{}", params={}))
+            assert answer() is None
+        finally:
+            gc.enable()
 
 
 def test_once_more_and_not_for_ever(client: Callable[[int], Client]) -> None:
