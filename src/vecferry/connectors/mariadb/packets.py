@@ -108,11 +108,15 @@ class _Packets:
         self._had, self._there = 0, left
 
     def _wait_for(self, there: int) -> None:
-        """Read until so many bytes are there."""
+        """Read until so many bytes are there.
+
+        Never more at a time than the reader has a buffer: where there is more room it gives what it has, and then waits
+        for more than the answer may have.
+        """
         if there > len(self.data):
             self.data.extend(bytes(max(there, 2 * len(self.data)) - len(self.data)))
         while self._there < there:
-            with memoryview(self.data)[self._there :] as room:
+            with memoryview(self.data)[self._there : self._there + _PIECE] as room:
                 arrived = self._read(room)
             if not arrived:
                 raise EOFError("the connection broke in the middle of an answer")
